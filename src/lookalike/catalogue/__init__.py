@@ -1,0 +1,1 @@
+"""From a shop's catalogue to a curated snapshot: listings, photos, the rules that leave some out."""

@@ -1,0 +1,82 @@
+"""A model release as its readers see it: `model.json`, without torch.
+
+Training writes it, encoders and the index builder read it. A release is one artefact (`Kind.RELEASE`) with
+``weights.safetensors``, ``model.onnx``, ``model.json``, ``aspects/<name>.ubj``, ``metrics.jsonl`` and ``curves.png``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from lookalike.errors import ReleaseError
+
+MODEL_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class TransformPreset:
+    """How a photo becomes network input, the same in training, extraction and query.
+
+    The photo is resized to `resize` x `resize` pixels (aspect ratio not kept, as in the paper), of which the network
+    sees the central `crop` x `crop`, as RGB scaled to 0..1, minus `mean`, divided by `std`. Crop and scaling are
+    part of the exported graph; only the resize is done outside it.
+    """
+
+    name: str
+    resize: int
+    crop: int
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """The contents of `model.json`.
+
+    `thresholds` has `bits` values: bit i of a code is 1 where activation i (a sigmoid, 0..1) exceeds thresholds[i];
+    empty means 0.5 for all. `temperature` divides the category logits before the softmax.
+    """
+
+    architecture: str
+    recipe: str
+    categories: tuple[str, ...]
+    preset: TransformPreset
+    bits: int
+    features: int
+    temperature: float = 1.0
+    thresholds: tuple[float, ...] = ()
+    aspects: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Aspect name -> the values its model can predict."""
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    data_digest: str = ""
+    code_version: str = ""
+
+    def to_json(self) -> str:
+        return json.dumps({"format": MODEL_FORMAT} | asdict(self), indent=1, sort_keys=True) + "\n"
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Raises `ReleaseError` naming the file and what is wrong with it."""
+        try:
+            body = json.loads(path.read_text())
+            if body.pop("format") != MODEL_FORMAT:
+                raise ReleaseError(f"{path}: this model format needs a newer version of lookalike")
+            preset = body.pop("preset")
+            card = cls(
+                **body
+                | {
+                    "categories": tuple(body["categories"]),
+                    "thresholds": tuple(body["thresholds"]),
+                    "aspects": {name: tuple(values) for name, values in body["aspects"].items()},
+                },
+                preset=TransformPreset(**preset | {"mean": tuple(preset["mean"]), "std": tuple(preset["std"])}),
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ReleaseError(f"{path} is not a model card: {error}") from error
+        if card.bits % 8 or card.bits <= 0 or len(card.thresholds) not in (0, card.bits):
+            raise ReleaseError(f"{path}: {card.bits} bits with {len(card.thresholds)} thresholds do not fit")
+        return card

@@ -1,0 +1,113 @@
+"""Every error that Lookalike raises on purpose, as one small tree.
+
+A message says what happened, in which file or key, and what to do. Errors of libraries are translated
+where they enter (storage, photos, index files, the Kubernetes API), with the cause chained.
+
+::
+
+    LookalikeError
+    ├── SettingsError            a setting or an option is wrong
+    ├── CatalogueError           the catalogue as a whole cannot be used
+    ├── PhotoError               these bytes are not a photo we take (`rule` says which rule)
+    ├── TrainingError            nothing to learn from, or the loss is not a number
+    ├── StorageError
+    │   ├── ObjectNotFound       no such key
+    │   ├── StoreUnavailable     cannot be reached, no such bucket, access denied
+    │   ├── StoreUnsupported     the store does not know conditional writes (501)
+    │   ├── LostRace             a conditional write lost (412, 409): somebody else was first
+    │   ├── OutcomeUnknown       a write timed out: read back before trying again
+    │   └── CorruptObject        the bytes differ from their digest or break the format
+    ├── SegmentError             an index file is damaged, foreign or too new (`rule` says which rule)
+    ├── ReleaseError             a model release is damaged or does not fit the index
+    ├── QueryError               a search request is wrong
+    ├── QualityGateError         the new model release is worse than the live one
+    └── RolloutError             the new snapshot did not come up on the cluster
+"""
+
+
+class LookalikeError(Exception):
+    """Base of all errors that a user can act on; the CLI prints the message as one line and exits with 1."""
+
+    exit_code = 1
+
+
+class SettingsError(LookalikeError):
+    """A setting or an option is wrong."""
+
+    exit_code = 2
+
+
+class CatalogueError(LookalikeError):
+    """The catalogue as a whole cannot be used: unreadable, a required column missing, nothing left."""
+
+
+class PhotoError(LookalikeError):
+    """These bytes are not a photo that we take.
+
+    `rule` is a short stable word: `type`, `bytes`, `pixels`, `truncated`, `damaged`, `empty`.
+    """
+
+    def __init__(self, rule: str, message: str) -> None:
+        super().__init__(message)
+        self.rule = rule
+
+
+class TrainingError(LookalikeError):
+    """Training cannot start or go on."""
+
+
+class StorageError(LookalikeError):
+    """Base of the object store's errors; `key` is the object's key or the store's URI."""
+
+    def __init__(self, key: str, message: str) -> None:
+        super().__init__(message)
+        self.key = key
+
+
+class ObjectNotFound(StorageError):
+    """There is no object of that key."""
+
+
+class StoreUnavailable(StorageError):
+    """The store cannot be reached, the bucket does not exist, or access is denied."""
+
+
+class StoreUnsupported(StorageError):
+    """The store does not know conditional writes, so refs cannot be moved safely in it."""
+
+
+class LostRace(StorageError):
+    """A conditional write lost: the object exists already, or is no longer the one that was read."""
+
+
+class OutcomeUnknown(StorageError):
+    """A write got no answer: it may or may not have happened. Read back before trying again."""
+
+
+class CorruptObject(StorageError):
+    """The bytes differ from their digest, or break the format they claim."""
+
+
+class SegmentError(LookalikeError):
+    """An index file is damaged, foreign or too new. `file` and `rule` name what broke what."""
+
+    def __init__(self, file: str, rule: str, message: str) -> None:
+        super().__init__(f"{file}: {message} (rule: {rule})")
+        self.file = file
+        self.rule = rule
+
+
+class ReleaseError(LookalikeError):
+    """A model release is damaged, or does not fit the index snapshot beside it."""
+
+
+class QueryError(LookalikeError):
+    """A search request is wrong: an unknown category, a box outside the photo, k out of range."""
+
+
+class QualityGateError(LookalikeError):
+    """The new model release is worse than the live one by more than the margin."""
+
+
+class RolloutError(LookalikeError):
+    """The new snapshot did not come up on the cluster, and was taken back."""

@@ -1,0 +1,63 @@
+"""Settings of the whole program, and the only place that reads the environment.
+
+Every field can be set by an environment variable of its name with the prefix ``LOOKALIKE_`` (``LOOKALIKE_STORE``),
+those of `S3Settings` with ``LOOKALIKE_S3_``; options of the command line win over both.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import AliasChoices, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class S3Settings(BaseSettings):
+    """How to talk to S3. Credentials come by AWS's own rules (environment, profile, pod identity)."""
+
+    model_config = SettingsConfigDict(env_prefix="LOOKALIKE_S3_", frozen=True, populate_by_name=True)
+
+    endpoint_url: str | None = Field(
+        default=None,
+        validation_alias=AliasChoices(
+            "LOOKALIKE_S3_ENDPOINT_URL", "S3_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"
+        ),
+    )
+    """Address of an S3-compatible server; AWS itself if not set."""
+    region: str = Field(
+        default="us-east-1", validation_alias=AliasChoices("LOOKALIKE_S3_REGION", "AWS_REGION", "AWS_DEFAULT_REGION")
+    )
+    """Region of the bucket."""
+    if_match_quoted: bool = True
+    """Send the ETag of `If-Match` in quotes, as AWS wants it. Ceph radosgw up to 16 wants it bare: set to false."""
+    checksums: Literal["when_supported", "when_required"] = "when_required"
+    """When botocore adds its own checksums. `when_supported` is botocore's default and breaks some servers."""
+    attempts: int = Field(default=5, ge=1, le=20)
+    """How often a read or an unconditional write is tried. Conditional writes are sent once."""
+    connect_timeout_s: float = Field(default=5, gt=0)
+    read_timeout_s: float = Field(default=60, gt=0)
+
+
+class Settings(BaseSettings):
+    """What every command needs to know."""
+
+    model_config = SettingsConfigDict(env_prefix="LOOKALIKE_", frozen=True)
+
+    store: str = "lookalike-store"
+    """Where artefacts live: ``s3://bucket/prefix``, ``file:///dir``, or a directory."""
+    cache_dir: Path = Path("~/.cache/lookalike").expanduser()
+    """Local disk for fetched artefacts and work in progress; may be deleted at any time."""
+    threads: int = Field(default=0, ge=0)
+    """Threads for decoding, encoding and scanning; 0 takes what the machine (or the cgroup quota) allows."""
+
+
+def available_cores() -> int:
+    """Cores this process may use: the smaller of the affinity mask and the cgroup v2 quota, at least 1."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    except (OSError, ValueError):
+        return cores
+    return cores if quota == "max" else max(1, min(cores, int(quota) // int(period)))

@@ -1,0 +1,48 @@
+"""Every key of the object store, in one place.
+
+::
+
+    curated/<id>/manifest.json      curated snapshots
+    releases/<id>/manifest.json     model releases
+    codes/<release>/<digest>.parquet    code shards of one model release (each named by its content)
+    extractions/<id>/manifest.json  which code shards cover a curated snapshot
+    index/<id>/manifest.json        index snapshots
+    checkpoints/<id>/...            training in progress
+    refs/live.json                  the one mutable object
+"""
+
+from __future__ import annotations
+
+LIVE_REF = "refs/live.json"
+MANIFEST = "manifest.json"
+
+
+def artefact(kind: str, artefact_id: str) -> str:
+    """Folder of one artefact, without the last slash."""
+    return f"{kind}/{artefact_id}"
+
+
+def manifest(kind: str, artefact_id: str) -> str:
+    """The object whose presence makes an artefact visible."""
+    return f"{kind}/{artefact_id}/{MANIFEST}"
+
+
+def content_addressed(kind: str, artefact_id: str, name: str, sha256: str) -> str:
+    """Where a file of an artefact lies: its digest is part of the name, so no file is ever replaced."""
+    stem, dot, suffix = name.partition(".")
+    return f"{kind}/{artefact_id}/{stem}.{sha256[:12]}{dot}{suffix}"
+
+
+def code_shards(release_id: str) -> str:
+    """Prefix of all code shards of one model release."""
+    return f"codes/{release_id}/"
+
+
+def code_shard(release_id: str, sha256: str) -> str:
+    """One code shard, named by its content."""
+    return f"codes/{release_id}/{sha256[:32]}.parquet"
+
+
+def checkpoints(training_id: str) -> str:
+    """Prefix of everything a training in progress keeps to resume from."""
+    return f"checkpoints/{training_id}/"

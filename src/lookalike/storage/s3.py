@@ -1,0 +1,163 @@
+"""An object store in S3, or in a server that speaks its protocol. The only module that imports boto3.
+
+Reads are retried by botocore. A conditional write is sent once: after a time-out or a 5xx its outcome is
+unknown and said to be so, because sending it again could lose a race against itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import boto3
+from boto3.exceptions import S3UploadFailedError
+from boto3.s3.transfer import TransferConfig
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, NoCredentialsError
+
+from lookalike.errors import (
+    LostRace,
+    ObjectNotFound,
+    OutcomeUnknown,
+    StorageError,
+    StoreUnavailable,
+    StoreUnsupported,
+)
+from lookalike.settings import S3Settings
+from lookalike.storage.objects import ObjectInfo, check_key
+
+_TRANSFER = TransferConfig(multipart_threshold=64 << 20, multipart_chunksize=32 << 20, max_concurrency=4)
+_ABSENT = {"404", "NoSuchKey", "NotFound"}
+_DENIED = {"403", "AccessDenied", "Forbidden", "InvalidAccessKeyId", "SignatureDoesNotMatch"}
+_LOST = {"412", "PreconditionFailed", "409", "ConditionalRequestConflict"}
+
+
+class S3Store:
+    """`ObjectStore` over one bucket and prefix. Safe to use from several threads."""
+
+    def __init__(self, bucket: str, prefix: str = "", settings: S3Settings | None = None) -> None:
+        self.bucket, self.prefix = bucket, prefix
+        self._settings = settings or S3Settings()
+        self._reader = self._client(attempts=self._settings.attempts)
+        self._writer = self._client(attempts=1)
+
+    def __repr__(self) -> str:
+        return f"S3Store({self.uri!r})"
+
+    @property
+    def uri(self) -> str:
+        return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
+
+    def head(self, key: str) -> ObjectInfo:
+        with self._translated(key):
+            reply = self._reader.head_object(Bucket=self.bucket, Key=self._key(key))
+        return ObjectInfo(key, reply["ContentLength"], reply["ETag"], reply["LastModified"])
+
+    def get(self, key: str, *, start: int = 0, length: int | None = None) -> bytes:
+        if length == 0:
+            return b""
+        span = {} if start == 0 and length is None else {"Range": _range(start, length)}
+        with self._translated(key):
+            return self._reader.get_object(Bucket=self.bucket, Key=self._key(key), **span)["Body"].read()
+
+    def get_with_etag(self, key: str) -> tuple[bytes, str]:
+        with self._translated(key):
+            reply = self._reader.get_object(Bucket=self.bucket, Key=self._key(key))
+            return reply["Body"].read(), reply["ETag"]
+
+    def download(self, key: str, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with self._translated(key):  # boto3 writes a temporary file beside it and renames
+            self._reader.download_file(self.bucket, self._key(key), str(path), Config=_TRANSFER)
+
+    def put(self, key: str, data: bytes, *, if_absent: bool = False, if_match: str | None = None) -> str:
+        condition: dict[str, str] = {}
+        if if_absent:
+            condition["IfNoneMatch"] = "*"
+        elif if_match is not None:
+            condition["IfMatch"] = if_match if self._settings.if_match_quoted else if_match.strip('"')
+        client = self._writer if condition else self._reader
+        with self._translated(key, writing=bool(condition)):
+            reply = client.put_object(Bucket=self.bucket, Key=self._key(key), Body=data, **condition)
+        etag: str = reply["ETag"]
+        return etag
+
+    def upload(self, key: str, path: Path) -> None:
+        with self._translated(key):
+            self._reader.upload_file(str(path), self.bucket, self._key(key), Config=_TRANSFER)
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        start = f"{self.prefix}/{prefix}" if self.prefix else prefix
+        cut = len(self.prefix) + 1 if self.prefix else 0
+        with self._translated(prefix):
+            pages = self._reader.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=start)
+            for page in pages:
+                for entry in page.get("Contents", ()):
+                    yield ObjectInfo(entry["Key"][cut:], entry["Size"], entry["ETag"], entry["LastModified"])
+
+    def delete(self, key: str) -> None:
+        with self._translated(key):
+            self._reader.delete_object(Bucket=self.bucket, Key=self._key(key))
+
+    def local_path(self, key: str) -> Path | None:
+        return None
+
+    def _key(self, key: str) -> str:
+        return f"{self.prefix}/{check_key(key)}" if self.prefix else check_key(key)
+
+    def _client(self, attempts: int) -> Any:
+        settings = self._settings
+        return boto3.client(
+            "s3",
+            endpoint_url=settings.endpoint_url,
+            region_name=settings.region,
+            config=Config(
+                connect_timeout=settings.connect_timeout_s,
+                read_timeout=settings.read_timeout_s,
+                retries={"mode": "standard", "total_max_attempts": attempts},
+                max_pool_connections=16,
+                request_checksum_calculation=settings.checksums,
+                response_checksum_validation=settings.checksums,
+            ),
+        )
+
+    @contextmanager
+    def _translated(self, key: str, *, writing: bool = False) -> Iterator[None]:
+        name = f"{self.uri}/{key}"
+        try:
+            yield
+        except ClientError as error:
+            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+            code = str(error.response.get("Error", {}).get("Code", status))
+            if code == "NoSuchBucket":
+                message = f"{self.uri}: there is no bucket {self.bucket!r}; create it first"
+                raise StoreUnavailable(key, message) from error
+            if code in _DENIED or status == 403:
+                raise StoreUnavailable(key, f"{name}: access denied ({code}); check the credentials") from error
+            if code in _LOST or status in (409, 412):
+                raise LostRace(key, f"{name} was written by somebody else ({code})") from error
+            if code == "NotImplemented" or status == 501:
+                message = f"{name}: the store does not know conditional writes, so refs are not safe in it"
+                raise StoreUnsupported(key, message) from error
+            if code in _ABSENT or status == 404:
+                raise ObjectNotFound(key, f"{name} does not exist") from error
+            if writing and status >= 500:
+                raise OutcomeUnknown(key, f"{name}: the write got {code}; it may have happened") from error
+            if status >= 500:
+                raise StoreUnavailable(key, f"{name}: the store answers {code}") from error
+            raise StorageError(key, f"{name}: {error}") from error
+        except NoCredentialsError as error:
+            message = f"{name}: no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            raise StoreUnavailable(key, message) from error
+        except HTTPClientError as error:  # time-outs and broken connections
+            if writing:
+                raise OutcomeUnknown(key, f"{name}: the write got no answer; it may have happened") from error
+            raise StoreUnavailable(key, f"{name}: the store cannot be reached ({error})") from error
+        except (BotoCoreError, S3UploadFailedError) as error:
+            raise StoreUnavailable(key, f"{name}: {error}") from error
+
+
+def _range(start: int, length: int | None) -> str:
+    return f"bytes={start}-" if length is None else f"bytes={start}-{start + length - 1}"
