@@ -27,7 +27,8 @@ class S3Settings(BaseSettings):
     )
     """Address of an S3-compatible server; AWS itself if not set."""
     region: str = Field(
-        default="us-east-1", validation_alias=AliasChoices("LOOKALIKE_S3_REGION", "AWS_REGION", "AWS_DEFAULT_REGION")
+        default="us-east-1",
+        validation_alias=AliasChoices("LOOKALIKE_S3_REGION", "AWS_REGION", "AWS_DEFAULT_REGION"),
     )
     """Region of the bucket."""
     if_match_quoted: bool = True

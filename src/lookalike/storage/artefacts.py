@@ -9,6 +9,7 @@ manifest. A manifest holds no times and no paths: the same work gives the same b
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -82,9 +83,7 @@ class Manifest:
             "id": self.id,
             "inputs": dict(self.inputs),
             "config": dict(self.config),
-            "files": [
-                {"name": f.name, "key": f.key, "size": f.size, "sha256": f.sha256} for f in self.files
-            ],
+            "files": [{"name": f.name, "key": f.key, "size": f.size, "sha256": f.sha256} for f in self.files],
             "meta": dict(self.meta),
         }
         return json.dumps(body, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n"
@@ -162,10 +161,8 @@ class ArtefactWriter:
         files = tuple(self._files[name] for name in sorted(self._files))
         manifest = Manifest(self.kind, self.id, self.inputs, self.config, files, meta or {})
         key = keys.manifest(self.kind, self.id)
-        try:
+        with contextlib.suppress(LostRace, OutcomeUnknown):  # either way the manifest that is there decides
             self.store.put(key, manifest.to_bytes(), if_absent=True)
-        except (LostRace, OutcomeUnknown):
-            pass  # either way the manifest that is there now decides
         ref = self.existing()
         if ref is None:
             raise OutcomeUnknown(key, f"{self.store.uri}/{key} could not be written; run the step again")

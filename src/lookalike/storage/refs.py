@@ -59,7 +59,9 @@ def read_live(store: ObjectStore) -> LiveRef | None:
         records = [_record(entry) for entry in json.loads(data)["records"]]
         return LiveRef(records[-1], tuple(records[:-1]), etag)
     except (ValueError, KeyError, TypeError, IndexError, SettingsError) as error:
-        raise CorruptObject(keys.LIVE_REF, f"{store.uri}/{keys.LIVE_REF} is not a live ref: {error}") from error
+        raise CorruptObject(
+            keys.LIVE_REF, f"{store.uri}/{keys.LIVE_REF} is not a live ref: {error}"
+        ) from error
 
 
 def publish(store: ObjectStore, release: Ref, index: Ref, *, by: str, expected: LiveRef | None) -> LiveRef:
@@ -95,18 +97,20 @@ def _move(
     record = LiveRecord(sequence, release, index, action, at, by, parent)
     history = ((*expected.history, expected.live) if expected else ())[-_REMEMBERED:]
     data = _to_bytes((*history, record))
+    lost = f"{store.uri}: another publisher moved the live ref first; look at it and publish again"
     try:
         etag = store.put(
             keys.LIVE_REF, data, if_absent=expected is None, if_match=expected.etag if expected else None
         )
-    except OutcomeUnknown:
+    except OutcomeUnknown as error:
         found = read_live(store)
-        if found is None or found.live != record:
-            raise
-        return found
+        if found is not None and found.live == record:
+            return found
+        if found is not None and found.live.sequence >= sequence:
+            raise LostRace(keys.LIVE_REF, lost) from error
+        raise  # not there yet, but it may still arrive
     except LostRace as error:
-        message = f"{store.uri}: another publisher moved the live ref first; look at it and publish again"
-        raise LostRace(keys.LIVE_REF, message) from error
+        raise LostRace(keys.LIVE_REF, lost) from error
     return LiveRef(record, history, etag)
 
 

@@ -40,6 +40,7 @@ class S3Store:
     def __init__(self, bucket: str, prefix: str = "", settings: S3Settings | None = None) -> None:
         self.bucket, self.prefix = bucket, prefix
         self._settings = settings or S3Settings()
+        self._session = boto3.session.Session()  # the default one would keep the first credentials for ever
         self._reader = self._client(attempts=self._settings.attempts)
         self._writer = self._client(attempts=1)
 
@@ -60,7 +61,9 @@ class S3Store:
             return b""
         span = {} if start == 0 and length is None else {"Range": _range(start, length)}
         with self._translated(key):
-            return self._reader.get_object(Bucket=self.bucket, Key=self._key(key), **span)["Body"].read()
+            reply = self._reader.get_object(Bucket=self.bucket, Key=self._key(key), **span)
+            data: bytes = reply["Body"].read()
+        return data
 
     def get_with_etag(self, key: str) -> tuple[bytes, str]:
         with self._translated(key):
@@ -109,7 +112,7 @@ class S3Store:
 
     def _client(self, attempts: int) -> Any:
         settings = self._settings
-        return boto3.client(
+        return self._session.client(
             "s3",
             endpoint_url=settings.endpoint_url,
             region_name=settings.region,
@@ -135,7 +138,9 @@ class S3Store:
                 message = f"{self.uri}: there is no bucket {self.bucket!r}; create it first"
                 raise StoreUnavailable(key, message) from error
             if code in _DENIED or status == 403:
-                raise StoreUnavailable(key, f"{name}: access denied ({code}); check the credentials") from error
+                raise StoreUnavailable(
+                    key, f"{name}: access denied ({code}); check the credentials"
+                ) from error
             if code in _LOST or status in (409, 412):
                 raise LostRace(key, f"{name} was written by somebody else ({code})") from error
             if code == "NotImplemented" or status == 501:
@@ -155,7 +160,12 @@ class S3Store:
             if writing:
                 raise OutcomeUnknown(key, f"{name}: the write got no answer; it may have happened") from error
             raise StoreUnavailable(key, f"{name}: the store cannot be reached ({error})") from error
-        except (BotoCoreError, S3UploadFailedError) as error:
+        except S3UploadFailedError as error:  # boto3 wraps what the upload met
+            if not isinstance(error.__context__, Exception):
+                raise StoreUnavailable(key, f"{name}: {error}") from error
+            with self._translated(key, writing=writing):
+                raise error.__context__ from None
+        except BotoCoreError as error:
             raise StoreUnavailable(key, f"{name}: {error}") from error
 
 
