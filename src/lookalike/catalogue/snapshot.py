@@ -1,0 +1,148 @@
+"""The curated snapshot: its Arrow schemas, and the reader through which every later step sees it.
+
+A snapshot is one artefact (`Kind.CURATED`): ``listings.parquet``, ``photos.parquet``, ``photos-00000.tar`` and so
+on, ``report.json``, ``report.html``. A photo is found by shard, offset and length, so its bytes come straight out
+of a memory map; that the shards are tar files is for people, who can unpack them with any tool.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import re
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lookalike.errors import CorruptObject
+from lookalike.storage.artefacts import Artefact, Ref, fetch, read_manifest
+from lookalike.storage.objects import ObjectStore
+
+LISTINGS, PHOTOS, REPORT, REPORT_PAGE = "listings.parquet", "photos.parquet", "report.json", "report.html"
+ASPECT_PREFIX = "aspect_"
+
+PHOTOS_SCHEMA = pa.schema(
+    [
+        pa.field("photo_id", pa.string(), nullable=False),  # MD5 of the original bytes, 32 hex digits
+        pa.field("shard", pa.int32(), nullable=False),
+        pa.field("offset", pa.int64(), nullable=False),
+        pa.field("length", pa.int32(), nullable=False),
+        pa.field("width", pa.int32(), nullable=False),  # pixels of the original, upright
+        pa.field("height", pa.int32(), nullable=False),
+        pa.field("phash", pa.string(), nullable=False),  # 64-bit DCT hash, 16 hex digits
+    ]
+)
+
+
+def listings_schema(aspects: list[str]) -> pa.Schema:
+    """Columns of ``listings.parquet``; `aspects` are names without the prefix, in the order of the columns."""
+    return pa.schema(
+        [
+            pa.field("listing_id", pa.string(), nullable=False),
+            pa.field("photo_id", pa.string(), nullable=False),
+            pa.field("category", pa.string(), nullable=False),  # leaf category, after merging small ones
+            pa.field("source_category", pa.string(), nullable=False),
+            pa.field("split", pa.string(), nullable=False),
+            pa.field("title", pa.string()),
+            pa.field("price", pa.float64()),
+            pa.field("product", pa.string()),
+            pa.field("seller", pa.string()),
+            pa.field(
+                "group", pa.string(), nullable=False
+            ),  # product, else near-duplicate group, else photo id
+            *(pa.field(ASPECT_PREFIX + name, pa.list_(pa.string())) for name in aspects),
+        ]
+    )
+
+
+def shard_name(number: int) -> str:
+    """File of one photo shard."""
+    return f"photos-{number:05d}.tar"
+
+
+class CuratedSnapshot:
+    """A curated snapshot on local disk, verified against its manifest. Safe to read from several threads."""
+
+    def __init__(self, artefact: Artefact) -> None:
+        self.artefact = artefact
+        self.listings: pa.Table = self._table(LISTINGS)
+        """One row per listing, sorted by listing id; see `listings_schema`."""
+        self.photos: pa.Table = self._table(PHOTOS)
+        """One row per distinct photo, sorted by photo id; see `PHOTOS_SCHEMA`."""
+        self.report: dict[str, Any] = json.loads(artefact.path(REPORT).read_bytes())
+        """What curation kept, changed and left out."""
+        self._check_columns()
+        self._places = self._photo_places()
+        self._shards = {
+            number: _mapped(artefact.path(shard_name(number))) for number in self._shard_numbers()
+        }
+        self._check_places()
+
+    @classmethod
+    def open(cls, store: ObjectStore, ref: Ref, cache_dir: Path) -> Self:
+        """Fetch what is not on this machine's disk yet, verify all, map the photos.
+
+        Raises `ObjectNotFound`, or `CorruptObject` naming the file that is damaged.
+        """
+        names = [entry.name for entry in read_manifest(store, ref).files if entry.name != REPORT_PAGE]
+        return cls(fetch(store, ref, cache_dir, names))
+
+    @property
+    def ref(self) -> Ref:
+        return self.artefact.ref
+
+    @property
+    def aspects(self) -> tuple[str, ...]:
+        """Names of the aspects, without the prefix of their columns."""
+        names = self.listings.column_names
+        return tuple(name.removeprefix(ASPECT_PREFIX) for name in names if name.startswith(ASPECT_PREFIX))
+
+    def photo_bytes(self, photo_id: str) -> bytes:
+        """The photo as stored: the original, or a smaller JPEG of it. Raises `KeyError`."""
+        shard, offset, length = self._places[photo_id]
+        return self._shards[shard][offset : offset + length]
+
+    def _table(self, name: str) -> pa.Table:
+        try:
+            return pq.read_table(self.artefact.path(name))
+        except (pa.ArrowException, OSError) as error:
+            raise self._corrupt(name, f"is not readable as Parquet: {error}") from error
+
+    def _check_columns(self) -> None:
+        for name, table, wanted in (
+            (LISTINGS, self.listings, listings_schema([])),
+            (PHOTOS, self.photos, PHOTOS_SCHEMA),
+        ):
+            for field in wanted:
+                at = table.schema.get_field_index(field.name)
+                if at < 0 or table.schema.field(at).type != field.type:
+                    raise self._corrupt(name, f"has no column {field.name!r} of type {field.type}")
+
+    def _photo_places(self) -> dict[str, tuple[int, int, int]]:
+        columns = (self.photos[name].to_pylist() for name in ("photo_id", "shard", "offset", "length"))
+        return {photo: (shard, at, length) for photo, shard, at, length in zip(*columns, strict=True)}
+
+    def _shard_numbers(self) -> list[int]:
+        numbers = np.unique(self.photos["shard"].to_numpy())
+        for number in numbers:
+            self.artefact.manifest.file(shard_name(int(number)))
+        return [int(number) for number in numbers]
+
+    def _check_places(self) -> None:
+        for photo_id, (shard, offset, length) in self._places.items():
+            if not re.fullmatch(r"[0-9a-f]{32}", photo_id):
+                raise self._corrupt(PHOTOS, f"has the photo id {photo_id!r}; an MD5 was expected")
+            if offset < 0 or length < 1 or offset + length > len(self._shards[shard]):
+                raise self._corrupt(PHOTOS, f"places photo {photo_id} outside of {shard_name(shard)}")
+
+    def _corrupt(self, name: str, what: str) -> CorruptObject:
+        key = self.artefact.manifest.file(name).key
+        return CorruptObject(key, f"{key} {what}")
+
+
+def _mapped(path: Path) -> mmap.mmap:
+    with path.open("rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
