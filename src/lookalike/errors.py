@@ -20,6 +20,7 @@ where they enter (storage, photos, index files, the Kubernetes API), with the ca
     ├── SegmentError             an index file is damaged, foreign or too new (`rule` says which rule)
     ├── ReleaseError             a model release is damaged or does not fit the index
     ├── QueryError               a search request is wrong
+    ├── ServiceBusy              a search process cannot take a request now; later, or another, can
     ├── QualityGateError         the new model release is worse than the live one
     └── RolloutError             the new snapshot did not come up on the cluster
 """
@@ -103,6 +104,17 @@ class ReleaseError(LookalikeError):
 
 class QueryError(LookalikeError):
     """A search request is wrong: an unknown category, a box outside the photo, k out of range."""
+
+
+class ServiceBusy(LookalikeError):
+    """A search process cannot take this request now: not ready, full, too late, or stopping.
+
+    `retry_after` is the number of seconds after which trying again makes sense.
+    """
+
+    def __init__(self, message: str, *, retry_after: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class QualityGateError(LookalikeError):
