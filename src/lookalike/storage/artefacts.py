@@ -205,6 +205,16 @@ def find(store: ObjectStore, kind: Kind, artefact_id: str) -> Ref:
     return Ref(kind, found[0].split("/")[1], hashlib.sha256(data).hexdigest())
 
 
+def latest(store: ObjectStore, kind: Kind) -> Ref | None:
+    """The artefact of that kind that was finished last, if there is one."""
+    ending = "/" + keys.MANIFEST
+    manifests = [info for info in store.list(f"{kind.value}/") if info.key.endswith(ending)]
+    if not manifests:
+        return None
+    newest = max(manifests, key=lambda info: (info.modified, info.key))
+    return find(store, kind, newest.key.split("/")[1])
+
+
 def fetch(store: ObjectStore, ref: Ref, cache_dir: Path, names: Iterable[str] | None = None) -> Artefact:
     """Bring an artefact's files (or just `names`) to local disk and verify each against the manifest.
 

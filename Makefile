@@ -1,0 +1,41 @@
+# The verbs of the project. `make help` lists them; the first one that needs .venv makes it.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+PYTHON ?= python3
+BIN := .venv/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format screenshots clean
+
+help: ## list the verbs
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/installed ## make .venv with everything for development
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -c 'import sys; sys.exit("Lookalike needs Python 3.11 or newer") if sys.version_info < (3, 11) else None'
+	$(BIN)/pip install --quiet torch==2.13.0
+	$(BIN)/pip install --quiet -e '.[dev]'
+	@touch $@
+
+demo: .venv/installed ## curate, train, index and search a generated catalogue, then serve it (ARGS=--once: do not serve)
+	$(BIN)/lookalike demo $(ARGS)
+
+test: .venv/installed ## run every test that this machine can run
+	$(BIN)/python -m pytest $(ARGS)
+
+check: .venv/installed ## style, types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/installed ## let ruff sort and lay out the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## remove what the verbs made
+	rm -rf .venv .demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

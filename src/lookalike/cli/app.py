@@ -1,0 +1,72 @@
+"""The program `lookalike`: its verbs in the order of the data's way, and how errors leave it.
+
+Exit codes: 0 done, 1 an error that the message explains, 2 a wrong option or setting, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from lookalike import __version__
+from lookalike.cli import demo, inspection, publishing, searching, steps
+from lookalike.errors import LookalikeError
+
+app = typer.Typer(
+    name="lookalike",
+    help="Photo search over a marketplace's own listings.\n\n"
+    "One command does it all: [bold]lookalike demo[/bold] on a generated catalogue, "
+    "[bold]lookalike run --catalogue listings.csv[/bold] on yours.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+)
+
+_WHOLE, _STEPS, _SEARCH, _CARE = "The whole way", "One step at a time", "Search", "Look after it"
+app.command(rich_help_panel=_WHOLE)(demo.demo)
+app.command(rich_help_panel=_WHOLE)(steps.run)
+app.command(rich_help_panel=_STEPS)(steps.curate)
+app.command(rich_help_panel=_STEPS)(steps.train)
+app.command(rich_help_panel=_STEPS)(steps.extract)
+app.command(rich_help_panel=_STEPS)(steps.index)
+app.command(rich_help_panel=_STEPS)(publishing.publish)
+app.command(rich_help_panel=_SEARCH)(searching.search)
+app.command(rich_help_panel=_SEARCH)(searching.serve)
+app.command(rich_help_panel=_SEARCH)(searching.evaluate)
+app.command(rich_help_panel=_CARE)(inspection.inspect)
+app.command(rich_help_panel=_CARE)(inspection.verify)
+app.command(rich_help_panel=_CARE)(publishing.rollback)
+
+
+@app.callback(invoke_without_command=True)
+def root(version: bool = typer.Option(False, "--version", help="Print the version.")) -> None:
+    if version:
+        typer.echo(f"lookalike {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Entry point: runs a command and turns its errors into one line and an exit code."""
+    try:
+        app()
+    except LookalikeError as error:
+        _leave(str(error), error.exit_code)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("lookalike"):
+            raise
+        _leave(f"the package {error.name} is not installed; install lookalike with the extra that has it", 1)
+    except KeyboardInterrupt:
+        _leave("interrupted; run the same command again to go on", 130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _leave(message: str, code: int) -> None:
+    if os.environ.get("LOOKALIKE_TRACEBACK"):
+        raise
+    typer.secho(f"lookalike: {message}", err=True, fg="red" if sys.stderr.isatty() else None)
+    sys.exit(code)

@@ -1,0 +1,152 @@
+"""`inspect` and `verify`: what the store holds, and whether it is whole."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from lookalike.cli.options import Json, Store, Workplace, open_workplace
+from lookalike.cli.output import Output
+from lookalike.errors import LookalikeError, SettingsError
+from lookalike.storage import keys, refs
+from lookalike.storage.artefacts import Kind, Ref, fetch, find, read_manifest
+
+Name = Annotated[
+    str | None,
+    typer.Argument(metavar="[REF]", help="An artefact, such as index/9c41 (any start of its id) or `live`."),
+]
+
+
+def inspect(name: Name = None, store: Store = None, as_json: Json = False) -> None:
+    """Show what the store holds, or one artefact in detail.
+
+    [dim]Example:[/dim] lookalike inspect live
+    """
+    out, place = Output(as_json=as_json), open_workplace(store)
+    if name is None:
+        _overview(out, place)
+    else:
+        for ref in _named(place, name):
+            _detail(out, place, ref)
+
+
+def verify(
+    name: Name = None,
+    everything: Annotated[bool, typer.Option("--all", help="Verify every artefact in the store.")] = False,
+    store: Store = None,
+    as_json: Json = False,
+) -> None:
+    """Check every byte of what is live (or REF, or everything) against its digests, and index files row by row.
+
+    Exits with 1 if anything is damaged, and names it.
+
+    [dim]Example:[/dim] lookalike verify index/9c41
+    """
+    out, place = Output(as_json=as_json), open_workplace(store)
+    targets = _artefacts(place) if everything else _named(place, name or "live")
+    problems = {str(ref): found for ref in targets if (found := _problems(place, ref))}
+    checked = [str(ref) for ref in targets]
+    for found in problems.values():
+        for problem in found:
+            out.note(f"[red]damaged[/red]  {problem}")
+    out.result(
+        {"verified": checked, "problems": problems},
+        "" if problems else f"[green]whole[/green]: {len(checked)} artefacts",
+    )
+    if problems:
+        raise typer.Exit(1)
+
+
+def _named(place: Workplace, name: str) -> list[Ref]:
+    if name == "live":
+        live = refs.read_live(place.store)
+        if live is None:
+            raise SettingsError(f"{place.store.uri}: nothing is live yet; run `lookalike publish`")
+        return [live.live.release, live.live.index]
+    if "@" in name:
+        return [Ref.parse(name)]
+    kind, _, artefact_id = name.partition("/")
+    if kind not in set(Kind) or not artefact_id:
+        raise SettingsError(
+            f"{name!r}: name an artefact as KIND/ID, with KIND one of {', '.join(Kind)}, or `live`"
+        )
+    return [find(place.store, Kind(kind), artefact_id)]
+
+
+def _artefacts(place: Workplace) -> list[Ref]:
+    found = []
+    for kind in Kind:
+        for info in place.store.list(f"{kind.value}/"):
+            if info.key.endswith("/" + keys.MANIFEST):
+                found.append(find(place.store, kind, info.key.split("/")[1]))
+    return found
+
+
+def _overview(out: Output, place: Workplace) -> None:
+    live = refs.read_live(place.store)
+    artefacts: list[dict[str, Any]] = []
+    for ref in _artefacts(place):
+        manifest = read_manifest(place.store, ref)
+        size = sum(file.size for file in manifest.files)
+        is_live = live is not None and ref in (live.live.release, live.live.index)
+        artefacts.append(
+            {"ref": str(ref), "kind": ref.kind.value, "id": ref.id, "bytes": size, "live": is_live}
+            | {"files": len(manifest.files)}
+        )
+    rows = [
+        (a["kind"], a["id"], a["files"], round(a["bytes"] / 1e6, 1), "live" if a["live"] else "")
+        for a in artefacts
+    ]
+    out.table(f"{place.store.uri}", ("kind", "id", "files", "MB", ""), rows)
+    if live is None:
+        out.note("nothing is live yet")
+    out.result({"store": place.store.uri, "live": live and live.live.to_json(), "artefacts": artefacts})
+
+
+def _detail(out: Output, place: Workplace, ref: Ref) -> None:
+    manifest = read_manifest(place.store, ref)
+    described: dict[str, Any] = {}
+    if ref.kind is Kind.INDEX:
+        from lookalike.index import reader
+
+        described = reader.describe(fetch(place.store, ref, place.cache_dir))
+    out.table(
+        f"{ref.kind}/{ref.id}",
+        ("file", "MB", "sha256"),
+        [(f.name, f.size / 1e6, f.sha256[:12]) for f in manifest.files],
+    )
+    sections = {
+        "inputs": manifest.inputs,
+        "config": manifest.config,
+        "meta": manifest.meta,
+        "described": described,
+    }
+    for section, values in sections.items():
+        out.table("", (section, ""), [(name, _short(value)) for name, value in values.items()])
+    out.result({"ref": str(ref)} | {name: dict(values) for name, values in sections.items()})
+
+
+def _problems(place: Workplace, ref: Ref) -> list[str]:
+    try:
+        artefact = fetch(place.store, ref, place.cache_dir)
+        if ref.kind is Kind.INDEX:
+            from lookalike.index import reader
+
+            return list(reader.verify(artefact))
+        if ref.kind is Kind.RELEASE:
+            from lookalike.coding.release import ModelCard
+
+            ModelCard.read(artefact.path("model.json"))
+        if ref.kind is Kind.EXTRACTION:
+            from lookalike.coding.extraction import verify_shards
+
+            return list(verify_shards(place.store, artefact))
+    except LookalikeError as error:
+        return [str(error)]
+    return []
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 100 else text[:97] + "..."

@@ -1,0 +1,106 @@
+"""Options that several commands share, and what they turn into."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lookalike.errors import ObjectNotFound, SettingsError
+from lookalike.settings import S3Settings, Settings
+from lookalike.storage.artefacts import Kind, Ref, find, latest
+from lookalike.storage.objects import ObjectStore, open_store
+
+Store = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        metavar="URI",
+        help="Where artefacts live: s3://bucket/prefix, file:///dir or a directory.",
+        envvar="LOOKALIKE_STORE",
+        show_default="./lookalike-store",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
+Threads = Annotated[int, typer.Option(min=0, help="Threads to use; 0 takes every core this process may use.")]
+CatalogueUri = Annotated[
+    str,
+    typer.Option(
+        "--catalogue",
+        metavar="URI",
+        help="CSV or Parquet file, local or s3://, with listing_id, image, category. "
+        "Optional: split, title, price, product, seller, aspect_*.",
+    ),
+]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--column", metavar="OURS=THEIRS", help="A column that the file names otherwise: seller=sender_id."
+    ),
+]
+Recipe = Annotated[
+    str, typer.Option(metavar="NAME", help="Training recipe: `lookalike train --help` lists them.")
+]
+IndexSplits = Annotated[
+    str | None,
+    typer.Option(
+        metavar="A,B",
+        help="Index only the listings of these splits (for measuring with the others as queries).",
+        show_default="all listings",
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Workplace:
+    """The opened store and the settings that a command works with."""
+
+    store: ObjectStore
+    settings: Settings
+    s3: S3Settings
+
+    @property
+    def cache_dir(self) -> Path:
+        return self.settings.cache_dir
+
+    def ref(self, kind: Kind, text: str | None) -> Ref:
+        """The artefact that an option names by reference or id; the newest of its kind where it names none."""
+        if text is None:
+            found = latest(self.store, kind)
+            if found is None:
+                step = _MADE_BY[kind]
+                raise ObjectNotFound(
+                    kind.value, f"{self.store.uri} holds no {kind.value}; run `lookalike {step}` first"
+                )
+            return found
+        if "@" in text:
+            return Ref.parse(text)
+        return find(self.store, kind, text.removeprefix(f"{kind.value}/"))
+
+
+_MADE_BY = {Kind.CURATED: "curate", Kind.RELEASE: "train", Kind.EXTRACTION: "extract", Kind.INDEX: "index"}
+
+
+def open_workplace(store: str | None) -> Workplace:
+    """What `--store` and the environment name."""
+    settings, s3 = Settings(), S3Settings()
+    return Workplace(open_store(store or settings.store, s3), settings, s3)
+
+
+def parse_columns(pairs: Sequence[str] | None) -> dict[str, str]:
+    """``["seller=sender_id"]`` as a mapping from our name to the file's. Raises `SettingsError`."""
+    columns = {}
+    for pair in pairs or ():
+        ours, equals, theirs = pair.partition("=")
+        if not (ours and equals and theirs):
+            raise SettingsError(f"--column {pair!r}: write it as OURS=THEIRS, such as seller=sender_id")
+        columns[ours] = theirs
+    return columns
+
+
+def parse_names(text: str | None) -> frozenset[str] | None:
+    """``"train,catalogue"`` as a set; None for None."""
+    return None if text is None else frozenset(name.strip() for name in text.split(",") if name.strip())

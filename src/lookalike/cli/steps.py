@@ -1,0 +1,259 @@
+"""`curate`, `train`, `extract`, `index`, and `run`, which does them all and publishes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lookalike.cli.options import (
+    CatalogueUri,
+    Columns,
+    IndexSplits,
+    Json,
+    Recipe,
+    Store,
+    Threads,
+    Workplace,
+    open_workplace,
+    parse_columns,
+    parse_names,
+)
+from lookalike.cli.output import Output
+from lookalike.errors import SettingsError
+from lookalike.storage.artefacts import Kind, Ref, read_manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from lookalike.catalogue.curation import CurationConfig
+    from lookalike.progress import Progress
+
+MinCategory = Annotated[
+    int,
+    typer.Option(min=1, help="Photos a leaf category needs; smaller ones join their parent or are left out."),
+]
+SellerCap = Annotated[int, typer.Option(min=0, help="Listings kept per seller and category; 0 keeps all.")]
+KeepSellers = Annotated[bool, typer.Option(help="Keep each seller's listings on one side of the splits.")]
+TrainSplits = Annotated[str, typer.Option(metavar="A,B", help="Splits of the catalogue to train on.")]
+
+
+def curate(
+    catalogue: CatalogueUri,
+    store: Store = None,
+    column: Columns = None,
+    min_category: MinCategory = 20,
+    seller_cap: SellerCap = 0,
+    sellers_apart: KeepSellers = False,
+    as_json: Json = False,
+) -> None:
+    """Check a catalogue and its photos: leave out what is broken, group duplicates, split.
+
+    [dim]Example:[/dim] lookalike curate --catalogue listings.csv --column seller=sender_id
+    """
+    out, place = Output(as_json=as_json), open_workplace(store)
+    config = curation_config(min_category, seller_cap, sellers_apart)
+    with out.progress() as progress:
+        ref = curated_step(place, catalogue, parse_columns(column), config, progress)
+    show_curated(out, place, ref)
+
+
+def train(
+    curated: Annotated[
+        str | None, typer.Option(metavar="REF", help="Curated snapshot; the newest by default.")
+    ] = None,
+    recipe: Recipe = "small_cpu",
+    store: Store = None,
+    threads: Threads = 0,
+    as_json: Json = False,
+) -> None:
+    """Train the network on a curated snapshot: category head first, then the hash head.
+
+    Killed at any moment, the same command goes on from the last checkpoint.
+
+    [dim]Example:[/dim] lookalike train --recipe ebay_resnet50
+    """
+    out, place = Output(as_json=as_json), open_workplace(store)
+    with out.progress() as progress:
+        ref = trained_step(place, place.ref(Kind.CURATED, curated), recipe, threads, progress)
+    show_release(out, place, ref)
+
+
+def extract(
+    curated: Annotated[
+        str | None, typer.Option(metavar="REF", help="Curated snapshot; the newest by default.")
+    ] = None,
+    release: Annotated[
+        str | None, typer.Option(metavar="REF", help="Model release; the newest by default.")
+    ] = None,
+    store: Store = None,
+    threads: Threads = 0,
+    as_json: Json = False,
+) -> None:
+    """Turn every photo that has no code yet into one, with a model release.
+
+    [dim]Example:[/dim] lookalike extract --release 3f2a
+    """
+    out, place = Output(as_json=as_json), open_workplace(store)
+    with out.progress() as progress:
+        ref = extracted_step(
+            place, place.ref(Kind.CURATED, curated), place.ref(Kind.RELEASE, release), threads, progress
+        )
+    meta = read_manifest(place.store, ref).meta
+    out.result({"extraction": str(ref), **meta}, f"{ref.kind}/{ref.id}: {meta['photos']:,} photos have codes")
+
+
+def index(
+    extraction: Annotated[
+        str | None, typer.Option(metavar="REF", help="Extraction; the newest by default.")
+    ] = None,
+    shards: Annotated[int, typer.Option(min=1, max=999, help="Segments to spread each category over.")] = 1,
+    index_splits: IndexSplits = None,
+    store: Store = None,
+    as_json: Json = False,
+) -> None:
+    """Build an index snapshot from the codes of an extraction.
+
+    [dim]Example:[/dim] lookalike index --shards 4
+    """
+    out, place = Output(as_json=as_json), open_workplace(store)
+    with out.progress() as progress:
+        ref = indexed_step(place, place.ref(Kind.EXTRACTION, extraction), shards, index_splits, progress)
+    show_index(out, place, ref)
+
+
+def run(
+    catalogue: CatalogueUri,
+    store: Store = None,
+    recipe: Recipe = "small_cpu",
+    column: Columns = None,
+    min_category: MinCategory = 20,
+    seller_cap: SellerCap = 0,
+    sellers_apart: KeepSellers = False,
+    shards: Annotated[int, typer.Option(min=1, max=999, help="Segments to spread each category over.")] = 1,
+    index_splits: IndexSplits = None,
+    threads: Threads = 0,
+    as_json: Json = False,
+) -> None:
+    """All steps in order: curate, train, extract, index, publish. Finished steps are skipped.
+
+    [dim]Example:[/dim] lookalike run --catalogue s3://shop/listings.parquet --store s3://shop/lookalike
+    """
+    out, place = Output(as_json=as_json), open_workplace(store)
+    config = curation_config(min_category, seller_cap, sellers_apart)
+    with out.progress() as progress:
+        refs = run_all(
+            place, catalogue, parse_columns(column), config, recipe, shards, index_splits, threads, progress
+        )
+    if not as_json:
+        show_curated(out, place, refs["curated"])
+        show_release(out, place, refs["release"])
+        show_index(out, place, refs["index"])
+    out.result({name: str(ref) for name, ref in refs.items()}, "[bold green]live[/bold green]")
+
+
+def run_all(
+    place: Workplace,
+    catalogue: str,
+    columns: Mapping[str, str],
+    config: CurationConfig,
+    recipe: str,
+    shards: int,
+    index_splits: str | None,
+    threads: int,
+    progress: Progress,
+) -> dict[str, Ref]:
+    """The whole way, in order; the references of what was made or found."""
+    from lookalike.cli.publishing import publish_step
+
+    curated = curated_step(place, catalogue, columns, config, progress)
+    release = trained_step(place, curated, recipe, threads, progress)
+    extraction = extracted_step(place, curated, release, threads, progress)
+    built = indexed_step(place, extraction, shards, index_splits, progress)
+    publish_step(place, built)
+    return {"curated": curated, "release": release, "extraction": extraction, "index": built}
+
+
+def curation_config(min_category: int, seller_cap: int, sellers_apart: bool) -> CurationConfig:
+    from lookalike.catalogue.curation import CurationConfig
+
+    return CurationConfig(min_category=min_category, seller_cap=seller_cap, sellers_apart=sellers_apart)
+
+
+def curated_step(
+    place: Workplace, catalogue: str, columns: Mapping[str, str], config: CurationConfig, progress: Progress
+) -> Ref:
+    from lookalike.catalogue.curation import curate
+
+    return curate(
+        place.store,
+        catalogue,
+        config,
+        columns=columns,
+        s3=place.s3,
+        cache_dir=place.cache_dir,
+        progress=progress,
+    )
+
+
+def trained_step(place: Workplace, curated: Ref, recipe: str, threads: int, progress: Progress) -> Ref:
+    from lookalike.learning.recipes import RECIPES
+    from lookalike.learning.training import train
+
+    if recipe not in RECIPES:
+        raise SettingsError(f"there is no recipe {recipe!r}; there are {', '.join(sorted(RECIPES))}")
+    return train(
+        place.store, curated, RECIPES[recipe](), cache_dir=place.cache_dir, threads=threads, progress=progress
+    )
+
+
+def extracted_step(place: Workplace, curated: Ref, release: Ref, threads: int, progress: Progress) -> Ref:
+    from lookalike.coding.extraction import extract
+
+    return extract(
+        place.store, curated, release, cache_dir=place.cache_dir, threads=threads, progress=progress
+    )
+
+
+def indexed_step(
+    place: Workplace, extraction: Ref, shards: int, index_splits: str | None, progress: Progress
+) -> Ref:
+    from lookalike.index.builder import build
+
+    curated = Ref.parse(read_manifest(place.store, extraction).inputs["curated"])
+    return build(
+        place.store,
+        curated,
+        extraction,
+        shards=shards,
+        splits=parse_names(index_splits),
+        cache_dir=place.cache_dir,
+        progress=progress,
+    )
+
+
+def show_curated(out: Output, place: Workplace, ref: Ref) -> None:
+    manifest = read_manifest(place.store, ref)
+    report = place.store.local_path(manifest.file("report.html").key)
+    where = report or f"{place.store.uri}/{manifest.file('report.html').key}"
+    meta = dict(manifest.meta)
+    out.result(
+        {"curated": str(ref), "report": str(where), **meta},
+        f"[bold]{ref.kind}/{ref.id}[/bold]: {meta.get('listings', 0):,} listings, {meta.get('photos', 0):,} photos\n"
+        f"  report: {where}",
+    )
+
+
+def show_release(out: Output, place: Workplace, ref: Ref) -> None:
+    meta = dict(read_manifest(place.store, ref).meta)
+    numbers = ", ".join(f"{k} {v:.3f}" for k, v in meta.get("metrics", {}).items() if isinstance(v, float))
+    out.result({"release": str(ref), **meta}, f"[bold]{ref.kind}/{ref.id}[/bold]: {numbers}")
+
+
+def show_index(out: Output, place: Workplace, ref: Ref) -> None:
+    meta = dict(read_manifest(place.store, ref).meta)
+    out.result(
+        {"index": str(ref), **meta},
+        f"[bold]{ref.kind}/{ref.id}[/bold]: {meta.get('rows', 0):,} listings in {len(meta.get('categories', ()))}"
+        " categories",
+    )
