@@ -1,0 +1,308 @@
+"""`search`, `serve` and `evaluate`: what the live snapshot answers, and how well."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lookalike.cli.options import (
+    CatalogueUri,
+    Columns,
+    Json,
+    Store,
+    Threads,
+    Workplace,
+    open_workplace,
+    parse_columns,
+)
+from lookalike.cli.output import Output
+from lookalike.errors import QueryError, SettingsError
+from lookalike.storage import refs
+from lookalike.storage.artefacts import Ref, fetch, read_manifest
+
+if TYPE_CHECKING:
+    from lookalike.ranking.request import Answer
+
+Box = Annotated[
+    str | None,
+    typer.Option(metavar="X,Y,W,H", help="Part of the photo to search with, as fractions of its size."),
+]
+
+
+def search(
+    photo: Annotated[Path, typer.Argument(help="A JPEG, PNG or WebP file.", show_default=False)],
+    k: Annotated[int, typer.Option("-k", min=1, max=200, help="Hits to answer.")] = 12,
+    category: Annotated[
+        list[str] | None,
+        typer.Option(help="Search in this category (or below it) instead of the predicted ones."),
+    ] = None,
+    box: Box = None,
+    alpha: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Weight of appearance against aspects.")
+    ] = None,
+    sheet: Annotated[
+        Path | None, typer.Option(help="Write the query and its hits as a picture (PNG).")
+    ] = None,
+    store: Store = None,
+    threads: Threads = 0,
+    as_json: Json = False,
+) -> None:
+    """Find the listings that look like a photo.
+
+    [dim]Example:[/dim] lookalike search photo.jpg --sheet hits.png
+    """
+    from lookalike.ranking.request import SearchRequest
+
+    out, place = Output(as_json=as_json), open_workplace(store)
+    try:
+        data = photo.read_bytes()
+    except OSError as error:
+        raise QueryError(f"{photo}: {error.strerror}") from error
+    live = live_record(place)
+    request = SearchRequest(k=k, categories=tuple(category or ()), blend=alpha)
+    answer = answer_photo(place, live, data, request, parse_box(box), threads)
+    show_answer(out, answer)
+    if sheet is not None:
+        write_sheet(place, live, data, answer, sheet)
+        out.note(f"wrote {sheet}")
+
+
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8000,
+    index: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REF", help="Serve exactly this index snapshot instead of following the live ref."
+        ),
+    ] = None,
+    store: Store = None,
+    threads: Threads = 0,
+) -> None:
+    """Serve the search page and the HTTP API, following the live ref.
+
+    [dim]Example:[/dim] lookalike serve --store s3://shop/lookalike --host 0.0.0.0
+    """
+    from lookalike import serving
+
+    serving.run(store=open_workplace(store).store.uri, host=host, port=port, index=index, threads=threads)
+
+
+def evaluate(
+    catalogue: CatalogueUri,
+    split: Annotated[str | None, typer.Option(help="Use only the listings of this split as queries.")] = None,
+    store: Store = None,
+    column: Columns = None,
+    ablate: Annotated[bool, typer.Option(help="Also measure what each part of the ranking gains.")] = False,
+    page: Annotated[
+        Path | None, typer.Option(help="Write the numbers, confusions and worst queries as HTML.")
+    ] = None,
+    threads: Threads = 0,
+    as_json: Json = False,
+) -> None:
+    """Score a labelled catalogue as queries against the live snapshot.
+
+    [dim]Example:[/dim] lookalike evaluate --catalogue queries.csv --page quality.html
+    """
+    out, place = Output(as_json=as_json), open_workplace(store)
+    report = evaluate_live(
+        out,
+        place,
+        catalogue,
+        split=split,
+        columns=parse_columns(column),
+        ablate=ablate,
+        page=page,
+        threads=threads,
+    )
+    show_report(out, report)
+
+
+def live_record(place: Workplace) -> refs.LiveRecord:
+    """What is live. Raises `SettingsError` where nothing is."""
+    live = refs.read_live(place.store)
+    if live is None:
+        raise SettingsError(
+            f"{place.store.uri}: nothing is live yet; run `lookalike run` or `lookalike publish`"
+        )
+    return live.live
+
+
+def answer_photo(
+    place: Workplace,
+    live: refs.LiveRecord,
+    data: bytes,
+    request: Any,
+    box: tuple[float, float, float, float] | None,
+    threads: int,
+) -> Answer:
+    """The answer to one photo, in this process."""
+    from lookalike.catalogue.photos import load_square
+    from lookalike.ranking.request import Query
+    from lookalike.ranking.search import open_searcher
+
+    artefacts = [fetch(place.store, ref, place.cache_dir) for ref in (live.release, live.index)]
+    searcher = open_searcher(*artefacts, threads=threads)
+    square = load_square(data, searcher.card.preset.resize, box=box)
+    return searcher.search_all([Query(request, photo=square)])[0]
+
+
+def evaluate_live(
+    out: Output,
+    place: Workplace,
+    catalogue: str,
+    *,
+    split: str | None = None,
+    columns: dict[str, str] | None = None,
+    ablate: bool = False,
+    page: Path | None = None,
+    threads: int = 0,
+) -> dict[str, Any]:
+    """The evaluation report of what is live, with its page written where one is asked for."""
+    from lookalike.ranking.evaluation import evaluate
+
+    live = live_record(place)
+    with out.progress() as progress:
+        evaluation = evaluate(
+            place.store,
+            live.release,
+            live.index,
+            catalogue,
+            split=split,
+            columns=columns,
+            ablate=ablate,
+            cache_dir=place.cache_dir,
+            s3=place.s3,
+            threads=threads,
+            progress=progress,
+        )
+    if page is not None:
+        from lookalike.ranking.evaluation_page import render
+
+        page.write_text(render(evaluation, hit_photos(place, live.index)))
+        out.note(f"wrote {page}")
+    return evaluation.report
+
+
+def hit_photos(place: Workplace, index: Ref) -> Any:
+    """A function from photo id to the photo's bytes, out of the snapshot that an index was built from."""
+    from lookalike.catalogue.snapshot import CuratedSnapshot
+
+    curated = Ref.parse(read_manifest(place.store, index).inputs["curated"])
+    return CuratedSnapshot.open(place.store, curated, place.cache_dir).photo_bytes
+
+
+def show_answer(out: Output, answer: Answer) -> None:
+    """The predicted categories, aspects and hits of one answer."""
+    import dataclasses
+
+    guesses = ", ".join(
+        f"[bold]{guess.category}[/bold] {guess.probability:.0%}"
+        if guess.opened
+        else f"{guess.category} {guess.probability:.0%}"
+        for guess in answer.categories[:5]
+    )
+    aspects = ", ".join(f"{name}: {values[0][0]}" for name, values in answer.aspects.items() if values)
+    rows = [
+        (
+            rank,
+            hit.listing_id,
+            hit.category,
+            hit.score,
+            hit.distance,
+            "" if hit.price is None else f"{hit.price:.2f}",
+            ", ".join(f"{name}={value}" for name, value in hit.matched_aspects.items()),
+        )
+        for rank, hit in enumerate(answer.hits, 1)
+    ]
+    times = ", ".join(f"{stage} {ms:.1f}" for stage, ms in answer.milliseconds.items())
+    if not out.as_json:
+        out.stdout.print(f"categories: {guesses}\naspects:    {aspects or 'none predicted'}")
+    out.table("", ("#", "listing", "category", "score", "distance", "price", "same"), rows)
+    out.result(
+        dataclasses.asdict(answer), f"[dim]{answer.scanned:,} listings scanned; milliseconds: {times}[/dim]"
+    )
+
+
+def write_sheet(place: Workplace, live: refs.LiveRecord, data: bytes, answer: Answer, path: Path) -> None:
+    """The query and its hits as one picture."""
+    from lookalike.catalogue.photos import contact_sheet
+
+    photo_bytes = hit_photos(place, live.index)
+    entries = [(data, "query")]
+    entries += [
+        (photo_bytes(hit.photo_id), f"{hit.score:.2f} {hit.category.rpartition('/')[2]}")
+        for hit in answer.hits
+    ]
+    path.write_bytes(contact_sheet(entries, 7, 160))
+
+
+def show_report(out: Output, report: dict[str, Any]) -> None:
+    """An evaluation report as tables."""
+    seen = report["recognition"]
+    rows: list[tuple[object, ...]] = [
+        ("category top-1", seen["top1"], ""),
+        ("category top-5", seen["top5"], ""),
+        ("calibration error", seen["calibration_error"], ""),
+    ]
+    for level, by in report["codes"].items():
+        if isinstance(by, dict):
+            rows += [
+                (
+                    f"{level} mAP, whole gallery by {name}",
+                    value["mAP"],
+                    f"precision@10 {value['precision']['10']:.3f}",
+                )
+                for name, value in by.items()
+                if isinstance(value, dict)
+            ]
+    for level in ("category", "product"):
+        if level in report["search"]:
+            found = report["search"][level]
+            rows += [
+                (f"search, {level}: precision@10", found["precision"]["10"], ""),
+                (
+                    f"search, {level}: recall@10",
+                    found["recall"]["10"],
+                    f"recall@100 {found['recall']['100']:.3f}",
+                ),
+                (f"search, {level}: mAP@100", found["mAP"], ""),
+            ]
+    rows += [
+        (f"aspect {name} top-1", value["top1"], f"{value['queries']:,} queries")
+        for name, value in report["aspects"].items()
+    ]
+    title = f"{report['queries']:,} queries against {report['gallery']:,} listings"
+    out.table(title, ("measure", "value", ""), rows)
+    if "ablation" in report:
+        variants = {"as configured": report["search"], **report["ablation"]}
+        out.table(
+            "what each part of the ranking gains",
+            ("ranking", "precision@10", "product recall@10", "listings scanned"),
+            [
+                (
+                    name,
+                    value["category"]["precision"]["10"],
+                    value["product"]["recall"]["10"] if "product" in value else "",
+                    value["listings_scanned"],
+                )
+                for name, value in variants.items()
+            ],
+        )
+    if report["rejected"]:
+        out.note(f"{len(report['rejected'])} query photos left out, such as {report['rejected'][0]}")
+    out.result(json.loads(json.dumps(report, default=str)))
+
+
+def parse_box(text: str | None) -> tuple[float, float, float, float] | None:
+    """``"0.1,0.2,0.5,0.5"`` as numbers. Raises `QueryError`."""
+    if text is None:
+        return None
+    try:
+        x, y, w, h = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise QueryError(f"--box {text!r}: write it as x,y,w,h, such as 0.1,0.2,0.5,0.6") from error
+    return x, y, w, h
