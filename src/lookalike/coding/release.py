@@ -73,7 +73,9 @@ class ModelCard:
                     "thresholds": tuple(body["thresholds"]),
                     "aspects": {name: tuple(values) for name, values in body["aspects"].items()},
                 },
-                preset=TransformPreset(**preset | {"mean": tuple(preset["mean"]), "std": tuple(preset["std"])}),
+                preset=TransformPreset(
+                    **preset | {"mean": tuple(preset["mean"]), "std": tuple(preset["std"])}
+                ),
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ReleaseError(f"{path} is not a model card: {error}") from error

@@ -224,11 +224,12 @@ def fetch(store: ObjectStore, ref: Ref, cache_dir: Path, names: Iterable[str] | 
     """
     manifest = read_manifest(store, ref)
     wanted = manifest.files if names is None else [manifest.file(name) for name in names]
-    paths = {entry.name: _fetch_file(store, entry, cache_dir) for entry in wanted}
+    paths = {entry.name: fetch_file(store, entry, cache_dir) for entry in wanted}
     return Artefact(ref, manifest, paths)
 
 
-def _fetch_file(store: ObjectStore, entry: FileEntry, cache_dir: Path) -> Path:
+def fetch_file(store: ObjectStore, entry: FileEntry, cache_dir: Path) -> Path:
+    """One file on local disk, verified; see `fetch`."""
     local = store.local_path(entry.key)
     if local is not None:
         _verify(store, entry, local)

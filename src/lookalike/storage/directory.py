@@ -61,7 +61,7 @@ class DirectoryStore:
 
     def put(self, key: str, data: bytes, *, if_absent: bool = False, if_match: str | None = None) -> str:
         path = self._path(key)
-        with self._translated(key), self._temporary() as (temporary, file):
+        with self._translated(key, writing=True), self._temporary() as (temporary, file):
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -124,10 +124,13 @@ class DirectoryStore:
         return self.root / check_key(key)
 
     @contextmanager
-    def _translated(self, key: str) -> Iterator[None]:
+    def _translated(self, key: str, *, writing: bool = False) -> Iterator[None]:
         try:
             yield
         except FileNotFoundError as error:
+            if writing and Path(error.filename) != self._path(key):
+                message = f"{self.root} cannot be made: {error.strerror} ({error.filename})"
+                raise StoreUnavailable(key, message) from error
             raise ObjectNotFound(key, f"{self.uri}/{key} does not exist") from error
         except (PermissionError, NotADirectoryError) as error:
             raise StoreUnavailable(key, f"{self.root}: {error.strerror} ({error.filename})") from error

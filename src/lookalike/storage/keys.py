@@ -40,7 +40,7 @@ def code_shards(release_id: str) -> str:
 
 def code_shard(release_id: str, sha256: str) -> str:
     """One code shard, named by its content."""
-    return f"codes/{release_id}/{sha256[:32]}.parquet"
+    return f"codes/{release_id}/{sha256}.parquet"
 
 
 def checkpoints(training_id: str) -> str:

@@ -1,0 +1,212 @@
+"""Extraction: a code and features for every distinct photo of a curated snapshot, once per model release.
+
+Photos are taken in the order of their ids, a shard's worth at a time; each finished shard is one Parquet file, named
+by its content, in the release's own folder of the object store. A shard is whole or not there, so an extraction that
+was killed goes on with the photos that have no code yet, and a later snapshot of the same catalogue extracts only what
+is new. `shards.json` of the extraction artefact names the shards that cover this snapshot.
+
+Photos are decoded on a thread ahead of the forward pass. A photo that cannot be decoded is named in the manifest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from lookalike.catalogue.photos import load_square
+from lookalike.catalogue.snapshot import CuratedSnapshot
+from lookalike.coding.encoder import Encoder, Encoding, open_encoder
+from lookalike.errors import CorruptObject, LookalikeError, PhotoError
+from lookalike.progress import Progress, silent
+from lookalike.storage import keys
+from lookalike.storage.artefacts import Artefact, ArtefactWriter, FileEntry, Kind, Ref, fetch, fetch_file
+from lookalike.storage.objects import ObjectStore
+
+SHARDS = "shards.json"
+
+
+@dataclass(frozen=True, slots=True)
+class CodeShard:
+    """One shard as `shards.json` names it."""
+
+    key: str
+    sha256: str
+    size: int
+    rows: int
+
+
+def extract(
+    store: ObjectStore,
+    curated: Ref,
+    release: Ref,
+    *,
+    cache_dir: Path,
+    batch: int = 32,
+    shard_size: int = 4096,
+    threads: int = 0,
+    encoder: Encoder | None = None,
+    progress: Progress = silent,
+) -> Ref:
+    """Extract what has no code yet and return the extraction of `curated` by `release`.
+
+    `encoder` replaces the release's OpenVINO encoder (one on a GPU, say). Manifest `meta`: release, bits, preset,
+    photos, undecodable (photo ids).
+    """
+    writer = ArtefactWriter(
+        store,
+        Kind.EXTRACTION,
+        inputs={"curated": str(curated), "release": str(release)},
+        config={"format": 1},
+    )
+    if found := writer.existing():
+        return found
+    snapshot = CuratedSnapshot.open(store, curated, cache_dir)
+    encoder = encoder or open_encoder(fetch(store, release, cache_dir), threads=threads)
+    wanted = sorted(snapshot.photos["photo_id"].to_pylist())
+    shards = [
+        (shard, ids) for shard, ids in _existing(store, release, cache_dir) if not ids.isdisjoint(wanted)
+    ]
+    known = {photo_id for _, ids in shards for photo_id in ids}
+    missing = [photo_id for photo_id in wanted if photo_id not in known]
+    done = 0
+    undecodable: list[str] = []
+    progress("extract codes", 0, len(missing))
+    for start in range(0, len(missing), shard_size):
+        ids = missing[start : start + shard_size]
+        kept: list[str] = []
+        encodings: list[Encoding] = []
+        for some, encoding in _encodings(ids, snapshot, encoder, batch):
+            kept += some
+            encodings.append(encoding)
+            done += len(some)
+            progress("extract codes", done, len(missing))
+        undecodable += sorted({*ids} - {*kept})
+        if kept:
+            shards.append((_put_shard(store, release, _to_parquet(kept, encodings), len(kept)), set(kept)))
+    chosen = sorted((shard for shard, _ in shards), key=lambda shard: shard.key)
+    writer.add(SHARDS, json.dumps({"shards": [asdict(shard) for shard in chosen]}, indent=1).encode())
+    card = encoder.card
+    return writer.commit(
+        {
+            "release": str(release),
+            "bits": card.bits,
+            "features": card.features,
+            "preset": asdict(card.preset),
+            "photos": len(wanted) - len(undecodable),
+            "undecodable": undecodable,
+        }
+    )
+
+
+def code_shards(extraction: Artefact) -> list[CodeShard]:
+    """The shards that a fetched extraction names. Raises `CorruptObject`."""
+    path = extraction.path(SHARDS)
+    try:
+        return [CodeShard(**entry) for entry in json.loads(path.read_bytes())["shards"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorruptObject(str(path), f"{path} does not list code shards: {error}") from error
+
+
+def read_features(
+    store: ObjectStore, extraction: Ref, photo_ids: Sequence[str] | NDArray[np.str_], cache_dir: Path
+) -> NDArray[np.float32]:
+    """Pooled features f32[n, features] of photos by id, in the order asked. Raises `CorruptObject`."""
+    artefact = fetch(store, extraction, cache_dir, [SHARDS])
+    width = int(artefact.manifest.meta["features"])
+    tables = []
+    for shard in code_shards(artefact):
+        path = fetch_file(store, FileEntry(shard.key, shard.key, shard.size, shard.sha256), cache_dir)
+        tables.append(pq.read_table(path, columns=["photo_id", "features16"]))
+    table = pa.concat_tables(tables).combine_chunks()
+    place = pc.index_in(pa.array(photo_ids, pa.utf8()), table["photo_id"].combine_chunks())
+    if place.null_count:
+        raise CorruptObject(str(extraction), f"{extraction}: {place.null_count} photos have no features")
+    values = np.frombuffer(table["features16"].combine_chunks().buffers()[1], "<f2").reshape(-1, width)
+    features: NDArray[np.float32] = values[place.to_numpy()].astype(np.float32)
+    return features
+
+
+def verify_shards(store: ObjectStore, extraction: Artefact) -> Iterator[str]:
+    """What is wrong with the shards an extraction names, one line each; nothing where all is whole."""
+    for shard in code_shards(extraction):
+        try:
+            data = store.get(shard.key)
+        except LookalikeError as error:
+            yield str(error)
+            continue
+        if hashlib.sha256(data).hexdigest() != shard.sha256:
+            yield f"{store.uri}/{shard.key} does not match its digest: it is damaged"
+
+
+def _existing(store: ObjectStore, release: Ref, cache_dir: Path) -> Iterator[tuple[CodeShard, set[str]]]:
+    """The release's shards and the photos they cover; fetched whole, as the index will read them anyway."""
+    for info in store.list(keys.code_shards(release.id)):
+        sha256 = info.key.rpartition("/")[2].removesuffix(".parquet")
+        path = fetch_file(store, FileEntry(info.key, info.key, info.size, sha256), cache_dir)
+        ids = pq.read_table(path, columns=["photo_id"])["photo_id"].to_pylist()
+        yield CodeShard(info.key, sha256, info.size, len(ids)), set(ids)
+
+
+def _put_shard(store: ObjectStore, release: Ref, data: bytes, rows: int) -> CodeShard:
+    sha256 = hashlib.sha256(data).hexdigest()
+    key = keys.code_shard(release.id, sha256)
+    store.put(key, data)
+    return CodeShard(key, sha256, len(data), rows)
+
+
+def _encodings(
+    ids: Sequence[str], snapshot: CuratedSnapshot, encoder: Encoder, batch: int
+) -> Iterator[tuple[list[str], Encoding]]:
+    """Encodings of the photos `ids`, a batch at a time, decoded one batch ahead; undecodable ones are skipped."""
+    side = encoder.card.preset.resize
+
+    def decode(some: Sequence[str]) -> tuple[list[str], list[NDArray[np.uint8]]]:
+        kept, squares = [], []
+        for photo_id in some:
+            try:
+                squares.append(load_square(snapshot.photo_bytes(photo_id), side))
+            except PhotoError:
+                continue
+            kept.append(photo_id)
+        return kept, squares
+
+    batches = [ids[start : start + batch] for start in range(0, len(ids), batch)]
+    with ThreadPoolExecutor(1, "decode") as ahead:
+        waiting = ahead.submit(decode, batches[0])
+        for following in [*batches[1:], None]:
+            kept, squares = waiting.result()
+            if following is not None:
+                waiting = ahead.submit(decode, following)
+            if kept:
+                yield kept, encoder.encode(np.stack(squares))
+
+
+def _to_parquet(ids: Sequence[str], encodings: Sequence[Encoding]) -> bytes:
+    codes = np.concatenate([encoding.codes for encoding in encodings])
+    features = np.concatenate([encoding.features for encoding in encodings]).astype("<f2")
+    table = pa.table(
+        {
+            "photo_id": pa.array(ids, pa.utf8()),
+            "code": _fixed_size(codes),
+            "features16": _fixed_size(features.view(np.uint8)),
+        }
+    )
+    out = io.BytesIO()
+    pq.write_table(table, out, compression="none", use_dictionary=False, write_statistics=False)
+    return out.getvalue()
+
+
+def _fixed_size(rows: NDArray[np.uint8]) -> pa.Array:
+    buffer = pa.py_buffer(np.ascontiguousarray(rows))
+    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(rows.shape[1]), len(rows), [None, buffer])
