@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import getpass
-import socket
 from typing import Annotated
 
 import typer
 
+from lookalike import publishing
 from lookalike.cli.options import Json, Store, Workplace, open_workplace
 from lookalike.cli.output import Output
-from lookalike.errors import SettingsError
 from lookalike.storage import refs
-from lookalike.storage.artefacts import Kind, Ref, fetch, read_manifest
+from lookalike.storage.artefacts import Kind, Ref
 
 
 def publish(
@@ -39,21 +37,13 @@ def rollback(store: Store = None, as_json: Json = False) -> None:
     [dim]Example:[/dim] lookalike rollback --store s3://shop/lookalike
     """
     out, place = Output(as_json=as_json), open_workplace(store)
-    live = refs.read_live(place.store)
-    if live is None:
-        raise SettingsError(
-            f"{place.store.uri}: nothing has been published, so there is nothing to roll back"
-        )
-    show_live(out, refs.roll_back(place.store, by=_somebody(), expected=live))
+    live = publishing.roll_back(place.store, by=publishing.somebody(), cache_dir=place.cache_dir)
+    show_live(out, live)
 
 
 def publish_step(place: Workplace, index: Ref) -> refs.LiveRef:
     """Verify the index snapshot and its model release file by file, then move the live ref."""
-    expected = refs.read_live(place.store)
-    release = Ref.parse(str(read_manifest(place.store, index).meta["release"]))
-    for ref in (release, index):
-        fetch(place.store, ref, place.cache_dir)
-    return refs.publish(place.store, release, index, by=_somebody(), expected=expected)
+    return publishing.publish_index(place.store, index, by=publishing.somebody(), cache_dir=place.cache_dir)
 
 
 def show_live(out: Output, live: refs.LiveRef) -> None:
@@ -63,10 +53,3 @@ def show_live(out: Output, live: refs.LiveRef) -> None:
         f"[bold green]live[/bold green] #{record.sequence} ({record.action} by {record.by}, {record.at})\n"
         f"  model release  {record.release.id}\n  index snapshot {record.index.id}",
     )
-
-
-def _somebody() -> str:
-    try:
-        return f"{getpass.getuser()}@{socket.gethostname()}"
-    except (KeyError, OSError):  # a user id without a name, as in many containers
-        return socket.gethostname()

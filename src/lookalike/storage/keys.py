@@ -9,12 +9,16 @@
     index/<id>/manifest.json        index snapshots
     checkpoints/<id>/...            training in progress
     refs/live.json                  the one mutable object
+    audit/<time>-<random>.json      who asked for what
 """
 
 from __future__ import annotations
 
 LIVE_REF = "refs/live.json"
 MANIFEST = "manifest.json"
+AUDIT = "audit/"
+CHECKPOINTS = "checkpoints/"
+CODES = "codes/"
 
 
 def artefact(kind: str, artefact_id: str) -> str:
@@ -46,3 +50,8 @@ def code_shard(release_id: str, sha256: str) -> str:
 def checkpoints(training_id: str) -> str:
     """Prefix of everything a training in progress keeps to resume from."""
     return f"checkpoints/{training_id}/"
+
+
+def audit(at: str, unique: str) -> str:
+    """One audit record; the time (ISO 8601, UTC) comes first so that records list in order."""
+    return f"{AUDIT}{at.replace(':', '').removesuffix('+0000')}-{unique}.json"
