@@ -144,6 +144,8 @@ def test_a_directory_without_permission_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a directory")
     with pytest.raises(StoreUnavailable, match="file"):
         DirectoryStore(tmp_path / "file" / "store").put("k", b"x")
+    with pytest.raises(StoreUnavailable, match="/proc/"):
+        DirectoryStore(Path("/proc/lookalike")).put("k", b"x")
 
 
 def test_a_failed_write_leaves_nothing_behind(tmp_path: Path) -> None:
