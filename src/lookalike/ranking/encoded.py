@@ -1,0 +1,95 @@
+"""A query as the ranking sees it: a code, weights for its bits, category probabilities, and what to expect of hits.
+
+A photo gets them from the encoder and the aspect models, a listing from the index: its stored code is certain of
+every bit, its category is known, and its own aspects and price are what a good hit should have.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lookalike.coding.encoder import Encoding
+from lookalike.coding.release import ModelCard
+from lookalike.index.reader import IndexSnapshot, Partition
+from lookalike.learning.aspects import AspectModels, Predictions
+from lookalike.ranking.request import Query
+from lookalike.ranking.rescoring import bit_probabilities
+from lookalike.ranking.rewards import Expectation
+from lookalike.ranking.stated import StatedAspects
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedQuery:
+    """Everything that ranking needs to know of one query."""
+
+    code: np.ndarray
+    """u8[bits // 8]"""
+    bit_probabilities: np.ndarray
+    """f32[bits]: how sure the query is that each bit is 1."""
+    probabilities: np.ndarray
+    """f32[C]: of each leaf category of the model card."""
+    expected: Expectation
+    aspects: Mapping[str, list[tuple[str, float]]]
+    """What the reply says of the query's aspects."""
+    own_group: str | None = None
+    """The group of the listing that was asked for, whose members are no answer to it."""
+
+
+def of_photos(encoding: Encoding, predicted: Sequence[Predictions], card: ModelCard) -> list[EncodedQuery]:
+    """One `EncodedQuery` for each photo of a batch."""
+    thresholds = np.array(card.thresholds, np.float32) if card.thresholds else 0.5
+    weights = bit_probabilities(encoding.activations, thresholds)
+    return [
+        EncodedQuery(
+            code=encoding.codes[i],
+            bit_probabilities=weights[i],
+            probabilities=encoding.probabilities[i],
+            expected=Expectation.of_photo(aspects),
+            aspects=aspects,
+        )
+        for i, aspects in enumerate(predicted)
+    ]
+
+
+def predict_aspects(models: AspectModels, encoding: Encoding) -> list[Predictions]:
+    """Aspect predictions of a batch; cheap where a release has no aspect models."""
+    if not models.models:
+        return [{} for _ in encoding.codes]
+    return models.predict(encoding.features, encoding.probabilities)
+
+
+def of_listing(partition: Partition, row: int, stated: StatedAspects, card: ModelCard) -> EncodedQuery:
+    """The query that looks for more like one listing of the index."""
+    code = partition.codes[row]
+    own = stated.of_row(row)
+    price = float(partition.prices[row])
+    chances = np.array([c == partition.category for c in card.categories], np.float32)
+    return EncodedQuery(
+        code=code,
+        bit_probabilities=np.unpackbits(code).astype(np.float32),
+        probabilities=chances,
+        expected=Expectation.of_listing(own, None if np.isnan(price) else price),
+        aspects={name: [(value, 1.0) for value in values] for name, values in own.items()},
+        own_group=partition.groups[row].as_py(),
+    )
+
+
+def find_listing(index: IndexSnapshot, listing_id: str) -> tuple[Partition, int] | None:
+    """Where a listing lies: rows are sorted by listing id, so this is a binary search in each partition."""
+    for category in index.categories:
+        for partition in index.partitions(category):
+            ids = partition.listing_ids
+            row = bisect_left(range(len(ids)), listing_id, key=lambda i, ids=ids: ids[i].as_py())  # type: ignore[misc]
+            if row < len(ids) and ids[row].as_py() == listing_id:
+                return partition, row
+    return None
+
+
+def photos_of(queries: Sequence[Query]) -> np.ndarray | None:
+    """u8[n, side, side, 3] of the queries that are photos, or None where there is none."""
+    photos = [query.photo for query in queries if query.photo is not None]
+    return np.stack(photos) if photos else None

@@ -1,0 +1,170 @@
+"""What a search is asked and what it answers: plain values, no HTTP, no arrays but the photo.
+
+Enters: a `Query` (a square photo for the encoder, or the id of a listing whose stored code is the query) with its
+`SearchRequest`. Leaves: an `Answer` with its hits. `RankingConfig` holds every knob of the ranking with its
+default; a request may change the blend for itself.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from lookalike.errors import QueryError, SettingsError
+
+MAXIMUM_K = 200
+"""The most hits that one request may ask for."""
+
+
+@dataclass(frozen=True, slots=True)
+class RankingConfig:
+    """How hits are found and ordered. Each part can be switched off, so that its gain can be measured."""
+
+    probability_mass: float = 0.95
+    """Open the likeliest categories until their calibrated probabilities sum to this; 1 opens `maximum_categories`."""
+    minimum_categories: int = 1
+    maximum_categories: int = 5
+    """The most categories that routing opens; 0: no limit. A request that names categories is not limited."""
+    candidates: int = 300
+    """Nearest rows that are ranked; more where k or the grouping needs more."""
+    asymmetric: bool = True
+    """Score candidates by the query's real-valued activations against their bits, not by Hamming distance."""
+    blend: float = 0.75
+    """Weight of appearance against aspect reward, as in the paper; 1 switches aspects off."""
+    reward_points: Mapping[str, float] = field(
+        default_factory=lambda: {"size": 2.0, "brand": 2.0, "price": 2.0}, hash=False
+    )
+    """Points that an aspect earns if the listing has it as predicted (`price`: as near as the query listing's)."""
+    other_points: float = 1.0
+    """Points of every aspect that `reward_points` does not name."""
+    group: bool = True
+    """Show a product, or a photo that several listings share, once."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.probability_mass <= 1:
+            raise SettingsError(
+                f"probability_mass must be above 0 and at most 1, not {self.probability_mass}"
+            )
+        if not 0 <= self.blend <= 1:
+            raise SettingsError(f"blend must be between 0 and 1, not {self.blend}")
+        if self.minimum_categories < 1 or self.maximum_categories < 0 or self.candidates < 1:
+            raise SettingsError(
+                "minimum_categories and candidates must be at least 1, maximum_categories 0 or more"
+            )
+
+    def points(self, aspect: str) -> float:
+        """Reward points of an aspect, whatever the case of its name."""
+        return self.reward_points.get(aspect.casefold(), self.other_points)
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What a listing must be to be scanned at all. Empty: everything."""
+
+    aspects: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """(aspect, values): the listing has at least one of the values, for every aspect named."""
+    price_from: float | None = None
+    price_to: float | None = None
+    """Both ends included. A listing without a price passes no price filter."""
+
+    def __post_init__(self) -> None:
+        low, high = self.price_from, self.price_to
+        if any(p is not None and not (math.isfinite(p) and p >= 0) for p in (low, high)):
+            raise QueryError("a price must be a number of at least 0")
+        if low is not None and high is not None and low > high:
+            raise QueryError(f"the price range {low:g} to {high:g} is empty")
+        if any(not values for _, values in self.aspects):
+            raise QueryError("an aspect filter must name at least one value")
+
+    def __bool__(self) -> bool:
+        return bool(self.aspects) or self.price_from is not None or self.price_to is not None
+
+
+@dataclass(frozen=True, slots=True)
+class SearchRequest:
+    """What the searcher wants. Raises `QueryError` where a value is out of range."""
+
+    k: int = 24
+    categories: tuple[str, ...] = ()
+    """Open exactly these leaf categories, or all leaves below a path; empty: the likeliest ones."""
+    filters: Filters = Filters()
+    blend: float | None = None
+    """Weight of appearance, 0 to 1; None: the configured one."""
+    exclude: frozenset[str] = frozenset()
+    """Listings that are not to be answered."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.k <= MAXIMUM_K:
+            raise QueryError(f"k must be between 1 and {MAXIMUM_K}, not {self.k}")
+        if self.blend is not None and not 0 <= self.blend <= 1:
+            raise QueryError(f"alpha must be between 0 and 1, not {self.blend:g}")
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One search: a photo, u8[side, side, 3] RGB of the release's preset, or else a listing's id."""
+
+    request: SearchRequest = SearchRequest()
+    photo: np.ndarray | None = None
+    listing_id: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.photo is None) == (self.listing_id is None):
+            raise QueryError("a search takes either a photo or a listing_id")
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One listing of the answer."""
+
+    listing_id: str
+    photo_id: str
+    category: str
+    score: float
+    """0 to 1: the blend of appearance and aspect reward."""
+    distance: int
+    """Hamming distance of the codes, in bits."""
+    price: float | None
+    group: str
+    matched_aspects: Mapping[str, str]
+    """Aspects whose predicted value the listing has."""
+
+
+@dataclass(frozen=True, slots=True)
+class CategoryGuess:
+    """A leaf category with its calibrated probability, and whether its listings were scanned."""
+
+    category: str
+    probability: float
+    opened: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The hits of one query, best first, and how they came about."""
+
+    hits: tuple[Hit, ...]
+    categories: tuple[CategoryGuess, ...]
+    """Those that were opened and the likeliest others, likeliest first."""
+    aspects: Mapping[str, list[tuple[str, float]]]
+    """Predicted (or, of a listing, stated) values with probability."""
+    release: str
+    index: str
+    scanned: int
+    """Rows of the opened categories."""
+    milliseconds: Mapping[str, float]
+    """Wall time per stage; a stage that a batch shares counts in full for each of its queries."""
+
+
+def expand_categories(wanted: Collection[str], known: Collection[str]) -> tuple[str, ...]:
+    """The leaf categories that `wanted` names, directly or by a path above them. Raises `QueryError`."""
+    found: dict[str, None] = {}
+    for name in wanted:
+        below = [leaf for leaf in known if leaf == name or leaf.startswith(name.rstrip("/") + "/")]
+        if not below:
+            raise QueryError(f"unknown category: {name}")
+        found.update(dict.fromkeys(below))
+    return tuple(found)

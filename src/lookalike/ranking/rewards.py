@@ -1,0 +1,68 @@
+"""Aspect reward points: how well a listing's own aspects fit those expected of the query.
+
+As in the paper, each expected aspect that a listing has earns points (size, brand and price more than others); the
+reward is the share of the points that could be earned. Two refinements: an expected value counts with its
+probability, so a guess moves a listing less than a certainty, and price, which no photo shows, takes part where the
+query is a listing and has one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lookalike.ranking.request import RankingConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """What is expected of a good hit: per aspect the probability of each value, and the query listing's price."""
+
+    aspects: Mapping[str, Mapping[str, float]]
+    price: float | None = None
+
+    @classmethod
+    def of_photo(cls, predicted: Mapping[str, Sequence[tuple[str, float]]]) -> Expectation:
+        return cls({aspect: dict(values) for aspect, values in predicted.items()})
+
+    @classmethod
+    def of_listing(cls, stated: Mapping[str, Sequence[str]], price: float | None) -> Expectation:
+        return cls({aspect: dict.fromkeys(values, 1.0) for aspect, values in stated.items() if values}, price)
+
+    def __bool__(self) -> bool:
+        return bool(self.aspects) or self.price is not None
+
+
+def rewards(
+    expected: Expectation, chances: Mapping[str, np.ndarray], prices: np.ndarray, config: RankingConfig
+) -> np.ndarray:
+    """Reward f64[n], 0 to 1, of n listings.
+
+    `chances[aspect]` f64[n] is the probability that each listing is as expected (the sum over the values that it
+    states; 0 where it states none), `prices` f64[n] what each costs (NaN: unknown).
+    """
+    earned = np.zeros(len(prices))
+    possible = 0.0
+    for aspect in expected.aspects:
+        points = config.points(aspect)
+        possible += points
+        earned += points * np.minimum(chances[aspect], 1)
+    if expected.price:
+        points = config.points("price")
+        possible += points
+        ratio = np.minimum(prices, expected.price) / np.maximum(np.maximum(prices, expected.price), 1e-9)
+        earned += points * np.nan_to_num(ratio)
+    return earned / possible if possible else earned
+
+
+def matched(expected: Expectation, stated: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """The aspects in which a listing has the likeliest expected value, or another of probability 1/2 or more."""
+    found = {}
+    for aspect, chances in expected.aspects.items():
+        likeliest = max(chances, key=lambda value: chances[value], default=None)
+        hits = [v for v in stated.get(aspect, ()) if v == likeliest or chances.get(v, 0.0) >= 0.5]
+        if hits:
+            found[aspect] = max(hits, key=lambda value: chances[value])
+    return found

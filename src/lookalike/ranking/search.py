@@ -1,0 +1,269 @@
+"""The searcher: encode, open the likeliest categories, scan, re-score, reward, blend, group.
+
+Enters: one model release (encoder and aspect models), the index snapshot that was built for it, and queries. Leaves:
+an `Answer` for each. Queries that are asked together share one forward pass and one scan; their answers are those
+they would get alone. Everything here is stateless but for caches of what does not change with a snapshot.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import replace
+from threading import Lock
+
+import numpy as np
+
+from lookalike.coding.encoder import Encoder, open_encoder
+from lookalike.errors import QueryError, ReleaseError
+from lookalike.index.hamming import Scanner, bitmap
+from lookalike.index.reader import IndexSnapshot, Partition
+from lookalike.learning.aspects import AspectModels, file_name, load_aspects
+from lookalike.ranking import encoded as encode
+from lookalike.ranking.candidates import Candidates
+from lookalike.ranking.encoded import EncodedQuery
+from lookalike.ranking.grouping import first_of_each_group
+from lookalike.ranking.request import (
+    Answer,
+    CategoryGuess,
+    Filters,
+    Hit,
+    Query,
+    RankingConfig,
+    SearchRequest,
+    expand_categories,
+)
+from lookalike.ranking.rewards import matched, rewards
+from lookalike.ranking.routing import open_categories
+from lookalike.ranking.scan import Nearest, ScanJob, scan
+from lookalike.ranking.stated import StatedAspects
+from lookalike.storage.artefacts import Artefact
+
+_CACHED_BITMAPS = 512
+_GUESSES_SHOWN = 5
+
+
+def open_searcher(
+    release: Artefact,
+    index: Artefact,
+    config: RankingConfig | None = None,
+    *,
+    threads: int = 0,
+    reuse: Searcher | None = None,
+) -> Searcher:
+    """The searcher of a fetched pair of model release and index snapshot, aspect models included.
+
+    `reuse` is a searcher of the same release, whose encoder, aspect models and scanning threads serve again. Raises
+    `ReleaseError` where the two do not belong together or the release is damaged, `SegmentError` where the index is.
+    """
+    snapshot = IndexSnapshot.open(index)
+    if snapshot.release != str(release.ref):
+        raise ReleaseError(f"{index.ref} was built for {snapshot.release}, not for {release.ref}")
+    if reuse is not None and reuse.index.release == snapshot.release:
+        return Searcher(reuse.encoder, snapshot, config, reuse.scanner, aspects=reuse.aspects)
+    encoder = open_encoder(release, threads=threads)
+    paths = {name: release.path(f"aspects/{file_name(name)}") for name in encoder.card.aspects}
+    aspects = load_aspects(paths, encoder.card)
+    scanner = reuse.scanner if reuse is not None else Scanner(threads)
+    return Searcher(encoder, snapshot, config, scanner, aspects=aspects)
+
+
+class Searcher:
+    """Answers queries against one model release and one index snapshot. Safe to use from one thread at a time."""
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        index: IndexSnapshot,
+        config: RankingConfig | None = None,
+        scanner: Scanner | None = None,
+        *,
+        aspects: AspectModels | None = None,
+    ) -> None:
+        """Raises `ReleaseError` where encoder and index do not belong together."""
+        self.encoder, self.index = encoder, index
+        self.config = config or RankingConfig()
+        self.card = encoder.card
+        self.aspects = aspects or AspectModels.none(len(self.card.categories))
+        self.scanner = scanner or Scanner()
+        self._check_fit()
+        self._present = np.array([bool(index.partitions(c)) for c in self.card.categories])
+        self._stated = {
+            id(p): StatedAspects(p) for category in index.categories for p in index.partitions(category)
+        }
+        self._bitmaps: OrderedDict[tuple[int, Filters], np.ndarray] = OrderedDict()
+        self._lock = Lock()
+
+    def stated(self, partition: Partition) -> StatedAspects:
+        """What the listings of one of this index's partitions state."""
+        return self._stated[id(partition)]
+
+    def check(self, query: Query) -> None:
+        """Raise the `QueryError` that searching for `query` would raise, before it costs anything."""
+        expand_categories(query.request.categories, self.index.categories)
+        if query.listing_id is not None and encode.find_listing(self.index, query.listing_id) is None:
+            raise QueryError(f"unknown listing: {query.listing_id}")
+
+    def search_all(self, queries: Sequence[Query]) -> list[Answer]:
+        """Answer all `queries` together. Raises `QueryError` for the first that `check` refuses."""
+        started = time.perf_counter()
+        understood = self.encode(queries)
+        encode_ms = (time.perf_counter() - started) * 1e3
+        answers = self.rank(understood, [query.request for query in queries])
+        return [replace(a, milliseconds={"encode": encode_ms, **a.milliseconds}) for a in answers]
+
+    def encode(self, queries: Sequence[Query]) -> list[EncodedQuery]:
+        """The first half of `search_all`: one forward pass for all photos, a look-up for each listing."""
+        photos = encode.photos_of(queries)
+        of_photos: list[EncodedQuery] = []
+        if photos is not None:
+            encoding = self.encoder.encode(photos)
+            predicted = encode.predict_aspects(self.aspects, encoding)
+            of_photos = encode.of_photos(encoding, predicted, self.card)
+        remaining = iter(of_photos)
+        return [next(remaining) if q.listing_id is None else self._of_listing(q.listing_id) for q in queries]
+
+    def rank(self, queries: Sequence[EncodedQuery], requests: Sequence[SearchRequest]) -> list[Answer]:
+        """The second half of `search_all`: route and scan together, then order each query's candidates."""
+        started = time.perf_counter()
+        opened = [self._open(query, request) for query, request in zip(queries, requests, strict=True)]
+        jobs = [
+            self._job(query, request, categories)
+            for query, request, categories in zip(queries, requests, opened, strict=True)
+        ]
+        nearest = scan(self.scanner, jobs)
+        scan_ms = (time.perf_counter() - started) * 1e3
+        answers = []
+        for query, request, categories, job, found in zip(
+            queries, requests, opened, jobs, nearest, strict=True
+        ):
+            started = time.perf_counter()
+            hits = self._hits(query, request, job, found)
+            answers.append(
+                Answer(
+                    hits=hits,
+                    categories=self._guesses(query, categories),
+                    aspects=query.aspects,
+                    release=self.index.release,
+                    index=str(self.index.ref),
+                    scanned=sum(len(partition) for partition in job.partitions),
+                    milliseconds={"scan": scan_ms, "rank": (time.perf_counter() - started) * 1e3},
+                )
+            )
+        return answers
+
+    def _of_listing(self, listing_id: str) -> EncodedQuery:
+        place = encode.find_listing(self.index, listing_id)
+        if place is None:
+            raise QueryError(f"unknown listing: {listing_id}")
+        partition, row = place
+        return encode.of_listing(partition, row, self.stated(partition), self.card)
+
+    def _open(self, query: EncodedQuery, request: SearchRequest) -> tuple[str, ...]:
+        if request.categories:
+            return expand_categories(request.categories, self.index.categories)
+        config = self.config
+        indices = open_categories(
+            query.probabilities,
+            self._present,
+            mass=config.probability_mass,
+            at_least=config.minimum_categories,
+            at_most=config.maximum_categories,
+        )
+        return tuple(self.card.categories[i] for i in indices)
+
+    def _job(self, query: EncodedQuery, request: SearchRequest, categories: Sequence[str]) -> ScanJob:
+        partitions = tuple(p for category in categories for p in self.index.partitions(category))
+        allowed = tuple(self._allowed(partition, request.filters) for partition in partitions)
+        return ScanJob(query.code, partitions, allowed, max(self.config.candidates, request.k))
+
+    def _allowed(self, partition: Partition, filters: Filters) -> np.ndarray | None:
+        """The rows that pass the filters, remembered: shoppers turn pages and keep their filters."""
+        if not filters:
+            return None
+        key = (id(partition), filters)
+        with self._lock:
+            found = self._bitmaps.get(key)
+            if found is None:
+                found = self._bitmaps[key] = bitmap(self.stated(partition).passing(filters))
+                if len(self._bitmaps) > _CACHED_BITMAPS:
+                    self._bitmaps.popitem(last=False)
+            self._bitmaps.move_to_end(key)
+        return found
+
+    def _hits(
+        self, query: EncodedQuery, request: SearchRequest, job: ScanJob, found: Nearest
+    ) -> tuple[Hit, ...]:
+        """The best k of the candidates; more are scanned until there are k, or no more rows."""
+        reachable = sum(len(partition) for partition in job.partitions)
+        while True:
+            hits = self._order(query, request, Candidates(job, found))
+            if len(hits) == request.k or len(found) < job.k or job.k >= reachable:
+                return hits
+            job = replace(job, k=min(reachable, job.k * 4))
+            (found,) = scan(self.scanner, [job])
+
+    def _order(self, query: EncodedQuery, request: SearchRequest, candidates: Candidates) -> tuple[Hit, ...]:
+        if not len(candidates):
+            return ()
+        scores = self._scores(query, request, candidates)
+        distance, ids, groups = candidates.distance, candidates.listing_ids(), candidates.groups()
+        order = [
+            i
+            for i in sorted(range(len(ids)), key=lambda i: (-scores[i], distance[i], ids[i]))
+            if ids[i] not in request.exclude and groups[i] != query.own_group
+        ]
+        if self.config.group:
+            order = [order[i] for i in first_of_each_group([groups[i] for i in order], limit=request.k)]
+        return tuple(
+            self._hit(query, *candidates.place(i), float(scores[i]), int(distance[i]))
+            for i in order[: request.k]
+        )
+
+    def _scores(self, query: EncodedQuery, request: SearchRequest, candidates: Candidates) -> np.ndarray:
+        """f64[m], 0 to 1: the blend of appearance and aspect reward."""
+        distances = candidates.expected_distances(query) if self.config.asymmetric else candidates.distance
+        appearance: np.ndarray = 1 - distances / self.card.bits
+        blend = self.config.blend if request.blend is None else request.blend
+        if not query.expected or blend == 1:
+            return appearance
+        chances = {
+            name: candidates.gather(lambda p, rows, n=name, v=values: self.stated(p).chances(n, v, rows))  # type: ignore[misc]
+            for name, values in query.expected.aspects.items()
+        }
+        prices = candidates.gather(lambda p, rows: p.prices[rows])
+        scores: np.ndarray = blend * appearance + (1 - blend) * rewards(
+            query.expected, chances, prices, self.config
+        )
+        return scores
+
+    def _hit(self, query: EncodedQuery, partition: Partition, row: int, score: float, distance: int) -> Hit:
+        price = float(partition.prices[row])
+        return Hit(
+            listing_id=partition.listing_ids[row].as_py(),
+            photo_id=partition.photo_ids[row].as_py(),
+            category=partition.category,
+            score=round(score, 6),
+            distance=distance,
+            price=None if np.isnan(price) else price,
+            group=partition.groups[row].as_py(),
+            matched_aspects=matched(query.expected, self.stated(partition).of_row(row)),
+        )
+
+    def _guesses(self, query: EncodedQuery, opened: Sequence[str]) -> tuple[CategoryGuess, ...]:
+        chances = dict(zip(self.card.categories, query.probabilities.tolist(), strict=True))
+        likeliest = sorted(chances, key=lambda name: -chances[name])[:_GUESSES_SHOWN]
+        shown = sorted({*likeliest, *opened}, key=lambda name: (-chances.get(name, 0.0), name))
+        return tuple(CategoryGuess(name, round(chances.get(name, 0.0), 4), name in opened) for name in shown)
+
+    def _check_fit(self) -> None:
+        card, index = self.card, self.index
+        if index.bits != card.bits:
+            raise ReleaseError(f"{index.ref}: codes of {index.bits} bits; the model makes {card.bits}")
+        wanted = {"name": card.preset.name, "resize": card.preset.resize, "crop": card.preset.crop}
+        found = {name: index.preset.get(name) for name in wanted}
+        if found != wanted:
+            raise ReleaseError(
+                f"{index.ref} was built with the transform preset {found}, the model has {wanted}"
+            )

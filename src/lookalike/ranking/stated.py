@@ -1,0 +1,103 @@
+"""What the listings of one partition state about themselves, asked for many rows at once.
+
+Enters: a `Partition`, whose aspects are Arrow lists of dictionary codes. Leaves: numpy arrays. Values are looked up
+in the dictionary once, so a question about rows touches integers only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+
+from lookalike.index.reader import Partition
+from lookalike.ranking.request import Filters
+
+
+@dataclass(frozen=True)
+class _Column:
+    """One aspect: row r has the dictionary codes `codes[offsets[r] : offsets[r + 1]]`."""
+
+    offsets: np.ndarray
+    codes: np.ndarray
+    values: tuple[str, ...]
+
+    @cached_property
+    def code_of(self) -> dict[str, int]:
+        return {value: code for code, value in enumerate(self.values)}
+
+
+class StatedAspects:
+    """The aspects, prices and filters of one partition."""
+
+    def __init__(self, partition: Partition) -> None:
+        self.partition = partition
+        self._columns = {name: _column(lists) for name, lists in partition.aspects.items()}
+
+    def chances(self, aspect: str, probabilities: Mapping[str, float], rows: np.ndarray) -> np.ndarray:
+        """Sum f64[m] of the `probabilities` of the values that each of `rows` i64[m] states."""
+        column = self._columns.get(aspect)
+        if column is None:
+            return np.zeros(len(rows))
+        weights = np.zeros(len(column.values) + 1)
+        for value, probability in probabilities.items():
+            if value in column.code_of:
+                weights[column.code_of[value]] = probability
+        starts = column.offsets[rows]
+        lengths = column.offsets[rows + 1] - starts
+        owner = np.repeat(np.arange(len(rows)), lengths)
+        within = np.arange(len(owner)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        found = weights[column.codes[starts[owner] + within]]
+        return np.bincount(owner, found, minlength=len(rows))
+
+    def of_row(self, row: int) -> dict[str, tuple[str, ...]]:
+        """Every aspect that one row states."""
+        stated = {}
+        for name, column in self._columns.items():
+            codes = column.codes[column.offsets[row] : column.offsets[row + 1]]
+            if len(codes):
+                stated[name] = tuple(column.values[code] for code in codes)
+        return stated
+
+    def having(self, aspect: str, values: Collection[str]) -> np.ndarray:
+        """bool[n]: the rows that state at least one of `values`."""
+        column = self._columns.get(aspect)
+        if column is None:
+            return np.zeros(len(self.partition), bool)
+        wanted = [column.code_of[value] for value in values if value in column.code_of]
+        running = np.concatenate([[0], np.cumsum(np.isin(column.codes, wanted))])
+        hits: np.ndarray = running[column.offsets[1:]] > running[column.offsets[:-1]]
+        return hits
+
+    def passing(self, filters: Filters) -> np.ndarray:
+        """bool[n]: the rows that pass all of `filters`."""
+        passes = np.ones(len(self.partition), bool)
+        for aspect, values in filters.aspects:
+            passes &= self.having(aspect, values)
+        prices = self.partition.prices
+        if filters.price_from is not None:
+            passes &= prices >= filters.price_from  # NaN, no price, passes no comparison
+        if filters.price_to is not None:
+            passes &= prices <= filters.price_to
+        return passes
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """How many rows state each value of each aspect."""
+        totals = {}
+        for name, column in self._columns.items():
+            numbers = np.bincount(column.codes, minlength=len(column.values))
+            totals[name] = {value: int(n) for value, n in zip(column.values, numbers, strict=True) if n}
+        return totals
+
+
+def _column(lists: pa.ListArray) -> _Column:
+    offsets = lists.offsets.to_numpy()
+    values = lists.values
+    return _Column(
+        offsets.astype(np.int64),
+        values.indices.to_numpy(zero_copy_only=False).astype(np.int64, copy=False),
+        tuple(values.dictionary.to_pylist()),
+    )
