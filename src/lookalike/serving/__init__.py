@@ -1,1 +1,6 @@
 """The search endpoint: the HTTP API, the page, and the life of a search process."""
+
+from lookalike.serving.config import ServingConfig
+from lookalike.serving.server import run
+
+__all__ = ["ServingConfig", "run"]

@@ -1,0 +1,135 @@
+"""Request bodies from strangers: how much, how fast, and which part of a form is the photo.
+
+Enters: a request whose body has not been read. Leaves: the photo's bytes and the fields of the form around it, if it
+was a form. All bodies in memory share one budget, so a crowd of large or slow uploads is refused, not swapped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http import HTTPStatus
+
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+
+from lookalike.errors import PhotoError, ServiceBusy
+from lookalike.serving.metrics import Metrics
+
+_FORM_OVERHEAD = 64_000
+"""Bytes that a form may have around its photo."""
+_FIELDS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """What came in: the photo's bytes (empty where there was none) and the form's other fields."""
+
+    photo: bytes
+    fields: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(slots=True)
+class Reservation:
+    """The bytes that one request holds of the budget."""
+
+    budget: BodyBudget
+    held: int = 0
+
+    def grow(self, size: int) -> None:
+        """Hold `size` bytes in all. Raises `ServiceBusy` where the budget has no more."""
+        self.budget.change(size - self.held)
+        self.held = size
+
+
+@dataclass(slots=True)
+class BodyBudget:
+    """Bytes of bodies that may be in memory at one time, all requests together. Used on the event loop only."""
+
+    limit: int
+    metrics: Metrics
+    used: int = field(default=0, init=False)
+
+    @contextmanager
+    def reservation(self) -> Iterator[Reservation]:
+        """A reservation that is given back at the end."""
+        mine = Reservation(self)
+        try:
+            yield mine
+        finally:
+            mine.grow(0)
+
+    def change(self, by: int) -> None:
+        if by > 0 and self.used + by > self.limit:
+            self.metrics.refused.labels("memory").inc()
+            raise ServiceBusy("too many photos are being received; try again in a second")
+        self.used += by
+        self.metrics.in_flight_bytes.set(self.used)
+
+
+async def read_upload(request: Request, held: Reservation, *, max_bytes: int, seconds: float) -> Upload:
+    """The photo of a raw or a form body.
+
+    Raises `PhotoError` (rule `bytes`) beyond `max_bytes`, `ServiceBusy` beyond the budget, and `HTTPException`: 408
+    where the body takes longer than `seconds`, 400 where a form cannot be parsed.
+    """
+    content_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    is_form = content_type == "multipart/form-data"
+    limit = max_bytes + (_FORM_OVERHEAD if is_form else 0)
+    try:
+        async with asyncio.timeout(seconds):
+            body = await _read(request, held, limit, max_bytes)
+    except TimeoutError as error:
+        message = f"the body did not arrive within {seconds:g} seconds"
+        raise HTTPException(HTTPStatus.REQUEST_TIMEOUT, message, {"Connection": "close"}) from error
+    return await _parse_form(request, body, max_bytes) if is_form else Upload(body)
+
+
+async def _read(request: Request, held: Reservation, limit: int, max_bytes: int) -> bytes:
+    stated = request.headers.get("content-length", "")
+    if stated.isdecimal() and int(stated) > limit:
+        raise _too_large(max_bytes)
+    received = bytearray()
+    async for chunk in request.stream():
+        if len(received) + len(chunk) > limit:
+            raise _too_large(max_bytes)
+        held.grow(len(received) + len(chunk))
+        received += chunk
+    return bytes(received)
+
+
+class _InMemoryParser(MultiPartParser):
+    """Starlette's parser without its temporary files: a pod may have no disk to write to."""
+
+    spool_max_size = 1 << 40
+
+
+async def _parse_form(request: Request, body: bytes, max_bytes: int) -> Upload:
+    async def whole() -> AsyncGenerator[bytes, None]:
+        yield body
+
+    parser = _InMemoryParser(request.headers, whole(), max_files=1, max_fields=_FIELDS, max_part_size=16_000)
+    try:
+        form = await parser.parse()
+    except (MultiPartException, ValueError, KeyError) as error:
+        message = str(getattr(error, "message", "")) or "the form cannot be parsed"
+        raise HTTPException(HTTPStatus.BAD_REQUEST, message) from error
+    photo = b""
+    fields: list[tuple[str, str]] = []
+    for name, value in form.multi_items():
+        if isinstance(value, UploadFile):
+            photo = await value.read()
+            await value.close()
+        else:
+            fields.append((name, value))
+    if len(photo) > max_bytes:
+        raise _too_large(max_bytes)
+    return Upload(photo, tuple(fields))
+
+
+def _too_large(max_bytes: int) -> PhotoError:
+    return PhotoError("bytes", f"a photo may have {max_bytes:,} bytes at most")

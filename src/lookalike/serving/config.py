@@ -1,0 +1,50 @@
+"""Every setting of a search process, with its unit, its default and the reason for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from lookalike.catalogue.photos import PhotoLimits
+from lookalike.errors import SettingsError
+from lookalike.ranking.request import RankingConfig
+from lookalike.storage.artefacts import Ref
+
+
+@dataclass(frozen=True, slots=True)
+class ServingConfig:
+    """How a search process behaves. Built by the command line; nothing here reads the environment."""
+
+    index: Ref | None = None
+    """Serve exactly this index snapshot (a pod whose template names it); None: follow the live ref."""
+    poll_seconds: float = 5.0
+    """How often the live ref is looked at when it is followed. A look is one small GET."""
+    ranking: RankingConfig = field(default_factory=RankingConfig)
+    photo: PhotoLimits = field(default_factory=lambda: PhotoLimits(max_bytes=15_000_000))
+    """What a query photo may be: smaller than a catalogue's, since a page shrinks photos before it sends them."""
+    in_flight_bytes: int = 256_000_000
+    """Request bodies held at one time, in bytes, all requests together; beyond it requests get a 503."""
+    body_seconds: float = 15.0
+    """Time in which the whole body must have arrived; a slower client gets a 408."""
+    header_seconds: float = 10.0
+    """Time in which a request's headers must have arrived; a slower client is disconnected."""
+    deadline_seconds: float = 10.0
+    """Longest time from the whole body to the reply; a search that waited longer is dropped with a 503."""
+    queue_limit: int = 64
+    """Searches that may wait for their turn; one more gets a 503 with Retry-After at once."""
+    batch_limit: int = 16
+    """Waiting searches that share one forward pass and one scan."""
+    connections: int = 1000
+    """Open connections beyond which new requests get a 503."""
+    notice_seconds: float = 3.0
+    """How long a process that gets SIGTERM says that it is not ready before it stops taking connections."""
+    drain_seconds: int = 20
+    """How long it then finishes what it has accepted; with the notice below Kubernetes' 30 s of grace."""
+    thumbnail_cache_bytes: int = 64_000_000
+    """Scaled photos kept in memory."""
+
+    def __post_init__(self) -> None:
+        for name in ("poll_seconds", "in_flight_bytes", "body_seconds", "header_seconds", "deadline_seconds"):
+            if getattr(self, name) <= 0:
+                raise SettingsError(f"{name} must be above 0, not {getattr(self, name)}")
+        if min(self.queue_limit, self.batch_limit, self.connections) < 1:
+            raise SettingsError("queue_limit, batch_limit and connections must be at least 1")

@@ -1,0 +1,206 @@
+"""The life of a search process: load what the settings name, become ready, follow the live ref, drain.
+
+One thread does all loading, so the event loop and the searching thread never wait for a disk. A new pair of model
+release and index snapshot is opened, warmed and tried beside the one that serves, and takes its place by one
+assignment; requests that hold the old one finish with it. A pair that cannot be opened is refused: the old one goes
+on, `/readyz` and the metrics say so, and it is tried again later in case the store, not the snapshot, was at fault.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lookalike.errors import LookalikeError, ServiceBusy
+from lookalike.serving.config import ServingConfig
+from lookalike.serving.metrics import Metrics
+from lookalike.serving.snapshot import ServedSnapshot, open_snapshot, release_of
+from lookalike.storage.artefacts import Artefact, Ref
+from lookalike.storage.objects import ObjectStore
+from lookalike.storage.refs import read_live
+
+_LOG = logging.getLogger("lookalike.serving")
+_LONGEST_RETRY_S = 60.0
+_NICENESS = 10
+
+Pair = tuple[Ref, Ref]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A pair that could not be loaded, why, and when (monotonic seconds) it is tried again."""
+
+    pair: Pair
+    reason: str
+    attempts: int
+    again_at: float
+
+
+class Lifecycle:
+    """Holds the snapshot that is served. `start` begins loading in the background; `stop` ends it."""
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        config: ServingConfig,
+        metrics: Metrics,
+        *,
+        cache_dir: Path,
+        threads: int = 0,
+    ) -> None:
+        self.store, self.config, self.metrics = store, config, metrics
+        self.cache_dir, self.threads = cache_dir, threads
+        self._current: ServedSnapshot | None = None
+        self._previous: ServedSnapshot | None = None
+        self._refusal: Refusal | None = None
+        self._waiting_for = "the first snapshot is being loaded"
+        self._draining = False
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="lifecycle", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End loading; a load that is under way is finished first."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def drain(self) -> None:
+        """Say not ready from now on, so that no new requests are sent here; those that come are answered."""
+        self._draining = True
+        self.metrics.ready.set(0)
+
+    @property
+    def snapshot(self) -> ServedSnapshot:
+        """What to answer from. Raises `ServiceBusy` before the first load."""
+        if self._current is None:
+            raise ServiceBusy(f"not ready: {self._reason()}", retry_after=2)
+        return self._current
+
+    @property
+    def previous(self) -> ServedSnapshot | None:
+        """The snapshot before: pages that were answered from it still ask for its photos."""
+        return self._previous
+
+    def readiness(self) -> tuple[bool, dict[str, Any]]:
+        """Whether to send requests here, and why (not): the body of ``/readyz``."""
+        current, refusal = self._current, self._refusal
+        reasons = []
+        if current is None:
+            reasons.append(self._reason())
+        if self._draining:
+            reasons.append("draining")
+        body: dict[str, Any] = {
+            "ready": not reasons,
+            "reasons": reasons,
+            "release": str(current.release.ref) if current else None,
+            "index": str(current.index.ref) if current else None,
+            "listings": len(current.searcher.index) if current else 0,
+            "load_seconds": round(current.load_seconds, 3) if current else None,
+        }
+        if refusal is not None:
+            release, index = refusal.pair
+            body["refused"] = {"release": str(release), "index": str(index), "reason": refusal.reason}
+        return not reasons, body
+
+    def check(self) -> None:
+        """Look once at what should be served, and load it if it is something else."""
+        try:
+            wanted = self._wanted()
+        except LookalikeError as error:
+            self._waiting_for = str(error)
+            _LOG.warning("cannot tell what to serve: %s", error)
+            return
+        if wanted is None:
+            self._waiting_for = "nothing has been published yet"
+            return
+        current, refusal = self._current, self._refusal
+        if current is not None and current.pair == wanted:
+            self._refusal = None
+            return
+        if refusal is not None and refusal.pair == wanted and time.monotonic() < refusal.again_at:
+            return
+        try:
+            loaded = open_snapshot(
+                self.store,
+                *wanted,
+                self.config,
+                cache_dir=self.cache_dir,
+                threads=self.threads,
+                previous=current,
+            )
+        except LookalikeError as error:
+            self._refuse(wanted, str(error))
+        except Exception as error:
+            _LOG.exception("loading %s failed", wanted[1])
+            self._refuse(wanted, f"{type(error).__name__} while loading; the log has more")
+        else:
+            self._swap(loaded)
+
+    def _run(self) -> None:
+        if hasattr(os, "setpriority"):  # on Linux this is the thread's own: loading yields to answering
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+        while not self._stop.is_set():
+            self.check()
+            self._stop.wait(self.config.poll_seconds)
+
+    def _wanted(self) -> Pair | None:
+        if self.config.index is not None:
+            if self._current is not None:
+                return self._current.pair
+            return release_of(self.store, self.config.index), self.config.index
+        live = read_live(self.store)
+        return (live.live.release, live.live.index) if live else None
+
+    def _swap(self, loaded: ServedSnapshot) -> None:
+        outdated, self._previous = self._previous, self._current
+        self._current, self._refusal = loaded, None
+        metrics = self.metrics
+        metrics.loads.labels("loaded").inc()
+        metrics.load_seconds.set(loaded.load_seconds)
+        metrics.listings.set(len(loaded.searcher.index))
+        metrics.snapshot.clear()
+        metrics.snapshot.labels(str(loaded.release.ref), str(loaded.index.ref)).set(1)
+        metrics.ready.set(0 if self._draining else 1)
+        _LOG.info(
+            "serving %s with %s: %d listings, loaded in %.2f s",
+            loaded.index.ref,
+            loaded.release.ref,
+            len(loaded.searcher.index),
+            loaded.load_seconds,
+        )
+        if outdated is not None:
+            kept = {
+                path
+                for snapshot in (loaded, self._previous)
+                if snapshot is not None
+                for artefact in (snapshot.index, snapshot.release)
+                for path in artefact.paths.values()
+            }
+            for artefact in (outdated.index, outdated.release):
+                self._forget(artefact, kept)
+
+    def _forget(self, artefact: Artefact, kept: set[Path]) -> None:
+        """Remove fetched copies that nobody will map again; maps that are still open stay valid."""
+        for entry in artefact.manifest.files:
+            path = artefact.paths.get(entry.name)
+            if path is not None and path not in kept and self.store.local_path(entry.key) is None:
+                path.unlink(missing_ok=True)
+
+    def _refuse(self, pair: Pair, reason: str) -> None:
+        before = self._refusal
+        attempts = before.attempts + 1 if before is not None and before.pair == pair else 1
+        delay = min(_LONGEST_RETRY_S, self.config.poll_seconds * 2**attempts)
+        self._refusal = Refusal(pair, reason, attempts, time.monotonic() + delay)
+        self.metrics.loads.labels("refused").inc()
+        _LOG.error("refused %s: %s", pair[1], reason)
+
+    def _reason(self) -> str:
+        return self._refusal.reason if self._refusal is not None else self._waiting_for

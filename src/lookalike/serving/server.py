@@ -1,0 +1,156 @@
+"""The HTTP server around the application: uvicorn with a time limit on headers, and an orderly end.
+
+At SIGTERM the process first says that it is not ready and goes on answering for `notice_seconds`, so that whoever
+sends requests can learn of it; then it takes no more connections, finishes what it has, and ends. At SIGINT the
+notice is left out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from lookalike.errors import SettingsError
+from lookalike.serving.app import SearchService, create_app
+from lookalike.serving.config import ServingConfig
+from lookalike.serving.observing import JsonFormatter
+from lookalike.settings import Settings
+from lookalike.storage.artefacts import Kind, Ref, find
+from lookalike.storage.objects import ObjectStore, open_store
+
+_LOG = logging.getLogger("lookalike.serving")
+_MAXIMUM_HEADER_BYTES = 32_768
+
+
+def run(
+    store: str,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    index: str | None = None,
+    threads: int = 0,
+    cache_dir: Path | None = None,
+    config: ServingConfig | None = None,
+) -> None:
+    """Serve until a signal ends it. `index` (a reference, or the start of an id) pins what is served.
+
+    Raises `SettingsError` where the address cannot be listened on, and the errors of opening the store.
+    """
+    log_as_json()
+    opened = open_store(store)
+    config = config or ServingConfig()
+    if index is not None:
+        config = replace_index(config, opened, index)
+    service = SearchService(opened, config, cache_dir=cache_dir or Settings().cache_dir, threads=threads)
+    server = make_server(service, host, port)
+    try:
+        server.run()
+    except SystemExit as error:  # uvicorn's way to say that it could not listen
+        if error.code:
+            raise SettingsError(
+                f"cannot listen on {host}:{port}: the address is in use or not ours"
+            ) from error
+
+
+def replace_index(config: ServingConfig, store: ObjectStore, index: str) -> ServingConfig:
+    """`config` with its index set to what `index` names. Raises `SettingsError`, `ObjectNotFound`."""
+    ref = Ref.parse(index) if "@" in index else find(store, Kind.INDEX, index.removeprefix("index/"))
+    if ref.kind is not Kind.INDEX:
+        raise SettingsError(f"{index} is no index snapshot")
+    return replace(config, index=ref)
+
+
+def make_server(service: SearchService, host: str, port: int) -> DrainingServer:
+    """A server for the service; port 0 takes a free one."""
+    config = service.config
+    settings = uvicorn.Config(
+        create_app(service),
+        host=host,
+        port=port,
+        http=_protocol(config.header_seconds),
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        limit_concurrency=config.connections,
+        timeout_graceful_shutdown=config.drain_seconds,
+        h11_max_incomplete_event_size=_MAXIMUM_HEADER_BYTES,
+    )
+    return DrainingServer(settings, service)
+
+
+class DrainingServer(uvicorn.Server):
+    """Says that it is stopping before it stops."""
+
+    def __init__(self, settings: uvicorn.Config, service: SearchService) -> None:
+        super().__init__(settings)
+        self.service = service
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        notice = self.service.config.notice_seconds
+        self.service.lifecycle.drain()
+        if sig == signal.SIGINT or not notice or self.should_exit:
+            super().handle_exit(sig, frame)
+            return
+        _LOG.info("draining: stopping in %g s", notice)
+        asyncio.get_running_loop().call_later(notice, super().handle_exit, sig, frame)
+
+    async def startup(self, sockets: list[Any] | None = None) -> None:
+        await super().startup(sockets)
+        for server in getattr(self, "servers", ()):
+            for socket in server.sockets:
+                host, port = socket.getsockname()[:2]
+                _LOG.info("listening on http://%s:%d", host, port)
+
+
+def _protocol(header_seconds: float) -> type[H11Protocol]:
+    """uvicorn's protocol, disconnecting clients whose headers take too long (it has no such limit itself)."""
+
+    class TimedProtocol(H11Protocol):
+        _timer: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            self._await_headers()
+
+        def data_received(self, data: bytes) -> None:
+            before = self.cycle
+            super().data_received(data)
+            if self.cycle is not before:  # the headers are complete
+                self._forget_timer()
+            elif self._timer is None and (before is None or before.response_complete):
+                self._await_headers()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._forget_timer()
+            super().connection_lost(exc)
+
+        def _await_headers(self) -> None:
+            self._timer = self.loop.call_later(header_seconds, self.transport.close)
+
+        def _forget_timer(self) -> None:
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+
+    return TimedProtocol
+
+
+def log_as_json() -> None:
+    """Send the process's log to standard error, one JSON object a line."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+    logging.getLogger("lookalike").setLevel(logging.INFO)

@@ -1,0 +1,147 @@
+"""One pair of model release and index snapshot, opened, warmed and tried: what a search process answers from.
+
+Enters: references. Leaves: a `ServedSnapshot` that has answered queries about itself, or an error that says why not.
+Every request holds on to one of these from decoding to reply, so no reply mixes two.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lookalike.catalogue import photos
+from lookalike.coding.release import ModelCard
+from lookalike.errors import PhotoError, ReleaseError, SettingsError
+from lookalike.index.reader import Partition
+from lookalike.learning.aspects import file_name
+from lookalike.ranking.request import Query, SearchRequest
+from lookalike.ranking.search import Searcher, open_searcher
+from lookalike.serving.config import ServingConfig
+from lookalike.serving.details import Titles, catalogue_json
+from lookalike.serving.thumbnails import PhotoShelf
+from lookalike.storage.artefacts import Artefact, Ref, fetch, read_manifest
+from lookalike.storage.objects import ObjectStore
+
+_AGREEING_BITS = 0.95
+"""Share of bits that a listing's own photo must reproduce. bf16 against f32 differs in well under 1 %; another model,
+or another transform preset, in far more."""
+_TRIED = 4
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ServedSnapshot:
+    """Everything that answering needs. The files stay mapped as long as somebody holds on to it."""
+
+    release: Artefact
+    index: Artefact
+    searcher: Searcher
+    shelf: PhotoShelf
+    titles: Titles
+    catalogue: dict[str, Any]
+    """What the page's filters offer; see `details.catalogue_json`."""
+    load_seconds: float
+
+    @property
+    def pair(self) -> tuple[Ref, Ref]:
+        return self.release.ref, self.index.ref
+
+
+def release_of(store: ObjectStore, index: Ref) -> Ref:
+    """The model release that an index snapshot was built for. Raises `ReleaseError`."""
+    stated = str(read_manifest(store, index).meta.get("release", ""))
+    try:
+        return Ref.parse(stated)
+    except SettingsError as error:
+        raise ReleaseError(f"{index} does not say which model release it was built for") from error
+
+
+def open_snapshot(
+    store: ObjectStore,
+    release: Ref,
+    index: Ref,
+    config: ServingConfig,
+    *,
+    cache_dir: Path,
+    threads: int = 0,
+    previous: ServedSnapshot | None = None,
+) -> ServedSnapshot:
+    """Fetch, verify, map, warm up and try. What `previous` has of the same release is used again.
+
+    Raises `StorageError`, `CorruptObject`, `SegmentError` or `ReleaseError`: whichever step failed.
+    """
+    started = time.monotonic()
+    index_files = fetch(store, index, cache_dir)
+    release_files = _fetch_release(store, release, cache_dir)
+    searcher = open_searcher(
+        release_files,
+        index_files,
+        config.ranking,
+        threads=threads,
+        reuse=previous.searcher if previous else None,
+    )
+    curated = Ref.parse(index_files.manifest.inputs["curated"])
+    shelf = PhotoShelf(store, curated, cache_dir)
+    if previous is None or previous.searcher.encoder is not searcher.encoder:
+        warm_up(searcher, config.batch_limit)
+    try_out(searcher, shelf)
+    titles = Titles(store, curated, cache_dir)
+    catalogue = catalogue_json(searcher)
+    seconds = time.monotonic() - started
+    return ServedSnapshot(release_files, index_files, searcher, shelf, titles, catalogue, seconds)
+
+
+def warm_up(searcher: Searcher, batch_limit: int) -> None:
+    """Encode nothing in particular at the batch sizes that will come: the first inference of a size costs most."""
+    side = searcher.card.preset.resize
+    for size in sorted({1, 2, min(4, batch_limit), min(8, batch_limit), batch_limit}):
+        searcher.encoder.encode(np.zeros((size, side, side, 3), np.uint8))
+
+
+def try_out(searcher: Searcher, shelf: PhotoShelf) -> None:
+    """Search for listings of the index, by code and by photo. Raises `ReleaseError` where one is not found.
+
+    The nearest row to a listing's own code must be at distance 0; encoding a listing's own photo must give
+    (nearly) the code that the index has for it.
+    """
+    index = searcher.index
+    if not len(index):
+        raise ReleaseError(f"{index.ref} has no listings")
+    largest = max((p for c in index.categories for p in index.partitions(c)), key=len)
+    found = searcher.scanner.top_k(largest.codes[:1], [largest], 1)
+    if found.distance.shape != (1, 1) or found.distance[0, 0] != 0:
+        raise ReleaseError(f"{index.ref}: a listing of {largest.category} is not found by its own code")
+    rows = np.unique(np.linspace(0, len(largest) - 1, _TRIED).astype(int))
+    agreement = [
+        share for row in rows if (share := _agreement(searcher, shelf, largest, int(row))) is not None
+    ]
+    if agreement and max(agreement) < _AGREEING_BITS:
+        raise ReleaseError(
+            f"{index.ref}: photos give other codes than the index has for them "
+            f"({max(agreement):.0%} of the bits agree): it was not built with {index.release}"
+        )
+    searcher.search_all([Query(SearchRequest(), listing_id=largest.listing_ids[0].as_py())])
+
+
+def _agreement(searcher: Searcher, shelf: PhotoShelf, partition: Partition, row: int) -> float | None:
+    """Share of equal bits, or None where the photo cannot be had."""
+    data = shelf.photo_bytes(partition.photo_ids[row].as_py())
+    if data is None:
+        return None
+    try:
+        square = photos.load_square(data, searcher.card.preset.resize)
+    except PhotoError:
+        return None
+    code = searcher.encoder.encode(square[None]).codes[0]
+    differing = int(np.bitwise_count(code ^ partition.codes[row]).sum())
+    return 1 - differing / searcher.index.bits
+
+
+def _fetch_release(store: ObjectStore, release: Ref, cache_dir: Path) -> Artefact:
+    """Only what serving reads: the weights stay where they are."""
+    card = ModelCard.read(fetch(store, release, cache_dir, ["model.json"]).path("model.json"))
+    aspects = [f"aspects/{file_name(name)}" for name in card.aspects]
+    return fetch(store, release, cache_dir, ["model.json", "model.onnx", *aspects])

@@ -1,0 +1,320 @@
+// The search page: state, and what changes it. Rendering is in view.js, the crop box in crop.js, requests in api.js.
+
+import { Problem, catalogue, listing, photoUrl, search, shrink } from "./api.js";
+import { CropBox } from "./crop.js";
+import { card, chip, count, example, facts, leaf, node, price, problem, skeletons, timing } from "./view.js";
+
+const K = 24;
+const VALUES_AT_FIRST = 8;
+const $ = (id) => document.getElementById(id);
+
+const state = {
+  query: null, // {kind: "photo", blob, url} or {kind: "listing", id, photoId, title}
+  guesses: [], // categories as the last reply without a choice of categories gave them
+  chosen: null, // Set of categories, or null: as predicted
+  aspects: new Map(), // name -> Set of values
+  stock: null, // /v1/catalogue
+  running: null, // AbortController
+  timer: 0,
+};
+
+const crop = new CropBox($("crop"), () => later(200));
+
+// --- searching -----------------------------------------------------------------------------------------------
+
+function later(milliseconds) {
+  clearTimeout(state.timer);
+  state.timer = setTimeout(run, milliseconds);
+}
+
+async function run() {
+  clearTimeout(state.timer);
+  if (!state.query) return;
+  state.running?.abort();
+  const mine = (state.running = new AbortController());
+  showBusy();
+  const started = performance.now();
+  try {
+    const reply = await search(state.query, {
+      k: K, alpha: $("alpha").value, categories: state.chosen ?? [], aspects: state.aspects,
+      price: [$("price-from").value, $("price-to").value], box: state.query.kind === "photo" ? crop.value : null,
+    }, mine.signal);
+    if (mine === state.running) showReply(reply, performance.now() - started);
+  } catch (error) {
+    if (error.name !== "AbortError" && mine === state.running) showProblem(error);
+  }
+}
+
+async function searchPhoto(file) {
+  if (!file) return;
+  const blob = await shrink(file);
+  if (state.query?.url) URL.revokeObjectURL(state.query.url);
+  begin({ kind: "photo", blob, url: URL.createObjectURL(blob) });
+  remember(null);
+}
+
+function searchListing(entry, { push = true } = {}) {
+  begin({ kind: "listing", id: entry.listing_id, photoId: entry.photo_id, title: entry.title || leaf(entry.category) });
+  if (push) remember(entry);
+  window.scrollTo({ top: 0 });
+}
+
+function begin(query) {
+  state.query = query;
+  state.chosen = null;
+  state.guesses = [];
+  crop.reset({ silently: true });
+  showQuery();
+  run();
+}
+
+function remember(entry) {
+  const hash = entry ? `#listing=${encodeURIComponent(entry.listing_id)}` : location.pathname;
+  history.pushState({ entry: entry && { listing_id: entry.listing_id, photo_id: entry.photo_id, title: entry.title, category: entry.category } }, "", hash);
+}
+
+// --- showing -------------------------------------------------------------------------------------------------
+
+function showQuery() {
+  const { query } = state;
+  $("drop").hidden = Boolean(query);
+  $("preview").hidden = !query;
+  if (!query) return;
+  const photo = query.kind === "photo";
+  const image = $("query-photo");
+  image.onload = () => { crop.element.hidden = !photo; };
+  image.onerror = () => { crop.element.hidden = true; };
+  crop.element.hidden = true;
+  image.src = photo ? query.url : photoUrl(query.photoId, 480);
+  image.alt = photo ? "Your query photo" : `Photo of ${query.title}`;
+  $("crop-help").hidden = $("whole").hidden = !photo;
+  $("query-label").hidden = photo;
+  $("query-label").textContent = photo ? "" : `More like “${query.title}”`;
+}
+
+function showBusy() {
+  $("status").textContent = "Searching …";
+  $("message").hidden = true;
+  $("results").setAttribute("aria-busy", "true");
+  const grid = $("grid");
+  if (grid.querySelector("[data-listing]:not(.example)")) grid.classList.add("stale");
+  else grid.replaceChildren(...skeletons(8));
+  $("results-title").textContent = state.query.kind === "photo" ? "Listings that look like your photo" : "More like this";
+}
+
+function settled() {
+  $("results").removeAttribute("aria-busy");
+  $("grid").classList.remove("stale");
+}
+
+function showReply(reply, roundTrip) {
+  settled();
+  if (!state.chosen) state.guesses = reply.categories;
+  showUnderstood(reply);
+  $("timing").replaceChildren(...timing(reply, roundTrip));
+  $("timing").hidden = false;
+  $("grid").replaceChildren(...reply.hits.map((hit) => card(hit, reply.bits, { open: showDetail, more: searchListing })));
+  const searched = reply.categories.filter((guess) => guess.opened).length;
+  $("status").textContent = `${reply.hits.length} hits among ${count(reply.scanned)} listings in ${searched} ${searched === 1 ? "category" : "categories"}`;
+  const empty = reply.hits.length === 0;
+  $("message").hidden = !empty;
+  $("message").className = "message";
+  if (empty) {
+    $("message").replaceChildren(
+      node("strong", {}, "Nothing passes these filters"),
+      node("p", {}, "Open more categories, or let more listings through."),
+      node("div", { className: "row" }, node("button", { type: "button", className: "button", onclick: clearFilters }, "Clear filters")));
+  }
+}
+
+function showProblem(error) {
+  settled();
+  $("status").textContent = "";
+  $("timing").hidden = true;
+  $("grid").replaceChildren();
+  $("results-title").textContent = "That did not work";
+  $("message").className = "message error";
+  $("message").setAttribute("role", "alert");
+  $("message").replaceChildren(...problem(error, run));
+  $("message").hidden = false;
+  if (!(error instanceof Problem) && !(error instanceof TypeError)) console.error(error);
+}
+
+function showUnderstood(reply) {
+  const opened = new Set(reply.categories.filter((guess) => guess.opened).map((guess) => guess.category));
+  const shown = new Map(state.guesses.map((guess) => [guess.category, guess.probability]));
+  for (const category of opened) if (!shown.has(category)) shown.set(category, null);
+  const chips = [...shown].map(([category, probability]) =>
+    chip(leaf(category), probability === null ? "" : `${Math.round(probability * 100)} %`, opened.has(category), () => toggleCategory(category, opened)));
+  for (const [i, category] of [...shown.keys()].entries()) chips[i].title = category;
+  const others = Object.keys(state.stock?.categories ?? {}).filter((category) => !shown.has(category));
+  if (others.length) chips.push(categoryPicker(others, opened));
+  if (state.chosen) chips.push(node("button", { type: "button", className: "more-values", onclick: () => { state.chosen = null; run(); } }, "as predicted"));
+  $("categories").replaceChildren(...chips);
+  const aspects = Object.entries(reply.aspects).filter(([, values]) => values.length);
+  $("predicted").hidden = !aspects.length;
+  $("predicted-aspects").replaceChildren(...aspects.map(([name, values]) => {
+    const [{ value, probability }] = values;
+    const on = state.aspects.get(name)?.has(value) ?? false;
+    const button = chip(value, probability < 1 ? `${name} ${Math.round(probability * 100)} %` : name, on, () => toggleAspect(name, value));
+    button.title = on ? "Filter is on: only listings with it" : "Show only listings with it";
+    return button;
+  }));
+  $("understood").hidden = false;
+}
+
+function categoryPicker(others, opened) {
+  const select = node("select", { className: "chip", ariaLabel: "Search in another category" },
+    node("option", { value: "" }, "other …"), ...others.map((category) => node("option", { value: category }, category)));
+  select.onchange = () => select.value && toggleCategory(select.value, opened);
+  return select;
+}
+
+async function showDetail(hit) {
+  const dialog = $("detail");
+  $("detail-photo").src = photoUrl(hit.photo_id, 960);
+  $("detail-photo").alt = hit.title || leaf(hit.category);
+  $("detail-title").textContent = hit.title || leaf(hit.category);
+  $("detail-path").textContent = hit.category.replaceAll("/", " › ");
+  $("detail-price").textContent = hit.price === null ? "" : price(hit.price);
+  $("detail-facts").replaceChildren();
+  $("detail-more").onclick = () => { dialog.close(); searchListing(hit); };
+  dialog.showModal();
+  try {
+    $("detail-facts").replaceChildren(...facts(await listing(hit.listing_id)));
+  } catch { /* the listing may just have been sold: what the hit said stands */ }
+}
+
+async function showStart() {
+  settled();
+  $("understood").hidden = $("timing").hidden = $("message").hidden = true;
+  $("status").textContent = "";
+  $("grid").replaceChildren();
+  $("results-title").textContent = "Find it by photo";
+  try {
+    state.stock ??= await catalogue();
+  } catch (error) {
+    showProblem(error);
+    $("message").querySelector("button").onclick = () => showStart();
+    return;
+  }
+  const { stock } = state;
+  $("stock").textContent = `${count(stock.listings)} listings in ${count(Object.keys(stock.categories).length)} categories`;
+  showFilters();
+  if (state.query) return;
+  $("status").textContent = "Give a photo, or start from one of these.";
+  $("grid").replaceChildren(...stock.examples.map((entry) => example({ ...entry, listings: stock.categories[entry.category] }, { more: searchListing })));
+}
+
+// --- filters -------------------------------------------------------------------------------------------------
+
+function showFilters() {
+  const { stock } = state;
+  $("price-filter").hidden = !stock.price;
+  if (stock.price) {
+    $("price-from").placeholder = String(Math.floor(stock.price.from));
+    $("price-to").placeholder = String(Math.ceil(stock.price.to));
+  }
+  $("aspect-filters").replaceChildren(...Object.entries(stock.aspects).map(([name, values]) => aspectFilter(name, Object.entries(values))));
+  $("filters").hidden = !stock.price && !Object.keys(stock.aspects).length;
+  countFilters();
+}
+
+function aspectFilter(name, values) {
+  const chosen = state.aspects.get(name) ?? new Set();
+  const group = node("fieldset", {}, node("legend", {}, name.charAt(0).toUpperCase() + name.slice(1)));
+  const list = node("div", { className: "chips" });
+  const fill = (howMany) => {
+    const shown = values.filter(([value], i) => i < howMany || chosen.has(value));
+    list.replaceChildren(...shown.map(([value, n]) => chip(value, count(n), chosen.has(value), () => toggleAspect(name, value))));
+    if (shown.length < values.length) list.append(node("button", { type: "button", className: "more-values", onclick: () => fill(Infinity) }, `${values.length - shown.length} more`));
+  };
+  fill(VALUES_AT_FIRST);
+  group.append(list);
+  return group;
+}
+
+function toggleCategory(category, opened) {
+  const chosen = new Set(state.chosen ?? opened);
+  if (!chosen.delete(category)) chosen.add(category);
+  state.chosen = chosen.size ? chosen : null;
+  run();
+}
+
+function toggleAspect(name, value) {
+  const values = state.aspects.get(name) ?? new Set();
+  if (!values.delete(value)) values.add(value);
+  if (values.size) state.aspects.set(name, values);
+  else state.aspects.delete(name);
+  showFilters();
+  run();
+}
+
+function clearFilters() {
+  state.aspects.clear();
+  $("price-from").value = $("price-to").value = "";
+  showFilters();
+  run();
+}
+
+function countFilters() {
+  const active = [...state.aspects.values()].reduce((sum, values) => sum + values.size, 0) + ($("price-from").value || $("price-to").value ? 1 : 0);
+  $("filter-count").textContent = String(active);
+  $("filter-count").hidden = !active;
+}
+
+// --- events --------------------------------------------------------------------------------------------------
+
+for (const id of ["file", "camera", "file-again"]) {
+  $(id).addEventListener("change", (event) => { searchPhoto(event.target.files[0]); event.target.value = ""; });
+}
+$("whole").onclick = () => crop.reset();
+$("clear").onclick = () => goStart();
+$("clear-filters").onclick = clearFilters;
+$("alpha").addEventListener("input", () => { $("alpha-value").textContent = `${Math.round($("alpha").value * 100)} % looks`; later(250); });
+for (const id of ["price-from", "price-to"]) $(id).addEventListener("input", () => { countFilters(); later(450); });
+$("detail-close").onclick = () => $("detail").close();
+$("detail").addEventListener("click", (event) => { if (event.target === $("detail")) $("detail").close(); });
+document.querySelector(".brand").onclick = (event) => { event.preventDefault(); goStart(); };
+
+document.addEventListener("paste", (event) => {
+  const file = [...(event.clipboardData?.files ?? [])][0];
+  if (file) { event.preventDefault(); searchPhoto(file); }
+});
+
+const carriesFile = (event) => event.dataTransfer?.types.includes("Files");
+let depth = 0;
+document.addEventListener("dragenter", (event) => { if (carriesFile(event)) { depth++; $("drop-veil").hidden = false; } });
+document.addEventListener("dragleave", (event) => { if (carriesFile(event) && --depth <= 0) { depth = 0; $("drop-veil").hidden = true; } });
+document.addEventListener("dragover", (event) => { if (carriesFile(event)) event.preventDefault(); });
+document.addEventListener("drop", (event) => {
+  if (!carriesFile(event)) return;
+  event.preventDefault();
+  depth = 0;
+  $("drop-veil").hidden = true;
+  searchPhoto(event.dataTransfer.files[0]);
+});
+
+window.addEventListener("popstate", (event) => {
+  if (event.state?.entry) searchListing(event.state.entry, { push: false });
+  else goStart({ push: false });
+});
+
+function goStart({ push = true } = {}) {
+  state.running?.abort();
+  state.running = state.query = null;
+  showQuery();
+  if (push && location.hash) history.pushState({}, "", location.pathname);
+  showStart();
+}
+
+async function start() {
+  const wanted = new URLSearchParams(location.hash.slice(1)).get("listing");
+  await showStart();
+  if (wanted) {
+    try { searchListing(await listing(wanted), { push: false }); } catch (error) { showProblem(error); }
+  }
+}
+
+if (window.matchMedia("(min-width: 861px)").matches) $("filters").open = true;
+start();

@@ -1,0 +1,104 @@
+// What the page shows, as elements. No state here: each function turns data into nodes.
+
+import { photoUrl } from "./api.js";
+
+export function node(tag, properties = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (name in element) element[name] = value;
+    else element.setAttribute(name, value);
+  }
+  element.append(...children.filter((child) => child !== null && child !== undefined));
+  return element;
+}
+
+export const leaf = (category) => {
+  const name = category.slice(category.lastIndexOf("/") + 1).replaceAll(/[-_]/g, " ");
+  return name.charAt(0).toUpperCase() + name.slice(1);
+};
+
+const number = new Intl.NumberFormat();
+const money = new Intl.NumberFormat(undefined, { minimumFractionDigits: 2, maximumFractionDigits: 2 });
+export const count = (value) => number.format(value);
+export const price = (value) => money.format(value);
+const percent = (part) => `${Math.round(part * 100)} %`;
+
+export function chip(label, detail, pressed, onToggle) {
+  return node("button", { type: "button", className: "chip", ariaPressed: String(pressed), onclick: onToggle }, label, detail ? node("small", {}, detail) : null);
+}
+
+function picture(photoId, alt) {
+  const image = node("img", { alt, loading: "lazy", decoding: "async", width: 240, height: 240, onload: () => image.classList.add("loaded") });
+  image.src = photoUrl(photoId, 480);
+  return image;
+}
+
+export function card(hit, bits, actions) {
+  const title = hit.title || leaf(hit.category);
+  const tags = Object.entries(hit.matched_aspects).map(([name, value]) => node("span", { className: "tag", title: `${name}: ${value}` }, value));
+  return node("li", { className: "card", "data-listing": hit.listing_id },
+    node("button", { type: "button", className: "photo", ariaLabel: `Details of ${title}`, onclick: () => actions.open(hit) },
+      picture(hit.photo_id, title),
+      node("span", { className: "score", title: "Score: appearance and aspects together" }, percent(hit.score))),
+    node("div", { className: "text" },
+      node("h3", {}, title),
+      node("p", { className: "facts" },
+        node("strong", {}, hit.price === null ? "" : price(hit.price)),
+        node("span", { className: "distance", title: "Hamming distance: bits in which the two codes differ" }, `distance ${count(hit.distance)}`)),
+      tags.length ? node("div", { className: "tags" }, ...tags) : null,
+      node("button", { type: "button", className: "more", ariaLabel: `More like ${title}`, onclick: () => actions.more(hit) }, "More like this")));
+}
+
+export function example(entry, actions) {
+  return node("li", { className: "card example", "data-listing": entry.listing_id },
+    node("button", { type: "button", className: "photo", ariaLabel: `Search for listings like ${entry.title || leaf(entry.category)}`, onclick: () => actions.more(entry) },
+      picture(entry.photo_id, entry.title || leaf(entry.category))),
+    node("div", { className: "text" }, node("h3", {}, leaf(entry.category)), node("p", { className: "facts" }, `${count(entry.listings)} listings`)));
+}
+
+export function skeletons(howMany) {
+  return Array.from({ length: howMany }, () => node("li", { className: "card skeleton", ariaHidden: "true" },
+    node("div", { className: "photo" }), node("div", { className: "text" }, node("div", { className: "line" }), node("div", { className: "line" }))));
+}
+
+const STAGES = [["receive", "receive"], ["decode", "decode"], ["wait", "wait"], ["encode", "encode"], ["scan", "scan"], ["rank", "rank"]];
+
+export function timing(reply, roundTrip) {
+  const times = reply.milliseconds;
+  const ms = (value) => (value < 10 ? value.toFixed(1) : Math.round(value));
+  const shown = STAGES.filter(([stage]) => times[stage] > 0.05);
+  const bar = node("div", { className: "bar", ariaHidden: "true" }, ...shown.map(([stage]) => {
+    const part = node("span", { className: `s-${stage}`, title: `${stage} ${ms(times[stage])} ms` });
+    part.style.flexGrow = String(times[stage]);
+    return part;
+  }));
+  const legend = node("div", { className: "legend" },
+    node("span", {}, `${ms(times.total)} ms in the server, ${ms(roundTrip)} ms in all`),
+    ...shown.map(([stage, label]) => node("span", {}, node("i", { className: `s-${stage}` }), `${label} ${ms(times[stage])}`)),
+    node("span", { title: `${reply.index}\n${reply.release}` }, `index ${reply.index.slice(6, 14)}`));
+  return [bar, legend];
+}
+
+export function problem(error, retry) {
+  const hints = {
+    "urn:lookalike:problem:photo-type": "Use a JPEG, PNG or WebP photo.",
+    "urn:lookalike:problem:photo-truncated": "The file ends too early. Save or send it again.",
+    "urn:lookalike:problem:photo-damaged": "The file is damaged. Try another photo.",
+    "urn:lookalike:problem:photo-bytes": "Use a smaller photo.",
+    "urn:lookalike:problem:photo-pixels": "Use a photo with fewer pixels.",
+    "urn:lookalike:problem:busy": "The service is busy or starting. Try again in a moment.",
+  };
+  const offline = error instanceof TypeError;
+  return [
+    node("strong", {}, offline ? "The search service cannot be reached" : error.title || "The search failed"),
+    node("p", {}, offline ? "Check the connection, then try again." : hints[error.type] || error.message),
+    hints[error.type] && error.message ? node("p", { className: "hint" }, error.message) : null,
+    node("div", { className: "row" }, node("button", { type: "button", className: "button", onclick: retry }, "Try again")),
+    error.requestId ? node("p", { className: "id" }, `request ${error.requestId}`) : null,
+  ].filter(Boolean);
+}
+
+export function facts(listing) {
+  return Object.entries(listing.aspects).flatMap(([name, values]) => [node("dt", {}, name), node("dd", {}, values.join(", "))])
+    .concat([node("dt", {}, "listing"), node("dd", {}, listing.listing_id)]);
+}
