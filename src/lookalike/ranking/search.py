@@ -107,22 +107,13 @@ class Searcher:
 
     def search_all(self, queries: Sequence[Query]) -> list[Answer]:
         """Answer all `queries` together. Raises `QueryError` for the first that `check` refuses."""
-        started = time.perf_counter()
-        understood = self.encode(queries)
-        encode_ms = (time.perf_counter() - started) * 1e3
+        understood, milliseconds = self._encode(queries)
         answers = self.rank(understood, [query.request for query in queries])
-        return [replace(a, milliseconds={"encode": encode_ms, **a.milliseconds}) for a in answers]
+        return [replace(a, milliseconds={**milliseconds, **a.milliseconds}) for a in answers]
 
     def encode(self, queries: Sequence[Query]) -> list[EncodedQuery]:
         """The first half of `search_all`: one forward pass for all photos, a look-up for each listing."""
-        photos = encode.photos_of(queries)
-        of_photos: list[EncodedQuery] = []
-        if photos is not None:
-            encoding = self.encoder.encode(photos)
-            predicted = encode.predict_aspects(self.aspects, encoding)
-            of_photos = encode.of_photos(encoding, predicted, self.card)
-        remaining = iter(of_photos)
-        return [next(remaining) if q.listing_id is None else self._of_listing(q.listing_id) for q in queries]
+        return self._encode(queries)[0]
 
     def rank(self, queries: Sequence[EncodedQuery], requests: Sequence[SearchRequest]) -> list[Answer]:
         """The second half of `search_all`: route and scan together, then order each query's candidates."""
@@ -152,6 +143,23 @@ class Searcher:
                 )
             )
         return answers
+
+    def _encode(self, queries: Sequence[Query]) -> tuple[list[EncodedQuery], dict[str, float]]:
+        photos = encode.photos_of(queries)
+        of_photos: list[EncodedQuery] = []
+        milliseconds: dict[str, float] = {}
+        if photos is not None:
+            started = time.perf_counter()
+            encoding = self.encoder.encode(photos)
+            encoded = time.perf_counter()
+            predicted = encode.predict_aspects(self.aspects, encoding)
+            of_photos = encode.of_photos(encoding, predicted, self.card)
+            milliseconds["encode"] = (encoded - started) * 1e3
+            milliseconds["aspects"] = (time.perf_counter() - encoded) * 1e3
+        remaining = iter(of_photos)
+        return [
+            next(remaining) if q.listing_id is None else self._of_listing(q.listing_id) for q in queries
+        ], milliseconds
 
     def _of_listing(self, listing_id: str) -> EncodedQuery:
         place = encode.find_listing(self.index, listing_id)

@@ -10,7 +10,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-STAGES = ("receive", "decode", "wait", "encode", "scan", "rank", "total")
+STAGES = ("receive", "decode", "wait", "encode", "aspects", "scan", "rank", "total")
 
 
 class Metrics:

@@ -18,7 +18,7 @@ const state = {
   timer: 0,
 };
 
-const crop = new CropBox($("crop"), () => later(200));
+const crop = new CropBox($("crop"), () => { $("whole").hidden = !crop.value; later(200); });
 
 // --- searching -----------------------------------------------------------------------------------------------
 
@@ -63,6 +63,7 @@ function begin(query) {
   state.query = query;
   state.chosen = null;
   state.guesses = [];
+  $("understood").hidden = $("timing").hidden = true;
   crop.reset({ silently: true });
   showQuery();
   run();
@@ -82,12 +83,18 @@ function showQuery() {
   if (!query) return;
   const photo = query.kind === "photo";
   const image = $("query-photo");
-  image.onload = () => { crop.element.hidden = !photo; };
-  image.onerror = () => { crop.element.hidden = true; };
-  crop.element.hidden = true;
+  const legible = (yes) => {
+    image.hidden = !yes;
+    $("unreadable").hidden = yes;
+    crop.show(yes && photo);
+    $("crop-help").hidden = !(yes && photo);
+  };
+  image.onload = () => legible(true);
+  image.onerror = () => legible(false);
+  crop.show(false);
+  $("whole").hidden = true;
   image.src = photo ? query.url : photoUrl(query.photoId, 480);
   image.alt = photo ? "Your query photo" : `Photo of ${query.title}`;
-  $("crop-help").hidden = $("whole").hidden = !photo;
   $("query-label").hidden = photo;
   $("query-label").textContent = photo ? "" : `More like “${query.title}”`;
 }
@@ -142,7 +149,8 @@ function showProblem(error) {
 
 function showUnderstood(reply) {
   const opened = new Set(reply.categories.filter((guess) => guess.opened).map((guess) => guess.category));
-  const shown = new Map(state.guesses.map((guess) => [guess.category, guess.probability]));
+  const likely = state.guesses.filter((guess) => guess.opened || guess.probability >= 0.01);
+  const shown = new Map(likely.map((guess) => [guess.category, guess.probability]));
   for (const category of opened) if (!shown.has(category)) shown.set(category, null);
   const chips = [...shown].map(([category, probability]) =>
     chip(leaf(category), probability === null ? "" : `${Math.round(probability * 100)} %`, opened.has(category), () => toggleCategory(category, opened)));

@@ -11,6 +11,11 @@ const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 export class CropBox {
   constructor(frame, onChange) {
     this.frame = frame;
+    this.shade = document.createElement("div");
+    this.shade.className = "crop-shade";
+    this.clip = document.createElement("div");
+    this.clip.className = "crop-clip";
+    this.clip.append(this.shade);
     this.onChange = onChange;
     this.box = [...WHOLE];
     this.element = document.createElement("div");
@@ -24,7 +29,8 @@ export class CropBox {
       handle.dataset.edges = name;
       this.element.append(handle);
     }
-    frame.append(this.element);
+    frame.append(this.clip, this.element);
+    frame.classList.add("drawable");
     frame.addEventListener("pointerdown", (event) => this.#grab(event));
     this.element.addEventListener("keydown", (event) => this.#key(event));
     this.#draw();
@@ -32,6 +38,10 @@ export class CropBox {
 
   get value() {
     return this.box.every((part, i) => Math.abs(part - WHOLE[i]) < 1e-4) ? null : this.box;
+  }
+
+  show(visible) {
+    this.element.hidden = this.clip.hidden = !visible;
   }
 
   reset({ silently = false } = {}) {
@@ -111,16 +121,16 @@ export class CropBox {
 
   #draw() {
     const [x, y, w, h] = this.box;
-    const style = this.element.style;
-    style.left = `${x * 100}%`;
-    style.top = `${y * 100}%`;
-    style.width = `${w * 100}%`;
-    style.height = `${h * 100}%`;
+    for (const { style } of [this.element, this.shade]) {
+      style.left = `${x * 100}%`;
+      style.top = `${y * 100}%`;
+      style.width = `${w * 100}%`;
+      style.height = `${h * 100}%`;
+    }
     const percent = (part) => `${Math.round(part * 100)} %`;
     const label = this.value
       ? `Crop box, ${percent(w)} wide and ${percent(h)} high, at ${percent(x)} from the left and ${percent(y)} from the top`
       : "Crop box, the whole photo";
     this.element.setAttribute("aria-label", label);
-    this.frame.classList.toggle("drawable", true);
   }
 }

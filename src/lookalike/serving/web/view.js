@@ -61,38 +61,42 @@ export function skeletons(howMany) {
     node("div", { className: "photo" }), node("div", { className: "text" }, node("div", { className: "line" }), node("div", { className: "line" }))));
 }
 
-const STAGES = [["receive", "receive"], ["decode", "decode"], ["wait", "wait"], ["encode", "encode"], ["scan", "scan"], ["rank", "rank"]];
+const STAGES = ["receive", "decode", "wait", "encode", "aspects", "scan", "rank"];
 
 export function timing(reply, roundTrip) {
   const times = reply.milliseconds;
   const ms = (value) => (value < 10 ? value.toFixed(1) : Math.round(value));
-  const shown = STAGES.filter(([stage]) => times[stage] > 0.05);
-  const bar = node("div", { className: "bar", ariaHidden: "true" }, ...shown.map(([stage]) => {
+  const shown = STAGES.filter((stage) => times[stage] > 0.05);
+  const bar = node("div", { className: "bar", ariaHidden: "true" }, ...shown.map((stage) => {
     const part = node("span", { className: `s-${stage}`, title: `${stage} ${ms(times[stage])} ms` });
     part.style.flexGrow = String(times[stage]);
     return part;
   }));
   const legend = node("div", { className: "legend" },
     node("span", {}, `${ms(times.total)} ms in the server, ${ms(roundTrip)} ms in all`),
-    ...shown.map(([stage, label]) => node("span", {}, node("i", { className: `s-${stage}` }), `${label} ${ms(times[stage])}`)),
+    ...shown.map((stage) => node("span", {}, node("i", { className: `s-${stage}` }), `${stage} ${ms(times[stage])}`)),
     node("span", { title: `${reply.index}\n${reply.release}` }, `index ${reply.index.slice(6, 14)}`));
   return [bar, legend];
 }
 
 export function problem(error, retry) {
-  const hints = {
-    "urn:lookalike:problem:photo-type": "Use a JPEG, PNG or WebP photo.",
-    "urn:lookalike:problem:photo-truncated": "The file ends too early. Save or send it again.",
-    "urn:lookalike:problem:photo-damaged": "The file is damaged. Try another photo.",
-    "urn:lookalike:problem:photo-bytes": "Use a smaller photo.",
-    "urn:lookalike:problem:photo-pixels": "Use a photo with fewer pixels.",
-    "urn:lookalike:problem:busy": "The service is busy or starting. Try again in a moment.",
-  };
+  const known = {
+    "photo-type": ["This file is not a photo", "Use a JPEG, PNG or WebP picture."],
+    "photo-truncated": ["The photo is incomplete", "The file ends too early. Save or send it again."],
+    "photo-damaged": ["The photo is damaged", "It cannot be decoded. Try another one."],
+    "photo-empty": ["The file is empty", "Try another photo."],
+    "photo-bytes": ["The photo is too large", "Use a smaller file."],
+    "photo-pixels": ["The photo is too large", "Use one with fewer pixels."],
+    "busy": ["The service is busy", "It is starting, or many are searching. Try again in a moment."],
+  }[error.type?.split(":").at(-1)];
   const offline = error instanceof TypeError;
+  const [title, advice] = offline
+    ? ["The search service cannot be reached", "Check the connection, then try again."]
+    : known ?? [error.title || "The search failed", error.message];
   return [
-    node("strong", {}, offline ? "The search service cannot be reached" : error.title || "The search failed"),
-    node("p", {}, offline ? "Check the connection, then try again." : hints[error.type] || error.message),
-    hints[error.type] && error.message ? node("p", { className: "hint" }, error.message) : null,
+    node("strong", {}, title),
+    node("p", {}, advice),
+    known && error.message ? node("p", { className: "hint" }, error.message) : null,
     node("div", { className: "row" }, node("button", { type: "button", className: "button", onclick: retry }, "Try again")),
     error.requestId ? node("p", { className: "id" }, `request ${error.requestId}`) : null,
   ].filter(Boolean);

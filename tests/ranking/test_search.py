@@ -1,0 +1,195 @@
+"""The searcher over a real release and index: what is found, in what order, and that each knob does what it says."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from lookalike.catalogue.photos import load_square
+from lookalike.errors import QueryError, ReleaseError
+from lookalike.ranking.request import Answer, Filters, Query, RankingConfig, SearchRequest
+from lookalike.ranking.search import Searcher, open_searcher
+from lookalike.storage.artefacts import fetch
+from tests.shop import CATEGORIES, SIDE, Shop, render, write_release
+
+APPEARANCE_ONLY = RankingConfig(blend=1.0, asymmetric=False, group=False)
+
+
+@pytest.fixture(scope="module")
+def searcher(shop: Shop) -> Searcher:
+    release, index = (fetch(shop.store, ref, shop.cache_dir) for ref in (shop.release, shop.index))
+    return open_searcher(release, index, threads=1)
+
+
+def variant(searcher: Searcher, config: RankingConfig) -> Searcher:
+    return Searcher(searcher.encoder, searcher.index, config, searcher.scanner, aspects=searcher.aspects)
+
+
+def photo(category: str, number: int) -> np.ndarray:
+    return load_square(render(category, number), SIDE)
+
+
+def ask(searcher: Searcher, request: SearchRequest | None = None, **query: object) -> Answer:
+    (answer,) = searcher.search_all([Query(request or SearchRequest(), **query)])  # type: ignore[arg-type]
+    return answer
+
+
+def ids(answer: Answer) -> list[str]:
+    return [hit.listing_id for hit in answer.hits]
+
+
+def test_a_listings_own_photo_finds_it_first(searcher: Searcher) -> None:
+    plain = variant(searcher, APPEARANCE_ONLY)
+    answer = ask(plain, photo=photo("home/vase", 5))
+    assert answer.hits[0].listing_id == "3-005"
+    assert answer.hits[0].distance <= 4
+    assert answer.categories[0].category == "home/vase"
+    assert answer.categories[0].opened
+    assert [hit.score for hit in answer.hits] == sorted((hit.score for hit in answer.hits), reverse=True)
+
+
+def test_hits_are_the_nearest_rows_of_the_opened_categories(searcher: Searcher) -> None:
+    plain = variant(searcher, APPEARANCE_ONLY)
+    (query,) = plain.encode([Query(photo=photo("home/lamp", 8))])
+    answer = ask(plain, SearchRequest(k=30, categories=("home",)), photo=photo("home/lamp", 8))
+    everything = [
+        (int(np.bitwise_count(query.code ^ part.codes[row]).sum()), part.listing_ids[row].as_py())
+        for category in ("home/lamp", "home/vase")
+        for part in plain.index.partitions(category)
+        for row in range(len(part))
+    ]
+    assert [(hit.distance, hit.listing_id) for hit in answer.hits] == sorted(everything)[:30]
+
+
+def test_queries_asked_together_get_the_answers_they_get_alone(searcher: Searcher) -> None:
+    queries = [
+        Query(photo=photo("home/vase", 5)),
+        Query(SearchRequest(k=5, categories=("shoes",)), photo=photo("shoes/boot", 2)),
+        Query(listing_id="0-003"),
+        Query(SearchRequest(filters=Filters((("mark", ("dark",)),))), photo=photo("home/vase", 7)),
+        Query(SearchRequest(categories=("home/vase", "home/lamp")), photo=photo("home/vase", 9)),
+    ]
+    together = searcher.search_all(queries)
+    for query, answer in zip(queries, together, strict=True):
+        (alone,) = searcher.search_all([query])
+        assert ids(answer) == ids(alone)
+        assert [hit.distance for hit in answer.hits] == [hit.distance for hit in alone.hits]
+
+
+def test_a_category_path_opens_all_leaves_below_it(searcher: Searcher) -> None:
+    answer = ask(searcher, SearchRequest(k=100, categories=("clothing",)), photo=photo("home/vase", 5))
+    assert {hit.category for hit in answer.hits} == {"clothing/tops/shirt", "clothing/tops/vest"}
+    assert {c.category for c in answer.categories if c.opened} == {
+        "clothing/tops/shirt",
+        "clothing/tops/vest",
+    }
+    assert answer.scanned == 48
+
+
+def test_routing_opens_more_categories_for_more_mass(searcher: Searcher) -> None:
+    query = photo("home/vase", 5)
+    one = ask(variant(searcher, RankingConfig(maximum_categories=1)), photo=query)
+    everything = ask(variant(searcher, RankingConfig(probability_mass=1, maximum_categories=0)), photo=query)
+    assert one.scanned == 24
+    assert everything.scanned == 24 * len(CATEGORIES)
+
+
+def test_grouping_shows_each_product_once_and_still_fills_k(searcher: Searcher) -> None:
+    request = SearchRequest(k=12)
+    config = RankingConfig(candidates=12)
+    grouped = ask(variant(searcher, config), request, photo=photo("home/vase", 5))
+    groups = [hit.group for hit in grouped.hits]
+    assert len(groups) == len(set(groups)) == 12, (
+        "24 listings are 12 products: more must be scanned to find all"
+    )
+    plain = ask(
+        variant(searcher, dataclasses.replace(config, group=False)), request, photo=photo("home/vase", 5)
+    )
+    assert len({hit.group for hit in plain.hits}) < 12
+
+
+@pytest.mark.parametrize(
+    ("filters", "passes"),
+    [
+        (Filters((("mark", ("dark",)),)), lambda row: row.aspects["mark"] == ["dark"]),
+        (Filters((("material", ("wool",)),)), lambda row: "wool" in row.aspects["material"]),
+        (Filters((("brand", ("Acme", "Bolt")),)), lambda row: row.aspects["brand"] in (["Acme"], ["Bolt"])),
+        (Filters((("mark", ("dark",)), ("brand", ("Bolt",)))), lambda r: (r.aspects["mark"], r.aspects["brand"]) == (["dark"], ["Bolt"])),
+        (Filters(price_from=10, price_to=20), lambda row: row.price is not None and 10 <= row.price <= 20),
+        (Filters(price_to=9.5), lambda row: row.price is not None and row.price <= 9.5),
+        (Filters((("mark", ("purple",)),)), lambda row: False),
+        (Filters((("no such aspect", ("x",)),)), lambda row: False),
+    ],
+)  # fmt: skip
+def test_filters_let_through_exactly_the_listings_that_fit(
+    searcher: Searcher, shop: Shop, filters, passes
+) -> None:  # type: ignore[no-untyped-def]
+    config = RankingConfig(probability_mass=1, maximum_categories=0, group=False)
+    answer = ask(
+        variant(searcher, config), SearchRequest(k=200, filters=filters), photo=photo("home/vase", 5)
+    )
+    assert sorted(ids(answer)) == [row.listing_id for row in shop.listings if passes(row)]
+
+
+def test_more_like_a_listing_leaves_out_its_own_product(searcher: Searcher) -> None:
+    answer = ask(searcher, listing_id="3-005")
+    assert not {"3-004", "3-005"} & set(ids(answer)), "both are of the same product"
+    assert answer.hits[0].category == "home/vase"
+    assert answer.categories[0].probability == 1
+    assert "encode" not in answer.milliseconds, "its code is in the index"
+
+
+def test_excluded_listings_are_not_answered(searcher: Searcher) -> None:
+    first = ids(ask(searcher, photo=photo("home/vase", 5)))[0]
+    again = ask(searcher, SearchRequest(exclude=frozenset({first})), photo=photo("home/vase", 5))
+    assert first not in ids(again)
+
+
+def test_the_asymmetric_score_orders_within_what_hamming_found(searcher: Searcher) -> None:
+    plain = variant(searcher, APPEARANCE_ONLY)
+    finer = variant(searcher, dataclasses.replace(APPEARANCE_ONLY, asymmetric=True))
+    query = photo("shoes/boot", 11)
+    by_bits, by_activations = ask(plain, photo=query), ask(finer, photo=query)
+    assert set(ids(by_bits)) == set(ids(by_activations))
+    assert len({hit.score for hit in by_activations.hits}) > len({hit.score for hit in by_bits.hits})
+
+
+def test_aspects_move_listings_that_fit_up_and_are_named(searcher: Searcher) -> None:
+    config = RankingConfig(group=False)
+    query = photo("home/vase", 8)
+    looks = ask(variant(searcher, dataclasses.replace(config, blend=1.0)), photo=query)
+    details = ask(variant(searcher, config), SearchRequest(blend=0.0), photo=query)
+    predicted = details.aspects["mark"][0][0]
+    assert predicted == "dark"
+    fits = [hit.matched_aspects.get("mark") == predicted for hit in details.hits]
+    assert fits == sorted(fits, reverse=True), "with aspects alone, those that fit come first"
+    assert ids(looks) != ids(details)
+    assert all(0 <= hit.score <= 1 for hit in (*looks.hits, *details.hits))
+
+
+def test_what_cannot_be_searched_is_a_query_error(searcher: Searcher) -> None:
+    for query in (
+        Query(SearchRequest(categories=("garden/gnome",)), photo=photo("home/vase", 1)),
+        Query(SearchRequest(categories=("home/vas",)), photo=photo("home/vase", 1)),
+        Query(listing_id="no such listing"),
+    ):
+        with pytest.raises(QueryError):
+            searcher.check(query)
+        with pytest.raises(QueryError):
+            searcher.search_all([query])
+    for bad in ({"k": 0}, {"k": 201}, {"blend": 1.5}):
+        with pytest.raises(QueryError):
+            SearchRequest(**bad)  # type: ignore[arg-type]
+    with pytest.raises(QueryError):
+        Query()
+    with pytest.raises(QueryError):
+        Filters(price_from=5, price_to=4)
+
+
+def test_a_release_and_an_index_of_another_do_not_open(shop: Shop, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    other = write_release(shop.store, shop.listings, shop.cache_dir, seed=9)
+    index = fetch(shop.store, shop.index, shop.cache_dir)
+    with pytest.raises(ReleaseError, match="built for"):
+        open_searcher(fetch(shop.store, other, shop.cache_dir), index, threads=1)
