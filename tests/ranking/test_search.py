@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from lookalike.errors import QueryError, ReleaseError
 from lookalike.ranking.request import Answer, Filters, Query, RankingConfig, SearchRequest
 from lookalike.ranking.search import Searcher, open_searcher
 from lookalike.storage.artefacts import fetch
-from tests.shop import CATEGORIES, SIDE, Shop, render, write_release
+from tests.shop import CATEGORIES, SIDE, Listing, Shop, render, write_release
 
 APPEARANCE_ONLY = RankingConfig(blend=1.0, asymmetric=False, group=False)
 
@@ -116,16 +117,19 @@ def test_grouping_shows_each_product_once_and_still_fills_k(searcher: Searcher) 
         (Filters((("mark", ("dark",)),)), lambda row: row.aspects["mark"] == ["dark"]),
         (Filters((("material", ("wool",)),)), lambda row: "wool" in row.aspects["material"]),
         (Filters((("brand", ("Acme", "Bolt")),)), lambda row: row.aspects["brand"] in (["Acme"], ["Bolt"])),
-        (Filters((("mark", ("dark",)), ("brand", ("Bolt",)))), lambda r: (r.aspects["mark"], r.aspects["brand"]) == (["dark"], ["Bolt"])),
+        (
+            Filters((("mark", ("dark",)), ("brand", ("Bolt",)))),
+            lambda row: row.aspects["mark"] == ["dark"] and row.aspects["brand"] == ["Bolt"],
+        ),
         (Filters(price_from=10, price_to=20), lambda row: row.price is not None and 10 <= row.price <= 20),
         (Filters(price_to=9.5), lambda row: row.price is not None and row.price <= 9.5),
         (Filters((("mark", ("purple",)),)), lambda row: False),
         (Filters((("no such aspect", ("x",)),)), lambda row: False),
     ],
-)  # fmt: skip
+)
 def test_filters_let_through_exactly_the_listings_that_fit(
-    searcher: Searcher, shop: Shop, filters, passes
-) -> None:  # type: ignore[no-untyped-def]
+    searcher: Searcher, shop: Shop, filters: Filters, passes: Callable[[Listing], bool]
+) -> None:
     config = RankingConfig(probability_mass=1, maximum_categories=0, group=False)
     answer = ask(
         variant(searcher, config), SearchRequest(k=200, filters=filters), photo=photo("home/vase", 5)
@@ -157,7 +161,7 @@ def test_the_asymmetric_score_orders_within_what_hamming_found(searcher: Searche
 
 
 def test_aspects_move_listings_that_fit_up_and_are_named(searcher: Searcher) -> None:
-    config = RankingConfig(group=False)
+    config = RankingConfig(group=False, reward_points={"mark": 5, "brand": 0})
     query = photo("home/vase", 8)
     looks = ask(variant(searcher, dataclasses.replace(config, blend=1.0)), photo=query)
     details = ask(variant(searcher, config), SearchRequest(blend=0.0), photo=query)
@@ -188,7 +192,7 @@ def test_what_cannot_be_searched_is_a_query_error(searcher: Searcher) -> None:
         Filters(price_from=5, price_to=4)
 
 
-def test_a_release_and_an_index_of_another_do_not_open(shop: Shop, tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_a_release_and_an_index_of_another_do_not_open(shop: Shop) -> None:
     other = write_release(shop.store, shop.listings, shop.cache_dir, seed=9)
     index = fetch(shop.store, shop.index, shop.cache_dir)
     with pytest.raises(ReleaseError, match="built for"):
