@@ -1,0 +1,385 @@
+"""Reading a shop's catalogue: a CSV or Parquet table enters, checked listings and a list of what is wrong leave.
+
+One bad row never stops the rest: it is left out, with its line number and a reason. What makes the whole table
+unusable (unreadable, a required column missing, nothing left) is a `CatalogueError`. Photos are named relative to the
+table's folder, by absolute path, or by ``s3://`` and ``file://`` URIs, and are read only when asked for.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lookalike.errors import CatalogueError, ObjectNotFound, SettingsError
+from lookalike.settings import S3Settings
+from lookalike.storage.objects import ObjectStore, check_key, open_store, split_uri
+
+REQUIRED = ("listing_id", "image", "category")
+OPTIONAL = ("split", "title", "price", "product", "seller")
+ASPECT_PREFIX = "aspect_"
+_LONGEST = {"listing_id": 200, "image": 2_000, "category": 300}
+_LONGEST_OTHER = 10_000
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_Text = str | tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """One usable row. Empty text means that the catalogue does not say."""
+
+    listing_id: str
+    image: str
+    category: str
+    """Slash path, without spaces around its parts."""
+    line: int
+    """Where it stands: the line of a CSV (the header is line 1), the row of a Parquet table counted from 1."""
+    split: str = ""
+    title: str = ""
+    price: float | None = None
+    product: str = ""
+    seller: str = ""
+    aspects: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Name without the prefix -> values, in the order given; only what is not empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A row that is not used: where it stands, a stable word or two for the reason, and a sentence."""
+
+    line: int
+    listing_id: str
+    reason: str
+    detail: str
+
+
+class Catalogue:
+    """A checked catalogue, in the order of its rows. Photos are read through it; safe for several threads."""
+
+    def __init__(
+        self,
+        uri: str,
+        digest: str,
+        listings: tuple[Listing, ...],
+        *,
+        left_out: tuple[LeftOut, ...] = (),
+        ignored_columns: tuple[str, ...] = (),
+        aspects: tuple[str, ...] = (),
+        s3: S3Settings | None = None,
+    ) -> None:
+        self.uri = uri
+        self.digest = digest
+        """SHA-256 of the table's bytes."""
+        self.listings = listings
+        self.left_out = left_out
+        self.ignored_columns = ignored_columns
+        """Columns of the table that mean nothing here, in its order."""
+        self.aspects = aspects
+        """Names of the aspect columns, without the prefix, in the table's order."""
+        self._photos = _PhotoStores(split_uri(uri)[0], s3)
+
+    def __len__(self) -> int:
+        return len(self.listings)
+
+    def photo(self, listing: Listing, *, max_bytes: int | None = None) -> bytes:
+        """The bytes of a listing's photo, or the first `max_bytes` + 1 of them.
+
+        Raises `ObjectNotFound` where there is none, and other `StorageError`s.
+        """
+        store, key = self._photos.place(listing.image)
+        return store.get(key) if max_bytes is None else store.get(key, length=max_bytes + 1)
+
+    def photo_is_local(self, listing: Listing) -> bool:
+        """Whether the photo lies on this machine, so that trouble with it is no trouble with a service."""
+        store, key = self._photos.place(listing.image)
+        return store.local_path(key) is not None
+
+
+class _RowProblem(Exception):
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason, self.detail = reason, detail
+
+
+def read_catalogue(
+    uri: str, *, columns: Mapping[str, str] | None = None, s3: S3Settings | None = None
+) -> Catalogue:
+    """Read the table at `uri` (a path, ``file://`` or ``s3://``; Parquet by its first bytes, else CSV in UTF-8).
+
+    `columns` maps our name to the table's: ``{"seller": "sender_id"}``. Raises `CatalogueError` where the table as a
+    whole cannot be used, `SettingsError` for a name in `columns` that we do not know, and `StorageError`.
+    """
+    folder, name = split_uri(uri)
+    try:
+        data = open_store(folder, s3).get(name)
+    except ObjectNotFound as error:
+        raise CatalogueError(f"{uri}: there is no such catalogue") from error
+    if not data:
+        raise CatalogueError(f"{uri} is an empty file")
+    table = _parquet(uri, data) if data.startswith(b"PAR1") else _csv(uri, data)
+    chosen, ignored = _choose(uri, table.header, columns or {})
+    stores = _PhotoStores(folder, s3)
+    listings: list[Listing] = []
+    left_out: list[LeftOut] = []
+    seen: dict[str, int] = {}
+    for line, row in table.rows:
+        listing_id = ""
+        try:
+            if isinstance(row, _RowProblem):
+                raise row
+            values = {ours: row[theirs] for ours, theirs in chosen.items()}
+            listing_id = _as_text(values["listing_id"]).strip()[:200]
+            listing = _listing(line, values, stores.place)
+            if listing_id in seen:
+                first = f"{table.unit} {seen[listing_id]} has the listing id {listing_id!r} already"
+                raise _RowProblem("duplicate listing id", first)
+            seen[listing_id] = line
+            listings.append(listing)
+        except _RowProblem as problem:
+            left_out.append(LeftOut(line, listing_id, problem.reason, problem.detail))
+    if not listings:
+        if not left_out:
+            raise CatalogueError(f"{uri} has a header and no listings")
+        first = f"{table.unit} {left_out[0].line}: {left_out[0].detail}"
+        raise CatalogueError(f"{uri}: none of its {len(left_out):,} rows can be used; the first, {first}")
+    aspects = tuple(ours.removeprefix(ASPECT_PREFIX) for ours in chosen if ours.startswith(ASPECT_PREFIX))
+    return Catalogue(
+        uri,
+        hashlib.sha256(data).hexdigest(),
+        tuple(listings),
+        left_out=tuple(left_out),
+        ignored_columns=ignored,
+        aspects=aspects,
+        s3=s3,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    header: tuple[str, ...]
+    unit: str
+    """What a row number counts: lines of a file, or rows of a table."""
+    rows: Iterable[tuple[int, dict[str, Any] | _RowProblem]]
+
+
+def _csv(uri: str, data: bytes) -> _Table:
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        message = f"{uri} is not UTF-8: byte {data[error.start]:#04x} in line {line}; save it as UTF-8"
+        raise CatalogueError(message) from error
+    csv.field_size_limit(max(csv.field_size_limit(), len(text)))  # long fields are judged by us, row by row
+    first = text.split("\n", 1)[0]
+    delimiter = max(",;\t", key=first.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    try:
+        header = tuple(name.strip() for name in next(reader, []))
+    except csv.Error as error:
+        raise CatalogueError(f"{uri}: the header is not CSV: {error}") from error
+    return _Table(header, "line", _csv_rows(uri, reader, header))
+
+
+def _csv_rows(
+    uri: str, reader: Any, header: tuple[str, ...]
+) -> Iterator[tuple[int, dict[str, Any] | _RowProblem]]:
+    while True:
+        line = reader.line_num + 1
+        try:
+            fields = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            if "unexpected end of data" in str(error):
+                message = f"{uri}: a quote that opens in or after line {line} is never closed"
+                raise CatalogueError(message) from error
+            yield line, _RowProblem("not CSV", f"not CSV: {error}")
+            continue
+        if not fields:
+            continue
+        if len(fields) != len(header):
+            detail = f"it has {len(fields)} fields, the header {len(header)}"
+            yield line, _RowProblem("wrong number of fields", detail)
+        else:
+            yield line, dict(zip(header, fields, strict=True))
+
+
+def _parquet(uri: str, data: bytes) -> _Table:
+    try:
+        table = pq.read_table(pa.BufferReader(data))
+    except (pa.ArrowException, OSError) as error:
+        raise CatalogueError(f"{uri} is not readable as Parquet: {str(error).splitlines()[0]}") from error
+    header = tuple(table.column_names)
+    wanted = [
+        name
+        for name in header
+        if not pa.types.is_nested(table.schema.field(name).type) or _is_list(table, name)
+    ]
+
+    def rows() -> Iterator[tuple[int, dict[str, Any] | _RowProblem]]:
+        line = 0
+        for batch in table.select(wanted).to_batches(max_chunksize=10_000):
+            for row in batch.to_pylist():
+                line += 1
+                yield line, row
+
+    return _Table(tuple(wanted), "row", rows())
+
+
+def _is_list(table: pa.Table, name: str) -> bool:
+    kind = table.schema.field(name).type
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
+
+
+def _choose(
+    uri: str, header: tuple[str, ...], columns: Mapping[str, str]
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Our name -> the table's name, and the table's columns that are of no use here."""
+    for ours, theirs in columns.items():
+        if ours not in REQUIRED + OPTIONAL and not _is_aspect(ours):
+            known = ", ".join((*REQUIRED, *OPTIONAL, "aspect_NAME"))
+            raise SettingsError(f"no column is called {ours!r} here; NAME=COLUMN takes one of {known}")
+        if theirs not in header:
+            raise CatalogueError(
+                f"{uri} has no column {theirs!r} (asked for as {ours}); it has {_listed(header)}"
+            )
+    doubled = sorted({name for name in header if header.count(name) > 1 and name})
+    if doubled:
+        raise CatalogueError(f"{uri} has the column {doubled[0]!r} twice")
+    taken = set(columns.values())
+    chosen = {name: name for name in header if name not in taken and name not in columns}
+    chosen = {name: name for name in chosen if name in REQUIRED + OPTIONAL or _is_aspect(name)}
+    chosen |= columns
+    for name in REQUIRED:
+        if name not in chosen:
+            hint = f"if another column holds it, say --column {name}=NAME"
+            raise CatalogueError(f"{uri} has no column {name!r}; it has {_listed(header)}; {hint}")
+    used = set(chosen.values())
+    in_order = sorted(chosen, key=lambda ours: header.index(chosen[ours]))
+    return {ours: chosen[ours] for ours in in_order}, tuple(name for name in header if name not in used)
+
+
+def _is_aspect(name: str) -> bool:
+    return name.startswith(ASPECT_PREFIX) and len(name) > len(ASPECT_PREFIX)
+
+
+def _listed(header: tuple[str, ...]) -> str:
+    shown = ", ".join(_CONTROL.sub("?", name)[:60] for name in header[:30])
+    return shown + (f" and {len(header) - 30} more" if len(header) > 30 else "")
+
+
+def _listing(line: int, values: Mapping[str, Any], place: Callable[[str], object]) -> Listing:
+    """A row as a listing. Raises `_RowProblem`."""
+    text: dict[str, str] = {}
+    aspects: dict[str, tuple[str, ...]] = {}
+    for name, value in values.items():
+        if name.startswith(ASPECT_PREFIX):
+            found = _values(value)
+            if found:
+                aspects[name.removeprefix(ASPECT_PREFIX)] = found
+            length = max(map(len, found), default=0)
+        else:
+            text[name] = _as_text(value).strip()
+            length = len(text[name])
+        limit = _LONGEST.get(name, _LONGEST_OTHER)
+        if length > limit:
+            raise _RowProblem(
+                "field too long", f"{name} has {length:,} characters; at most {limit:,} are taken"
+            )
+    for name in ("listing_id", "image"):
+        if not text[name]:
+            raise _RowProblem(f"no {name.replace('_', ' ')}", f"{name} is empty")
+        if _CONTROL.search(text[name]):
+            raise _RowProblem(
+                f"malformed {name.replace('_', ' ')}", f"{name} has a control character: {text[name]!r}"
+            )
+    try:
+        place(text["image"])
+    except SettingsError as error:
+        raise _RowProblem("malformed image", f"not a usable place of a photo: {text['image']!r}") from error
+    return Listing(
+        listing_id=text["listing_id"],
+        image=text["image"],
+        category=_category(text["category"]),
+        line=line,
+        split=text.get("split", ""),
+        title=text.get("title", ""),
+        price=_price(text.get("price", "")),
+        product=text.get("product", ""),
+        seller=text.get("seller", ""),
+        aspects=aspects,
+    )
+
+
+def _as_text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list):
+        return "|".join(_as_text(part) for part in value)
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _values(value: Any) -> tuple[str, ...]:
+    parts = value if isinstance(value, list) else _as_text(value).split("|")
+    return tuple(dict.fromkeys(text for part in parts if (text := _as_text(part).strip())))
+
+
+def _category(text: str) -> str:
+    if not text:
+        raise _RowProblem("no category", "category is empty, so it can be neither learnt nor found")
+    parts = [part.strip() for part in text.split("/")]
+    if not all(parts) or any(part in (".", "..") for part in parts) or _CONTROL.search(text):
+        raise _RowProblem("malformed category", f"not a path like clothing/tops/shirt: {text!r}")
+    return "/".join(parts)
+
+
+def _price(text: str) -> float | None:
+    if not text:
+        return None
+    try:
+        price = float(text)
+    except ValueError:
+        price = math.nan
+    if not math.isfinite(price) or price < 0 or "_" in text:
+        raise _RowProblem("bad price", f"price is no number of at least 0: {text!r}")
+    return price
+
+
+class _PhotoStores:
+    """Where photos lie: turns what stands in `image` into a store and a key. Stores are opened once."""
+
+    def __init__(self, folder: str, s3: S3Settings | None) -> None:
+        self._folder, self._s3 = folder, s3
+        self._stores: dict[str, ObjectStore] = {}
+
+    def place(self, image: str) -> tuple[ObjectStore, str]:
+        """Raises `SettingsError` for a path that is none, or leads out of where it starts."""
+        parts = urlsplit(image) if "://" in image else None
+        if parts and parts.scheme == "s3":
+            root, path = f"s3://{parts.netloc}", image.removeprefix(f"s3://{parts.netloc}/")
+        elif parts and parts.scheme == "file" and parts.netloc in ("", "localhost"):
+            root, path = "file:///", unquote(parts.path)
+        elif parts:
+            raise SettingsError(f"{image}: photos are read from s3:// and file:// addresses only")
+        elif image.startswith("/"):
+            root, path = "file:///", image
+        else:
+            root, path = self._folder, image
+        if ".." in PurePosixPath(path).parts:
+            raise SettingsError(f"{image}: a path of a photo must not go up")
+        key = check_key(PurePosixPath(path.lstrip("/")).as_posix())
+        if root not in self._stores:
+            self._stores[root] = open_store(root, self._s3)
+        return self._stores[root], key

@@ -1,0 +1,277 @@
+"""Reading catalogues: what is understood, what is left out and why, what cannot be used at all."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from moto.server import ThreadedMotoServer
+
+from lookalike.catalogue.listings import Catalogue, read_catalogue
+from lookalike.errors import CatalogueError, ObjectNotFound, SettingsError, StoreUnavailable
+from lookalike.settings import S3Settings
+
+SHARED = Path(__file__).parents[2].parent / "shared" / "data"
+
+
+def catalogue(folder: Path, text: str | bytes, **options: object) -> Catalogue:
+    path = folder / "catalogue.csv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return read_catalogue(str(path), **options)
+
+
+def problems(found: Catalogue) -> dict[int, str]:
+    return {row.line: row.reason for row in found.left_out}
+
+
+def test_all_columns_are_understood(tmp_path: Path) -> None:
+    found = catalogue(
+        tmp_path,
+        "listing_id,image,category,split,title,price,product,seller,aspect_colour,aspect_size,stock,notes\n"
+        "L1,photos/1.jpg,clothing / tops/shirt,train,A shirt,12.50,P1,S1,red| blue |red,,3,x\n"
+        "L2,photos/2.jpg,shoes/boot,,,,,,,,,\n",
+    )
+    one, two = found.listings
+    assert (one.listing_id, one.category, one.split, one.price) == (
+        "L1",
+        "clothing/tops/shirt",
+        "train",
+        12.5,
+    )
+    assert one.aspects == {"colour": ("red", "blue")}
+    assert (two.title, two.price, two.product, two.aspects) == ("", None, "", {})
+    assert (one.line, two.line) == (2, 3)
+    assert found.aspects == ("colour", "size")
+    assert found.ignored_columns == ("stock", "notes")
+    assert found.left_out == ()
+
+
+def test_columns_can_be_renamed(tmp_path: Path) -> None:
+    text = "id,picture,kind,sender_id,seller,color\nL1,1.jpg,a/b,42,someone,red\n"
+    names = {"listing_id": "id", "image": "picture", "category": "kind", "seller": "sender_id"}
+    found = catalogue(tmp_path, text, columns=names | {"aspect_colour": "color"})
+    assert found.listings[0].seller == "42"
+    assert found.listings[0].aspects == {"colour": ("red",)}
+    assert found.ignored_columns == ("seller",)
+
+
+def test_a_wrong_renaming_is_named(tmp_path: Path) -> None:
+    text = "listing_id,image,category\nL1,1.jpg,a\n"
+    with pytest.raises(SettingsError, match="no column is called 'colour' here"):
+        catalogue(tmp_path, text, columns={"colour": "image"})
+    with pytest.raises(
+        CatalogueError, match=r"no column 'sender' \(asked for as seller\); it has listing_id, image"
+    ):
+        catalogue(tmp_path, text, columns={"seller": "sender"})
+
+
+def test_every_bad_row_is_left_out_with_its_line(tmp_path: Path) -> None:
+    found = catalogue(
+        tmp_path,
+        "listing_id,image,category,price,title\n"
+        "L1,1.jpg,a/b,1,\n"
+        ",2.jpg,a/b,1,\n"
+        "L3,,a/b,1,\n"
+        "L4,4.jpg,,1,\n"
+        "L5,5.jpg,a//b,1,\n"
+        "L6,6.jpg,a/../b,1,\n"
+        "L7,../../etc/passwd,a/b,1,\n"
+        "L8,8.jpg,a/b,cheap,\n"
+        "L9,9.jpg,a/b,-4,\n"
+        "L10,10.jpg,a/b,nan,\n"
+        "L1,11.jpg,a/b,1,\n"
+        "L12,12.jpg,a/b\n"
+        "L13,13.jpg,a/b,1,,,\n"
+        "L14,http://example.com/x.jpg,a/b,1,\n"
+        f"L15,15.jpg,a/b,1,{'x' * 200_000}\n"
+        "L\x0116,16.jpg,a/b,1,\n"
+        'L17,17.jpg,a/b,1,"quoted" badly\n'
+        "L18,18.jpg,a/b,1,the end\n",
+    )
+    assert [row.listing_id for row in found.listings] == ["L1", "L18"]
+    assert found.listings[-1].line == 19
+    assert problems(found) == {
+        3: "no listing id",
+        4: "no image",
+        5: "no category",
+        6: "malformed category",
+        7: "malformed category",
+        8: "malformed image",
+        9: "bad price",
+        10: "bad price",
+        11: "bad price",
+        12: "duplicate listing id",
+        13: "wrong number of fields",
+        14: "wrong number of fields",
+        15: "malformed image",
+        16: "field too long",
+        17: "malformed listing id",
+        18: "not CSV",
+    }
+    by_line = {row.line: row for row in found.left_out}
+    assert by_line[9].detail == "price is no number of at least 0: 'cheap'"
+    assert by_line[12].detail == "line 2 has the listing id 'L1' already"
+    assert by_line[12].listing_id == "L1"
+
+
+def test_lines_stay_right_after_quoted_newlines_and_blank_lines(tmp_path: Path) -> None:
+    found = catalogue(
+        tmp_path,
+        b"\xef\xbb\xbflisting_id,image,category,title\r\n"
+        b'L1,1.jpg,a,"two\r\nlines, and ""quotes"""\r\n'
+        b"\r\n"
+        b"L2,,a,\r\n"
+        b"L3,3.jpg,a,\xc3\xa9t\xc3\xa9\r\n",
+    )
+    assert found.listings[0].title == 'two\r\nlines, and "quotes"'
+    assert found.listings[1].title == "été"
+    assert found.listings[1].line == 6
+    assert problems(found) == {5: "no image"}
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_other_delimiters_are_seen(tmp_path: Path, delimiter: str) -> None:
+    rows = ("listing_id,image,category,title", "L1,1.jpg,a/b,one")
+    found = catalogue(tmp_path, "\n".join(rows).replace(",", delimiter))
+    assert found.listings[0].title == "one"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"", "is an empty file"),
+        (b"listing_id,image,category\n", "has a header and no listings"),
+        (
+            b"listing_id,image\nL1,1.jpg\n",
+            "has no column 'category'; it has listing_id, image; if another column",
+        ),
+        (b"listing_id,image,category,image\nL1,1.jpg,a,2.jpg\n", "has the column 'image' twice"),
+        (b"listing_id,image,category\nL1,\xff\xd8,a\n", "is not UTF-8: byte 0xff in line 2"),
+        (
+            b"listing_id,image,category\n,1.jpg,a\n",
+            "none of its 1 rows can be used; the first, line 2: listing_id is",
+        ),
+        (b'listing_id,image,category\nL1,1.jpg,a\nL2,"2.jpg,a\nL3,3.jpg,a\n', "line 3 is never closed"),
+        (b"PAR1 is how Parquet starts", "is not readable as Parquet"),
+        (b"\x00\x01\x02\x03", "has no column 'listing_id'"),
+    ],
+)
+def test_a_table_that_cannot_be_used_is_one_clear_line(tmp_path: Path, text: bytes, message: str) -> None:
+    with pytest.raises(CatalogueError) as caught:
+        catalogue(tmp_path, text)
+    assert message in str(caught.value)
+    assert "catalogue.csv" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_table_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CatalogueError, match=r"nowhere\.csv: there is no such catalogue"):
+        read_catalogue(str(tmp_path / "nowhere.csv"))
+
+
+def test_parquet_with_lists_and_numbers(tmp_path: Path) -> None:
+    table = pa.table(
+        {
+            "listing_id": pa.array([1, 2, None]),
+            "image": ["1.jpg", "2.jpg", "3.jpg"],
+            "category": pa.array(["a/b", "a/c", "a/c"]).dictionary_encode(),
+            "price": [9.5, None, 1.0],
+            "aspect_colour": [["red", "blue"], None, []],
+            "aspect_kids": [True, False, None],
+            "vector": [{"x": 1}, {"x": 2}, None],
+        }
+    )
+    pq.write_table(table, tmp_path / "catalogue.parquet")
+    found = read_catalogue((tmp_path / "catalogue.parquet").as_uri())
+    one, two = found.listings
+    assert (one.listing_id, one.category, one.price) == ("1", "a/b", 9.5)
+    assert one.aspects == {"colour": ("red", "blue"), "kids": ("true",)}
+    assert two.price is None
+    assert problems(found) == {3: "no listing id"}
+
+
+def test_photos_are_found_relative_absolute_and_by_uri(tmp_path: Path) -> None:
+    shop, elsewhere = tmp_path / "a shop", tmp_path / "elsewhere"
+    (shop / "photos").mkdir(parents=True)
+    elsewhere.mkdir()
+    (shop / "photos" / "1.jpg").write_bytes(b"one")
+    (elsewhere / "2 #.jpg").write_bytes(b"two")
+    uri = (elsewhere / "2 #.jpg").as_uri()
+    images = ("photos/1.jpg", "./photos/1.jpg", str(elsewhere / "2 #.jpg"), uri, "photos/gone.jpg")
+    rows = "".join(f"L{i},{image},a\n" for i, image in enumerate(images))
+    found = catalogue(shop, "listing_id,image,category\n" + rows)
+    assert [found.photo(listing) for listing in found.listings[:4]] == [b"one", b"one", b"two", b"two"]
+    assert found.photo(found.listings[0], max_bytes=1) == b"on"
+    with pytest.raises(ObjectNotFound):
+        found.photo(found.listings[4])
+
+
+def test_the_digest_follows_the_content(tmp_path: Path) -> None:
+    text = "listing_id,image,category\nL1,1.jpg,a\n"
+    first = catalogue(tmp_path, text).digest
+    assert catalogue(tmp_path, text).digest == first
+    assert catalogue(tmp_path, text + "L2,2.jpg,a\n").digest != first
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.binary(max_size=200), st.booleans())
+def test_any_bytes_give_a_catalogue_or_a_catalogue_error(
+    tmp_path_factory: pytest.TempPathFactory, data: bytes, with_header: bool
+) -> None:
+    folder = tmp_path_factory.mktemp("fuzz")
+    try:
+        found = catalogue(folder, (b"listing_id,image,category\n" if with_header else b"") + data)
+    except CatalogueError as error:
+        caught: str = str(error)
+        assert "\n" not in caught.replace(str(folder), "")
+    else:
+        assert len(found) > 0
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, S3Settings]]:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    address = f"http://{host}:{port}"
+    client = boto3.client("s3", endpoint_url=address, region_name="us-east-1")
+    client.create_bucket(Bucket="shop")
+    rows = "listing_id,image,category\nL1,photos/1.jpg,a\nL2,s3://shop/other/2.jpg,a\n"
+    client.put_object(Bucket="shop", Key="tables/catalogue.csv", Body=rows.encode())
+    client.put_object(Bucket="shop", Key="tables/photos/1.jpg", Body=b"one")
+    client.put_object(Bucket="shop", Key="other/2.jpg", Body=b"two")
+    yield "s3://shop/tables/catalogue.csv", S3Settings(endpoint_url=address)
+    server.stop()
+
+
+def test_a_catalogue_and_its_photos_in_s3(bucket: tuple[str, S3Settings]) -> None:
+    uri, s3 = bucket
+    found = read_catalogue(uri, s3=s3)
+    assert [found.photo(listing, max_bytes=10) for listing in found.listings] == [b"one", b"two"]
+    assert not found.photo_is_local(found.listings[0])
+    with pytest.raises(StoreUnavailable, match="no bucket 'nobody'"):
+        read_catalogue("s3://nobody/catalogue.csv", s3=s3)
+    with pytest.raises(CatalogueError, match="no such catalogue"):
+        read_catalogue("s3://shop/gone.csv", s3=s3)
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the real catalogues are not there (../shared/data)")
+def test_real_catalogues() -> None:
+    clothing = read_catalogue(str(SHARED / "clothing" / "listings.csv"), columns={"seller": "sender_id"})
+    assert Counter(row.reason for row in clothing.left_out) == {"no category": 508}
+    assert len(clothing) == 4901 - 508
+    grocery = read_catalogue(str(SHARED / "grocery" / "listings.csv"))
+    assert len(grocery) == 4675
+    assert grocery.aspects == ("brand", "country")
+    luma = read_catalogue(str(SHARED / "luma" / "listings.csv"))
+    assert {row.reason for row in luma.left_out} == {"duplicate listing id"}
+    assert len(luma) == 391
