@@ -1,0 +1,62 @@
+"""A search process in this one: the real server on a free port, in a thread, until the block ends."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from lookalike.serving.app import SearchService
+from lookalike.serving.config import ServingConfig
+from lookalike.serving.server import DrainingServer, make_server
+from lookalike.storage.objects import ObjectStore
+
+
+@dataclass(frozen=True)
+class Running:
+    service: SearchService
+    server: DrainingServer
+    client: httpx.Client
+    port: int
+
+    def until_ready(self, *, seconds: float = 20) -> None:
+        eventually(lambda: self.client.get("/readyz").status_code == 200, seconds)
+
+    def until_serving(self, index: object, *, seconds: float = 20) -> None:
+        eventually(lambda: self.client.get("/readyz").json()["index"] == str(index), seconds)
+
+
+@contextmanager
+def running(
+    store: ObjectStore, cache_dir: Path, config: ServingConfig | None = None, *, wait: bool = True
+) -> Iterator[Running]:
+    config = config or ServingConfig(poll_seconds=0.05, notice_seconds=0)
+    service = SearchService(store, config, cache_dir=cache_dir, threads=1)
+    server = make_server(service, "127.0.0.1", 0)
+    thread = threading.Thread(target=server.run, name="server")
+    thread.start()
+    try:
+        eventually(lambda: server.started, 10)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
+            process = Running(service, server, client, port)
+            if wait:
+                process.until_ready()
+            yield process
+    finally:
+        server.should_exit = True
+        thread.join(20)
+        assert not thread.is_alive(), "the server did not stop"
+
+
+def eventually(holds: object, seconds: float = 10) -> None:
+    """Wait until `holds()` is true; fail after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not holds():  # type: ignore[operator]
+        assert time.monotonic() < deadline, "did not come true in time"
+        time.sleep(0.01)
