@@ -8,6 +8,7 @@ time and flips about two bits in a thousand; `precision` pins it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
@@ -96,16 +97,22 @@ def open_encoder(release: Artefact, *, threads: int = 0, precision: Precision = 
     `threads` 0 takes every core this process may use. Raises `ReleaseError` where `model.json` or `model.onnx` is
     not what a release must have.
     """
+    card = ModelCard.read(release.path("model.json"))
+    return compile_encoder(card, release.path("model.onnx"), threads=threads, precision=precision)
+
+
+def compile_encoder(
+    card: ModelCard, path: Path, *, threads: int = 0, precision: Precision = "auto"
+) -> OpenVinoEncoder:
+    """The encoder of the graph at `path`; see `open_encoder`."""
     import openvino
 
-    card = ModelCard.read(release.path("model.json"))
     properties: dict[str, object] = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": threads or available_cores(),
     }
     if precision != "auto":
         properties["INFERENCE_PRECISION_HINT"] = precision
-    path = release.path("model.onnx")
     try:
         core = openvino.Core()
         model = core.compile_model(core.read_model(path), "CPU", properties)

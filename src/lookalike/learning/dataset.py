@@ -1,0 +1,153 @@
+"""The photos and labels that training sees: squares decoded once, in the order that training asks for.
+
+Decoding costs more than a forward pass of a small network, so every photo of the snapshot that has a label is decoded
+once into an array of squares, uint8 [photos, side, side, 3], in a file that is mapped, not read. The file is
+named by what is in it and appears whole; a run that is killed while decoding begins again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lookalike.catalogue.photos import load_square
+from lookalike.catalogue.snapshot import CuratedSnapshot
+from lookalike.errors import PhotoError, TrainingError
+from lookalike.progress import Progress, silent
+
+_VALIDATION_PART = 10
+"""Where the catalogue holds nothing back for validation, one group in so many is taken from training."""
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """Listings with a label: row i shows square `squares[photo[i]]` and has category `labels[i]`."""
+
+    listing_rows: NDArray[np.int64]
+    """Rows of the snapshot's listings table."""
+    photo: NDArray[np.int64]
+    labels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingData:
+    """All that training sees of a snapshot."""
+
+    categories: tuple[str, ...]
+    train: Examples
+    validation: Examples
+    squares: NDArray[np.uint8]
+    """uint8 [photos, side, side, 3], a view on the mapped file."""
+    note: str
+    """Where the validation listings come from."""
+
+    def batch(self, examples: Examples, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """Photos uint8 [n, 3, side, side] and labels int64 [n] of some rows of `examples`."""
+        squares = torch.from_numpy(self.squares[examples.photo[rows]])
+        return squares.permute(0, 3, 1, 2), torch.from_numpy(examples.labels[rows])
+
+
+def load_training_data(
+    snapshot: CuratedSnapshot, side: int, *, cache_dir: Path, threads: int, progress: Progress = silent
+) -> TrainingData:
+    """Labels and squares of a curated snapshot. Raises `TrainingError` where there is nothing to learn."""
+    listings = snapshot.listings
+    split, category, group, photo_id = (
+        np.asarray(listings[name].to_pylist(), dtype=np.str_)
+        for name in ("split", "category", "group", "photo_id")
+    )
+    is_train, is_validation, note = split == "train", split == "val", "the catalogue's validation split"
+    if is_train.any() and not is_validation.any():
+        is_validation = is_train & np.array([_held_back(name) for name in group])
+        is_train &= ~is_validation
+        note = f"one group in {_VALIDATION_PART} of the training split, as the catalogue holds nothing back"
+    categories = tuple(sorted({str(name) for name in category[is_train]}))
+    if len(categories) < 2:
+        found = f"only {categories[0]}" if categories else "no training listings"
+        raise TrainingError(
+            f"{snapshot.ref}: {found}: there must be at least two leaf categories to tell apart"
+        )
+    wanted = sorted({str(p) for p in photo_id[is_train | is_validation]})
+    squares, kept = _squares(snapshot, wanted, side, cache_dir, threads, progress)
+    place = {name: i for i, name in enumerate(kept)}
+    label = {name: i for i, name in enumerate(categories)}
+
+    def examples(mask: NDArray[np.bool_]) -> Examples:
+        seen: set[tuple[str, str]] = set()
+        rows = []
+        for row in np.flatnonzero(mask):
+            pair = (str(photo_id[row]), str(category[row]))
+            if pair not in seen and pair[0] in place and pair[1] in label:
+                seen.add(pair)  # listings that share a photo count once
+                rows.append(row)
+        return Examples(
+            np.array(rows, np.int64),
+            np.array([place[str(photo_id[r])] for r in rows], np.int64),
+            np.array([label[str(category[r])] for r in rows], np.int64),
+        )
+
+    data = TrainingData(categories, examples(is_train), examples(is_validation), squares, note)
+    if len(data.validation) == 0:
+        raise TrainingError(f"{snapshot.ref}: no validation listing has a category that is trained on")
+    return data
+
+
+def shuffled_batches(count: int, batch: int, *, seed: Sequence[int]) -> Iterator[NDArray[np.int64]]:
+    """Rows 0..count in an order that `seed` decides, in batches of one size; a smaller rest is left for another day."""
+    order = np.random.default_rng(list(seed)).permutation(count)
+    size = min(batch, count)
+    for start in range(0, count - size + 1, size):
+        yield order[start : start + size]
+
+
+def _held_back(group: str) -> bool:
+    return hashlib.sha256(group.encode()).digest()[0] % _VALIDATION_PART == 0
+
+
+def _squares(
+    snapshot: CuratedSnapshot,
+    photo_ids: Sequence[str],
+    side: int,
+    cache_dir: Path,
+    threads: int,
+    progress: Progress,
+) -> tuple[NDArray[np.uint8], list[str]]:
+    digest = hashlib.sha256("\n".join([str(snapshot.ref), str(side), *photo_ids]).encode()).hexdigest()[:16]
+    path = cache_dir / "squares" / f"{digest}-{side}.npy"
+    names = path.with_suffix(".txt")
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(f".{os.getpid()}.partial")
+        shape = (len(photo_ids), side, side, 3)
+        squares = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
+
+        def decode(at: int) -> bool:
+            try:
+                squares[at] = load_square(snapshot.photo_bytes(photo_ids[at]), side)
+            except PhotoError:
+                return False
+            return True
+
+        good = np.zeros(len(photo_ids), bool)
+        with ThreadPoolExecutor(threads, "decode") as pool:
+            for at, read in enumerate(pool.map(decode, range(len(photo_ids)))):
+                good[at] = read
+                progress("decode photos", at + 1, len(photo_ids))
+        squares.flush()
+        names.write_text(
+            "\n".join(photo_id if ok else "" for photo_id, ok in zip(photo_ids, good, strict=True))
+        )
+        partial.replace(path)
+    return np.load(path, mmap_mode="r"), names.read_text().split("\n")

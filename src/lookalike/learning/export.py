@@ -1,0 +1,76 @@
+"""The network as an ONNX graph: what extraction on a CPU and every search process run.
+
+Input `photos` is uint8 [n, resize, resize, 3]; crop and normalisation are part of the graph, so no caller can do them
+differently. Outputs are `logits` [n, categories], `activations` [n, bits] and `features` [n, d], all float32.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from lookalike.coding.release import TransformPreset
+from lookalike.learning.network import HashNetwork
+
+_OPSET = 20
+
+
+class _Served(nn.Module):
+    """The network with its preset in front, as it is exported."""
+
+    def __init__(self, network: HashNetwork, preset: TransformPreset) -> None:
+        super().__init__()
+        self.network, self.crop = network, preset.crop
+        self.start = (preset.resize - preset.crop) // 2
+        self.mean = nn.Buffer((255 * torch.tensor(preset.mean)).view(1, 3, 1, 1))
+        self.scale = nn.Buffer((255 * torch.tensor(preset.std)).view(1, 3, 1, 1))
+
+    def forward(self, photos: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        window = slice(self.start, self.start + self.crop)
+        pixels_NCHW = photos[:, window, window].permute(0, 3, 1, 2).float()
+        features = self.network.trunk((pixels_NCHW - self.mean) / self.scale)
+        return self.network.category_head(features), self.network.hash_head(features), features
+
+
+def export_onnx(network: HashNetwork, preset: TransformPreset, path: Path) -> None:
+    """Write the graph, weights inside, to `path`: the same bytes for the same weights."""
+    served = _Served(network, preset).cpu().eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    example = torch.zeros(2, preset.resize, preset.resize, 3, dtype=torch.uint8)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # deprecations inside the exporter
+        program = torch.onnx.export(
+            served,
+            (example,),
+            input_names=["photos"],
+            output_names=["logits", "activations", "features"],
+            dynamic_shapes={"photos": {0: torch.export.Dim("n", min=1, max=4096)}},
+            opset_version=_OPSET,
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None
+    model = program.model_proto
+    _forget_where_it_was_made(model)
+    path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def _forget_where_it_was_made(model: onnx.ModelProto) -> None:
+    """Drop what the exporter notes of source files and stack traces: paths of one machine, and no use to a reader."""
+    model.doc_string = ""
+    del model.metadata_props[:]
+    graph = model.graph
+    graph.doc_string = ""
+    del graph.metadata_props[:]
+    for part in (*graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
+        part.doc_string = ""
+        del part.metadata_props[:]
+    for function in model.functions:
+        for node in function.node:
+            node.doc_string = ""
+            del node.metadata_props[:]

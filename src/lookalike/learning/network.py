@@ -1,0 +1,125 @@
+"""The network: one forward pass gives category logits, hash activations and pooled features.
+
+After *Visual Search at eBay* (Yang et al., KDD 2017, section 4): a convolutional trunk, a linear head over the leaf
+categories, and beside it one fully connected layer with a sigmoid, whose activations become the code. The
+hash layer is trained through a classifier of its own (`hash_classifier`), which no release carries.
+
+The trunk is a torchvision ResNet. Names with a width, such as ``resnet18-w32``, are the same network with that many
+channels in the first stage instead of 64: cost falls with the square, and a few thousand photos need no more.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from lookalike.errors import TrainingError
+from lookalike.learning import torchvision_operators  # noqa: F401  before torchvision
+
+from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet  # isort: skip
+
+_TRUNKS: dict[str, tuple[type[BasicBlock | Bottleneck], list[int]]] = {
+    "resnet10": (BasicBlock, [1, 1, 1, 1]),
+    "resnet18": (BasicBlock, [2, 2, 2, 2]),
+    "resnet34": (BasicBlock, [3, 4, 6, 3]),
+    "resnet50": (Bottleneck, [3, 4, 6, 3]),
+    "resnet101": (Bottleneck, [3, 4, 23, 3]),
+}
+
+
+class Outputs(NamedTuple):
+    """What one pass gives for n photos, C categories, b bits and d features."""
+
+    logits: Tensor
+    """f32 [n, C], of the category head."""
+    activations: Tensor
+    """f32 [n, b] in 0..1, of the hash layer."""
+    features: Tensor
+    """f32 [n, d], the trunk's pooled output."""
+
+
+class HashNetwork(nn.Module):
+    """Trunk, category head and hash head.
+
+    `trunk` is a name that `build_trunk` takes. Weights come from torch's global generator.
+    """
+
+    def __init__(self, trunk: str, *, categories: int, bits: int) -> None:
+        super().__init__()
+        self.trunk, self.feature_count = build_trunk(trunk)
+        self.category_head = nn.Linear(self.feature_count, categories)
+        self.hash_head = HashHead(self.feature_count, bits)
+        self.hash_classifier = nn.Linear(bits, categories)
+
+    def features(self, photos_NCHW: Tensor) -> Tensor:
+        """Pooled features f32 [n, d] of normalised photos f32 [n, 3, h, w]; h and w may be any from 32 up."""
+        features: Tensor = self.trunk(photos_NCHW)
+        return features.float()
+
+    def forward(self, photos_NCHW: Tensor) -> Outputs:
+        features = self.features(photos_NCHW)
+        return Outputs(self.category_head(features), self.hash_head(features), features)
+
+
+class HashHead(nn.Module):
+    """The paper's hash layer: fully connected, then a sigmoid; [n, d] to [n, bits] in 0..1."""
+
+    def __init__(self, features: int, bits: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(features, bits)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return torch.sigmoid(self.linear(features))
+
+    @torch.no_grad()
+    def centre(self, features: Tensor) -> None:
+        """Move and scale the layer so that over `features` f32 [n, d] each pre-activation has mean 0 and deviation 1.
+
+        Pooled features are positive with a large common part. Without this most bits start, and many
+        stay, on one side of the threshold for every photo.
+        """
+        pre = features @ self.linear.weight.T
+        self.linear.weight /= pre.std(dim=0, keepdim=True).T.clamp(min=1e-6)
+        self.linear.bias.copy_(-(features.mean(dim=0) @ self.linear.weight.T))
+
+
+def build_trunk(name: str) -> tuple[nn.Module, int]:
+    """A randomly initialised trunk by name, and how many features it pools to.
+
+    Names are torchvision's ``resnet18``, ``resnet34``, ``resnet50``, ``resnet101``, and ``resnet10`` (one block a stage),
+    each optionally with a width: ``resnet18-w32``. Raises `TrainingError`.
+    """
+    match = re.fullmatch(r"(resnet\d+)(?:-w(\d+))?", name)
+    if not match or match[1] not in _TRUNKS:
+        raise TrainingError(
+            f"unknown trunk {name!r}; known are {', '.join(_TRUNKS)}, each also with -w<channels>"
+        )
+    block, layers = _TRUNKS[match[1]]
+    trunk = _SlimResNet(block, layers, int(match[2] or 64))
+    return trunk, trunk.feature_count
+
+
+class _SlimResNet(ResNet):  # type: ignore[misc]
+    """torchvision's ResNet without its classifier, with `width` channels in the first stage."""
+
+    def __init__(self, block: type[BasicBlock | Bottleneck], layers: list[int], width: int) -> None:
+        super().__init__(block, layers, zero_init_residual=True)
+        self.feature_count = width * 8 * block.expansion
+        self.fc = nn.Identity()
+        if width != 64:
+            self.inplanes = width
+            self.conv1 = nn.Conv2d(3, width, 7, stride=2, padding=3, bias=False)
+            self.bn1 = nn.BatchNorm2d(width)
+            self.layer1 = self._make_layer(block, width, layers[0])
+            self.layer2 = self._make_layer(block, width * 2, layers[1], stride=2)
+            self.layer3 = self._make_layer(block, width * 4, layers[2], stride=2)
+            self.layer4 = self._make_layer(block, width * 8, layers[3], stride=2)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            elif isinstance(module, (BasicBlock, Bottleneck)):
+                last = module.bn3 if isinstance(module, Bottleneck) else module.bn2
+                nn.init.zeros_(last.weight)

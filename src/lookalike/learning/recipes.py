@@ -1,0 +1,132 @@
+"""Recipes: how a network is trained, each a function that returns one frozen value.
+
+`ebay_resnet50` is the paper's; the others change the size of the network and of its input, and the schedule. Every
+field is part of the model release's identity: a changed recipe is another release.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from lookalike.coding.release import TransformPreset
+from lookalike.learning.transforms import Augmentation
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """How one stage of training goes over its data."""
+
+    epochs: int
+    """Passes over the data; with `plateau` the most there can be."""
+    rate: float
+    """Learning rate at its highest, for a batch of `batch` photos."""
+    batch: int = 64
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    policy: Literal["plateau", "cosine"] = "cosine"
+    """`plateau`, the paper's: lower the rate whenever validation accuracy saturates, and keep the best epoch.
+    `cosine`: one cycle from warm-up to zero, and keep the last."""
+    warmup_epochs: float = 2.0
+    """Epochs over which the rate rises to `rate`."""
+    patience: int = 4
+    """`plateau`: epochs without a better validation accuracy after which the rate is lowered."""
+    lowered_to: float = 0.1
+    """`plateau`: factor by which the rate is lowered."""
+    rounds: int = 3
+    """`plateau`: how many rates are tried, the first included."""
+    label_smoothing: float = 0.0
+    mixup: float = 0.0
+    """Parameter of the Beta distribution by which two photos of a batch are mixed; 0: off (Zhang et al. 2018)."""
+    average: float = 0.0
+    """Decay, per step, of the running average of the weights that is validated and released; 0: off."""
+    sizes: tuple[tuple[float, int], ...] = ()
+    """(part of the epochs, pixels): the photo's size grows through the stage; empty: always the preset's crop."""
+    views: int = 4
+    """Hash stage: augmented views of each photo whose features the frozen trunk computes once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Everything that decides how a release is trained."""
+
+    name: str
+    trunk: str
+    """Name that `network.build_trunk` takes."""
+    preset: TransformPreset
+    category_stage: Stage
+    hash_stage: Stage
+    bits: int = 4096
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    bf16: bool = True
+    """Compute in bfloat16 where the machine has instructions for it; weights and losses stay in float32."""
+    seed: int = 0
+
+
+def ebay_resnet50() -> Recipe:
+    """The paper: ResNet-50 from scratch, 256 -> 227, the rate lowered when validation saturates. For GPUs."""
+    stage = Stage(epochs=90, rate=0.1, batch=256, policy="plateau", warmup_epochs=1.0, weight_decay=1e-4)
+    return Recipe(
+        "ebay_resnet50",
+        trunk="resnet50",
+        preset=TransformPreset("squash-256-227", 256, 227),
+        category_stage=stage,
+        hash_stage=Stage(epochs=30, rate=0.5, batch=256, policy="plateau", weight_decay=0.0, views=2),
+    )
+
+
+def small_cpu() -> Recipe:
+    """ResNet-18 at 112 pixels, for a few thousand photos on two CPU cores in about half an hour."""
+    return Recipe(
+        "small_cpu",
+        trunk="resnet18",
+        preset=TransformPreset("squash-128-112", 128, 112),
+        category_stage=Stage(
+            epochs=60,
+            rate=0.1,
+            batch=64,
+            warmup_epochs=3.0,
+            label_smoothing=0.1,
+            average=0.998,
+            sizes=((0.4, 64), (0.7, 96), (1.0, 112)),
+        ),
+        hash_stage=Stage(epochs=30, rate=0.5, batch=128, weight_decay=0.0),
+    )
+
+
+def demo() -> Recipe:
+    """A narrow ResNet-18 at 80 pixels: the generated sample catalogue in about two minutes on two cores."""
+    return Recipe(
+        "demo",
+        trunk="resnet18-w32",
+        preset=TransformPreset("squash-96-88", 96, 88),
+        category_stage=Stage(
+            epochs=24,
+            rate=0.1,
+            batch=48,
+            warmup_epochs=2.0,
+            label_smoothing=0.05,
+            average=0.99,
+            sizes=((0.5, 64), (1.0, 88)),
+        ),
+        hash_stage=Stage(epochs=20, rate=0.5, batch=128, weight_decay=0.0, views=3),
+    )
+
+
+def tiny() -> Recipe:
+    """A toy for tests: seconds, and no quality to speak of."""
+    return Recipe(
+        "tiny",
+        trunk="resnet10-w8",
+        preset=TransformPreset("squash-40-32", 40, 32),
+        category_stage=Stage(epochs=4, rate=0.05, batch=32, warmup_epochs=1.0, average=0.9),
+        hash_stage=Stage(epochs=3, rate=0.5, batch=64, weight_decay=0.0, views=2),
+        bits=512,
+        bf16=False,
+    )
+
+
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    recipe.__name__: recipe for recipe in (small_cpu, ebay_resnet50, demo, tiny)
+}

@@ -1,0 +1,158 @@
+"""From a finished training to a model release: calibrate, measure, fit the aspect models, export, check, write.
+
+Everything that a reader of the release needs is computed on the photos as search sees them: without augmentation, in
+float32. The exported graph is held against torch on real photos before anything becomes visible.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from numpy.typing import NDArray
+
+from lookalike import __version__
+from lookalike.catalogue.snapshot import ASPECT_PREFIX, CuratedSnapshot
+from lookalike.coding import codes
+from lookalike.coding.encoder import compile_encoder
+from lookalike.coding.release import ModelCard
+from lookalike.errors import TrainingError
+from lookalike.learning.aspects import AspectModels, fit_aspects
+from lookalike.learning.calibration import fit_temperature
+from lookalike.learning.curves import draw_curves
+from lookalike.learning.export import export_onnx
+from lookalike.learning.metrics import rank_relevance, ranking_quality, top_k_accuracy
+from lookalike.storage.artefacts import ArtefactWriter, Ref
+
+if TYPE_CHECKING:
+    from lookalike.learning.training import Trainer
+
+_CHECKED_PHOTOS = 200
+_AGREEING_BITS, _AGREEING_TOP1 = 0.995, 0.995
+_RANKED_PAIRS = 200_000_000
+Outputs = dict[str, NDArray[np.float32]]
+
+
+def write(
+    writer: ArtefactWriter, folder: Path, trainer: Trainer, snapshot: CuratedSnapshot, threads: int
+) -> Ref:
+    """Write the release of a trained network through `writer`, using `folder` for its files.
+
+    Raises `TrainingError` where the exported graph does not agree with the network.
+    """
+    recipe, data, network = trainer.recipe, trainer.data, trainer.network
+    trainer.bf16 = False
+    validation = _numpy(trainer.plain_outputs(data.validation, "measure on validation"))
+    training = _numpy(trainer.plain_outputs(data.train, "measure on training"))
+    aspects = _fit_aspects(trainer, snapshot, training, validation, threads)
+    metrics = _quality(trainer, training, validation) | {"aspects": aspects.metrics, "validation": data.note}
+    card = ModelCard(
+        architecture=recipe.trunk,
+        recipe=recipe.name,
+        categories=data.categories,
+        preset=recipe.preset,
+        bits=recipe.bits,
+        features=network.feature_count,
+        temperature=fit_temperature(validation["logits"], data.validation.labels),
+        aspects=aspects.values,
+        metrics=metrics,
+        data_digest=str(snapshot.ref),
+        code_version=__version__,
+    )
+    _export(trainer, card, folder, validation)
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in trainer.metrics))
+    draw_curves(trainer.metrics, folder / "curves.png")
+    for name in ("model.json", "model.onnx", "weights.safetensors", "metrics.jsonl", "curves.png"):
+        writer.add(name, folder / name)
+    (folder / "aspects").mkdir()
+    for path in aspects.save(folder / "aspects"):
+        writer.add(f"aspects/{path.name}", path)
+    summary = {name: value for name, value in metrics.items() if isinstance(value, float)}
+    return writer.commit(
+        {"recipe": recipe.name, "categories": len(data.categories), "bits": recipe.bits, "metrics": summary}
+    )
+
+
+def _export(trainer: Trainer, card: ModelCard, folder: Path, expected: Outputs) -> None:
+    """Write model.json, the weights and the graph, and hold the graph against torch's own outputs."""
+    (folder / "model.json").write_text(card.to_json())
+    weights = {
+        name: value.cpu().contiguous()
+        for name, value in trainer.network.state_dict().items()
+        if not name.startswith("hash_classifier.")
+    }
+    safetensors.torch.save_file(weights, folder / "weights.safetensors")
+    export_onnx(trainer.network, card.preset, folder / "model.onnx")
+    data = trainer.data
+    rows = np.arange(min(_CHECKED_PHOTOS, len(data.validation)))
+    found = compile_encoder(card, folder / "model.onnx", precision="f32").encode(
+        np.ascontiguousarray(data.squares[data.validation.photo[rows]])
+    )
+    bits = (codes.unpack(found.codes) == (expected["activations"][rows] > 0.5)).mean()
+    top1 = (found.probabilities.argmax(axis=1) == expected["logits"][rows].argmax(axis=1)).mean()
+    if bits < _AGREEING_BITS or top1 < _AGREEING_TOP1:
+        raise TrainingError(
+            f"the exported graph disagrees with the network: {bits:.2%} of bits, {top1:.2%} of categories are equal"
+        )
+
+
+def _quality(trainer: Trainer, training: Outputs, validation: Outputs) -> dict[str, Any]:
+    """Recognition on the validation listings, and how they rank the training listings by code and by features."""
+    data = trainer.data
+    logits, truth = validation["logits"], data.validation.labels
+    quality: dict[str, Any] = {
+        "photos_trained": len(data.train),
+        "photos_validated": len(data.validation),
+        "top1": top_k_accuracy(logits, truth, 1),
+        "top5": top_k_accuracy(logits, truth, 5),
+    }
+    if len(data.train) * len(data.validation) > _RANKED_PAIRS:
+        return quality
+    relevant = truth[:, None] == data.train.labels
+    gallery, queries = codes.pack(training["activations"]), codes.pack(validation["activations"])
+    by_code = np.stack([codes.hamming(query, gallery) for query in queries])
+    by_feature = -_unit(validation["features"]) @ _unit(training["features"]).T
+    for name, distances in (("code", by_code), ("feature", by_feature)):
+        ranked = ranking_quality(rank_relevance(distances, relevant), (10,))
+        quality[f"{name}_mAP"] = ranked.mean_average_precision
+        quality[f"{name}_precision10"] = ranked.precision_at[10]
+    return quality
+
+
+def _fit_aspects(
+    trainer: Trainer, snapshot: CuratedSnapshot, training: Outputs, validation: Outputs, threads: int
+) -> AspectModels:
+    data = trainer.data
+    if not snapshot.aspects:
+        return AspectModels.none(len(data.categories))
+    rows = np.concatenate([data.train.listing_rows, data.validation.listing_rows])
+    table = snapshot.listings.take(rows)
+    values = {
+        name: [tuple(stated or ()) for stated in table[ASPECT_PREFIX + name].to_pylist()]
+        for name in snapshot.aspects
+    }
+    trainer.progress("fit aspect models", 0, len(values))
+    models = fit_aspects(
+        np.concatenate([training["features"], validation["features"]]),
+        np.concatenate([data.train.labels, data.validation.labels]),
+        data.categories,
+        values,
+        np.arange(len(rows)) >= len(data.train),
+        seed=trainer.recipe.seed,
+        threads=threads,
+    )
+    trainer.progress("fit aspect models", len(values), len(values))
+    return models
+
+
+def _numpy(outputs: dict[str, torch.Tensor]) -> Outputs:
+    return {name: value.numpy() for name, value in outputs.items()}
+
+
+def _unit(features: NDArray[np.float32]) -> NDArray[np.float32]:
+    unit: NDArray[np.float32] = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+    return unit
