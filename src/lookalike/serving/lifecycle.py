@@ -78,6 +78,10 @@ class Lifecycle:
         self.metrics.ready.set(0)
 
     @property
+    def draining(self) -> bool:
+        return self._draining
+
+    @property
     def snapshot(self) -> ServedSnapshot:
         """What to answer from. Raises `ServiceBusy` before the first load."""
         if self._current is None:

@@ -2,7 +2,7 @@
 
 At SIGTERM the process first says that it is not ready and goes on answering for `notice_seconds`, so that whoever
 sends requests can learn of it; then it takes no more connections, finishes what it has, and ends. At SIGINT the
-notice is left out.
+notice is left out; a second signal ends it at once.
 """
 
 from __future__ import annotations
@@ -97,13 +97,14 @@ class DrainingServer(uvicorn.Server):
         self.service = service
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        notice = self.service.config.notice_seconds
-        self.service.lifecycle.drain()
-        if sig == signal.SIGINT or not notice or self.should_exit:
-            super().handle_exit(sig, frame)
+        """Unlike uvicorn's own, it does not raise the signal again at the end: an orderly end is exit code 0."""
+        if self.service.lifecycle.draining:
+            self.force_exit = self.should_exit = True
             return
-        _LOG.info("draining: stopping in %g s", notice)
-        asyncio.get_running_loop().call_later(notice, super().handle_exit, sig, frame)
+        self.service.lifecycle.drain()
+        notice = 0.0 if sig == signal.SIGINT else self.service.config.notice_seconds
+        _LOG.info("draining: no more connections in %g s", notice)
+        asyncio.get_running_loop().call_later(notice, setattr, self, "should_exit", True)
 
     async def startup(self, sockets: list[Any] | None = None) -> None:
         await super().startup(sockets)
