@@ -27,9 +27,10 @@ from lookalike.errors import QueryError
 from lookalike.ranking.encoded import find_listing
 from lookalike.ranking.request import Query
 from lookalike.serving.batching import SearchQueue
-from lookalike.serving.bodies import BodyBudget, Upload, read_upload
+from lookalike.serving.bodies import BodyBudget, read_upload
 from lookalike.serving.config import ServingConfig
 from lookalike.serving.details import listing_json
+from lookalike.serving.forms import Upload
 from lookalike.serving.lifecycle import Lifecycle
 from lookalike.serving.metrics import CONTENT_TYPE, Metrics
 from lookalike.serving.observing import Observer

@@ -7,30 +7,20 @@ was a form. All bodies in memory share one budget, so a crowd of large or slow u
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
-from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
-from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from lookalike.errors import PhotoError, ServiceBusy
+from lookalike.serving.forms import FormError, Upload, parse_form
 from lookalike.serving.metrics import Metrics
 
 _FORM_OVERHEAD = 64_000
 """Bytes that a form may have around its photo."""
-_FIELDS = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Upload:
-    """What came in: the photo's bytes (empty where there was none) and the form's other fields."""
-
-    photo: bytes
-    fields: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(slots=True)
@@ -86,7 +76,15 @@ async def read_upload(request: Request, held: Reservation, *, max_bytes: int, se
     except TimeoutError as error:
         message = f"the body did not arrive within {seconds:g} seconds"
         raise HTTPException(HTTPStatus.REQUEST_TIMEOUT, message, {"Connection": "close"}) from error
-    return await _parse_form(request, body, max_bytes) if is_form else Upload(body)
+    if not is_form:
+        return Upload(body)
+    try:
+        upload = parse_form(request.headers["content-type"], body)
+    except FormError as error:
+        raise HTTPException(HTTPStatus.BAD_REQUEST, str(error)) from error
+    if len(upload.photo) > max_bytes:
+        raise _too_large(max_bytes)
+    return upload
 
 
 async def _read(request: Request, held: Reservation, limit: int, max_bytes: int) -> bytes:
@@ -100,35 +98,6 @@ async def _read(request: Request, held: Reservation, limit: int, max_bytes: int)
         held.grow(len(received) + len(chunk))
         received += chunk
     return bytes(received)
-
-
-class _InMemoryParser(MultiPartParser):
-    """Starlette's parser without its temporary files: a pod may have no disk to write to."""
-
-    spool_max_size = 1 << 40
-
-
-async def _parse_form(request: Request, body: bytes, max_bytes: int) -> Upload:
-    async def whole() -> AsyncGenerator[bytes, None]:
-        yield body
-
-    parser = _InMemoryParser(request.headers, whole(), max_files=1, max_fields=_FIELDS, max_part_size=16_000)
-    try:
-        form = await parser.parse()
-    except (MultiPartException, ValueError, KeyError) as error:
-        message = str(getattr(error, "message", "")) or "the form cannot be parsed"
-        raise HTTPException(HTTPStatus.BAD_REQUEST, message) from error
-    photo = b""
-    fields: list[tuple[str, str]] = []
-    for name, value in form.multi_items():
-        if isinstance(value, UploadFile):
-            photo = await value.read()
-            await value.close()
-        else:
-            fields.append((name, value))
-    if len(photo) > max_bytes:
-        raise _too_large(max_bytes)
-    return Upload(photo, tuple(fields))
 
 
 def _too_large(max_bytes: int) -> PhotoError:

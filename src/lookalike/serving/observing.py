@@ -18,11 +18,13 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lookalike.serving.metrics import Metrics
-from lookalike.serving.problems import CLIENT_CLOSED_REQUEST
+from lookalike.serving.problems import CLIENT_CLOSED_REQUEST, on_huge_head
 
 _ACCESS = logging.getLogger("lookalike.access")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9_-]{1,64}")
 _QUIET = frozenset({"/livez", "/readyz", "/metrics"})
+MAXIMUM_HEAD_BYTES = 32_768
+"""Bytes of a request's headers and query string."""
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
 _HEADERS = (
     (
@@ -47,6 +49,7 @@ class Observer:
         request_id = scope["request_id"] = _request_id(scope)
         notes: dict[str, Any] = {}
         scope["notes"] = notes
+        app = self.app if _head_bytes(scope) <= MAXIMUM_HEAD_BYTES else on_huge_head
         status = 0
         started = time.perf_counter()
 
@@ -62,7 +65,7 @@ class Observer:
             await send(message)
 
         try:
-            await self.app(scope, receive, observed)
+            await app(scope, receive, observed)
         except OSError:  # the client went away while the reply was sent
             status = CLIENT_CLOSED_REQUEST
         except Exception:
@@ -109,6 +112,10 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             body["traceback"] = self.formatException(record.exc_info)
         return json.dumps(body, ensure_ascii=False)
+
+
+def _head_bytes(scope: Scope) -> int:
+    return len(scope["query_string"]) + sum(len(name) + len(value) for name, value in scope["headers"])
 
 
 def _request_id(scope: Scope) -> str:

@@ -14,6 +14,7 @@ from http import HTTPStatus
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
 
 from lookalike.errors import (
     LookalikeError,
@@ -94,6 +95,15 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
 async def on_disconnect(request: Request, error: Exception) -> Response:
     """The client went away while it was sending."""
     return problem(request, CLIENT_CLOSED_REQUEST, "client-closed-request", "the client went away")
+
+
+async def on_huge_head(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers in the application's stead where headers or query string are too large."""
+    status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+    reply = problem(
+        Request(scope), status, "head-too-large", "headers and query string are too large together"
+    )
+    await reply(scope, receive, send)
 
 
 async def on_anything_else(request: Request, error: Exception) -> Response:

@@ -22,13 +22,12 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from lookalike.errors import SettingsError
 from lookalike.serving.app import SearchService, create_app
 from lookalike.serving.config import ServingConfig
-from lookalike.serving.observing import JsonFormatter
+from lookalike.serving.observing import MAXIMUM_HEAD_BYTES, JsonFormatter
 from lookalike.settings import Settings
 from lookalike.storage.artefacts import Kind, Ref, find
 from lookalike.storage.objects import ObjectStore, open_store
 
 _LOG = logging.getLogger("lookalike.serving")
-_MAXIMUM_HEADER_BYTES = 32_768
 
 
 def run(
@@ -84,7 +83,7 @@ def make_server(service: SearchService, host: str, port: int) -> DrainingServer:
         server_header=False,
         limit_concurrency=config.connections,
         timeout_graceful_shutdown=config.drain_seconds,
-        h11_max_incomplete_event_size=_MAXIMUM_HEADER_BYTES,
+        h11_max_incomplete_event_size=2 * MAXIMUM_HEAD_BYTES,
     )
     return DrainingServer(settings, service)
 
@@ -155,3 +154,4 @@ def log_as_json() -> None:
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("lookalike").setLevel(logging.INFO)
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # it logs each bad byte of a form
