@@ -107,7 +107,8 @@ class Trainer:
                 yield views[epoch % len(views)][at], labels[at]
 
         def logits(features: Tensor) -> Tensor:
-            return self.network.hash_classifier(self.network.hash_head(features))  # type: ignore[no-any-return]
+            centred = 2 * self.network.hash_head(features) - 1  # around 0, or all bits drift to one side together
+            return self.network.hash_classifier(centred)  # type: ignore[no-any-return]
 
         def validate() -> tuple[float, float]:
             with torch.inference_mode():
