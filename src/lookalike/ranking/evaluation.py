@@ -166,10 +166,12 @@ def read_queries(
     known = {*encoder.card.categories, *indexed}
     listings, ids, encodings = [], [], []
     waiting: list[NDArray[np.uint8]] = []
-    rejected = [str(row) for row in catalogue.rejected] if split is None else []
+    rejected = (
+        [f"line {row.line}: {row.reason} {row.detail}" for row in catalogue.left_out] if split is None else []
+    )
     for done, row in enumerate(wanted, 1):
         try:
-            data = catalogue.photo_bytes(row)
+            data = catalogue.photo(row)
             waiting.append(photos.load_square(data, encoder.card.preset.resize))
         except LookalikeError as error:
             rejected.append(f"line {row.line}: {error}")
