@@ -48,6 +48,8 @@ class Settings(BaseSettings):
 
     store: str = "lookalike-store"
     """Where artefacts live: ``s3://bucket/prefix``, ``file:///dir``, or a directory."""
+    catalogue: str = ""
+    """The shop's catalogue, a CSV or Parquet file: what flows and console work on where nothing else is said."""
     cache_dir: Path = Path("~/.cache/lookalike").expanduser()
     """Local disk for fetched artefacts and work in progress; may be deleted at any time."""
     threads: int = Field(default=0, ge=0)

@@ -17,6 +17,9 @@ from lookalike.errors import CorruptObject
 from lookalike.storage import keys
 from lookalike.storage.objects import ObjectStore
 
+ASKED = "asked"
+"""Outcome of the record that is written before an action, so that none happens unrecorded."""
+
 
 @dataclass(frozen=True, slots=True)
 class AuditRecord:

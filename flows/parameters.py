@@ -1,0 +1,157 @@
+"""What each flow can be asked for: one typed model per flow, also its form in Prefect and console.
+
+Only references and plain settings stand here. Defaults fit a shop of some ten thousand listings.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Reference = Annotated[str, Field(pattern=r"^[a-z]+/[0-9a-f]{16}@[0-9a-f]{64}$")]
+
+
+class RecipeName(StrEnum):
+    """The training recipes of `lookalike.learning.recipes`."""
+
+    small_cpu = "small_cpu"
+    ebay_resnet50 = "ebay_resnet50"
+    demo = "demo"
+    tiny = "tiny"
+
+
+class _Parameters(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    store: str = Field(
+        default="",
+        title="Store",
+        description="Where artefacts live: s3://bucket/prefix or file:///dir. Empty: the worker's LOOKALIKE_STORE.",
+    )
+    threads: int = Field(
+        default=0, ge=0, le=256, title="Threads", description="Threads to use; 0 takes every core there is."
+    )
+
+
+class _Catalogue(_Parameters):
+    catalogue: str = Field(
+        default="",
+        title="Catalogue",
+        description="CSV or Parquet file, local or s3://. Empty: the worker's LOOKALIKE_CATALOGUE.",
+    )
+
+
+class Curate(_Catalogue):
+    """Check the catalogue and its photos: leave out what is broken, group duplicates, split."""
+
+    columns: dict[str, str] = Field(
+        default_factory=dict,
+        title="Columns",
+        description="Columns that the file names otherwise, ours -> theirs, such as seller -> sender_id.",
+    )
+    min_category: int = Field(
+        default=20,
+        ge=1,
+        le=10_000,
+        title="Smallest category",
+        description="Photos that a leaf category needs; smaller ones join their parent or are left out.",
+    )
+    seller_cap: int = Field(
+        default=0, ge=0, title="Seller cap", description="Listings kept per seller and category; 0 keeps all."
+    )
+    sellers_apart: bool = Field(
+        default=False,
+        title="Sellers apart",
+        description="Keep each seller's listings on one side of the splits.",
+    )
+
+
+class Train(_Parameters):
+    """Train a model release on a curated snapshot."""
+
+    curated: Reference = Field(title="Curated snapshot", description="Its reference.")
+    recipe: RecipeName = Field(
+        default=RecipeName.small_cpu, title="Recipe", description="How the network is built and trained."
+    )
+
+
+class Extract(_Parameters):
+    """Turn every photo that has no code yet into one."""
+
+    curated: Reference = Field(title="Curated snapshot", description="Its reference.")
+    release: Reference = Field(title="Model release", description="Its reference.")
+
+
+class Index(_Parameters):
+    """Build an index snapshot from the codes of an extraction."""
+
+    extraction: Reference = Field(title="Extraction", description="Its reference.")
+    shards: int = Field(
+        default=1, ge=1, le=999, title="Shards", description="Segments to spread each category over."
+    )
+
+
+class _Gate(_Parameters):
+    margin: float = Field(
+        default=0.02,
+        ge=0,
+        le=1,
+        title="Margin",
+        description="By how much each measure may fall below the live model release's; 0.02 is two points.",
+    )
+    gate_queries: int = Field(
+        default=1000, ge=1, le=100_000, title="Gate queries", description="Held-out photos measured at most."
+    )
+
+
+class Publish(_Gate):
+    """Pass the quality gate, verify every file, and move the live ref."""
+
+    index: Reference = Field(title="Index snapshot", description="Its reference.")
+    replaces: str = Field(
+        default="anything",
+        pattern=r"^(anything|nothing|releases/[0-9a-f]{16}@[0-9a-f]{64})$",
+        title="Replaces",
+        description="What must be live still: anything, nothing, or a model release.",
+    )
+
+
+class _Retention(_Parameters):
+    keep_records: int = Field(
+        default=3,
+        ge=0,
+        le=100,
+        title="Roll-back depth",
+        description="Earlier live pairs that stay whole, so that one can return to them.",
+    )
+    grace_hours: float = Field(
+        default=24,
+        ge=0,
+        le=8760,
+        title="Grace",
+        description="Nothing younger than so many hours is removed from the store.",
+    )
+
+
+class Retrain(_Gate, _Retention, Curate):
+    """Train a new model release on the current catalogue and publish it with its index, if it is good enough."""
+
+    recipe: RecipeName = Field(
+        default=RecipeName.small_cpu, title="Recipe", description="How the network is built and trained."
+    )
+    shards: int = Field(
+        default=1, ge=1, le=999, title="Shards", description="Segments to spread each category over."
+    )
+
+
+class Reindex(_Retention, _Catalogue):
+    """Bring the live index up to the current catalogue, with the live model release.
+
+    Curates as the live snapshot was curated: columns, smallest category and caps are taken from there.
+    """
+
+    shards: int = Field(
+        default=1, ge=1, le=999, title="Shards", description="Segments to spread each category over."
+    )

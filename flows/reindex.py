@@ -1,0 +1,29 @@
+"""The current catalogue under the live model release: curate, extract what is new, index, publish."""
+
+from prefect import flow
+
+from flows.curate import curate
+from flows.extract import extract
+from flows.index import index
+from flows.parameters import Curate, Extract, Index, Publish, Reindex
+from flows.publish import publish
+from tasks import steps
+from tasks.stages import run_stage
+
+
+@flow(name="reindex")
+def reindex(parameters: Reindex = Reindex()) -> str:
+    """New listings become searchable and sold ones go; codes are extracted for new photos alone."""
+    store, threads = parameters.store, parameters.threads
+    release = steps.live_release(store)
+    curating = Curate(
+        store=store, threads=threads, catalogue=parameters.catalogue, **steps.live_curation(store)
+    )
+    curated = run_stage(curate, curating)
+    extraction = run_stage(extract, Extract(store=store, threads=threads, curated=curated, release=release))
+    built = run_stage(
+        index, Index(store=store, threads=threads, extraction=extraction, shards=parameters.shards)
+    )
+    live = run_stage(publish, Publish(store=store, threads=threads, index=built, replaces=release))
+    steps.retain(store, parameters.keep_records, parameters.grace_hours)
+    return live

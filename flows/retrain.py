@@ -1,0 +1,40 @@
+"""The whole way with a new model release: curate, train, extract, index, publish."""
+
+from prefect import flow
+
+from flows.curate import curate
+from flows.extract import extract
+from flows.index import index
+from flows.parameters import Curate, Extract, Index, Publish, Retrain, Train
+from flows.publish import publish
+from flows.train import train
+from tasks import steps
+from tasks.stages import run_stage
+
+
+@flow(name="retrain")
+def retrain(parameters: Retrain = Retrain()) -> str:
+    """Train on the current catalogue and publish model and index as one; the old pair serves until then."""
+    store, threads = parameters.store, parameters.threads
+    began_with = steps.live_release(store)
+    curating = Curate(**parameters.model_dump(include=set(Curate.model_fields)))
+    curated = run_stage(curate, curating)
+    release = run_stage(train, Train(store=store, threads=threads, curated=curated, recipe=parameters.recipe))
+    curated = run_stage(curate, curating)  # the inventory as it is after hours of training
+    extraction = run_stage(extract, Extract(store=store, threads=threads, curated=curated, release=release))
+    built = run_stage(
+        index, Index(store=store, threads=threads, extraction=extraction, shards=parameters.shards)
+    )
+    live = run_stage(
+        publish,
+        Publish(
+            store=store,
+            threads=threads,
+            index=built,
+            replaces=began_with,
+            margin=parameters.margin,
+            gate_queries=parameters.gate_queries,
+        ),
+    )
+    steps.retain(store, parameters.keep_records, parameters.grace_hours)
+    return live

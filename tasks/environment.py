@@ -1,0 +1,36 @@
+"""How Prefect behaves wherever our flows run: nothing is sent to anybody. The only place that says so.
+
+Prefect reads these variables when it is imported, so `settle` must come first; `tasks/__init__.py` sees to that, and
+processes that we start inherit them. What somebody has set already stands, save for analytics, which are off.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import MutableMapping
+from pathlib import Path
+
+NO_ANALYTICS = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_TELEMETRY_ENABLE_RESOURCE_METRICS": "false",
+    "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+    "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY": "false",
+}
+
+
+def settle(environment: MutableMapping[str, str] = os.environ) -> None:
+    """Turn analytics off in `environment`."""
+    environment.update(NO_ANALYTICS)
+
+
+def own_home(directory: Path, environment: MutableMapping[str, str] = os.environ) -> None:
+    """Keep Prefect's database, profiles and results under `directory` instead of the user's home."""
+    settle(environment)
+    home = directory.absolute()
+    home.mkdir(parents=True, exist_ok=True)
+    environment["PREFECT_HOME"] = str(home)
+    environment.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")
+    environment.setdefault(
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120"
+    )  # its first start makes tables

@@ -1,0 +1,181 @@
+"""The tasks: each opens the store, calls one step of `lookalike`, and says what came of it.
+
+References come in and go out as text. A task that is run again finds its step done; one that was killed leaves
+nothing visible and goes on where it was. Only an unreachable store is worth another attempt (`tasks.settings`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from prefect import task
+from prefect.logging import get_run_logger
+
+from lookalike import publishing, quality_gate
+from lookalike.errors import LostRace, SettingsError
+from lookalike.settings import S3Settings, Settings
+from lookalike.storage import refs, retention
+from lookalike.storage.artefacts import Ref, read_manifest
+from lookalike.storage.objects import ObjectStore, open_store
+from tasks import reports
+from tasks.progress import ProgressArtifacts
+from tasks.settings import TASKS, patient
+
+
+def place(store: str) -> ObjectStore:
+    """The store that a parameter names, or else the environment."""
+    return open_store(store or Settings().store, S3Settings())
+
+
+@task(**patient())
+def live_release(store: str) -> str:
+    """The model release that is live, or `nothing`: what a publication at the end may replace."""
+    live = refs.read_live(place(store))
+    return "nothing" if live is None else str(live.live.release)
+
+
+@task(**patient())
+def live_curation(store: str) -> dict[str, Any]:
+    """How the live index's catalogue was curated, so that a re-index does the same."""
+    opened = place(store)
+    live = refs.read_live(opened)
+    if live is None:
+        raise SettingsError(
+            f"{opened.uri}: nothing is live yet, so there is nothing to re-index; retrain first"
+        )
+    curated = Ref.parse(read_manifest(opened, live.live.index).inputs["curated"])
+    return dict(read_manifest(opened, curated).config)
+
+
+@task(**patient())
+def curate(store: str, catalogue: str, columns: Mapping[str, str], config: Mapping[str, Any]) -> str:
+    """Catalogue -> curated snapshot, with its report as a table and a contact sheet."""
+    from lookalike.catalogue import curation
+
+    settings, opened = Settings(), place(store)
+    source = catalogue or settings.catalogue
+    if not source:
+        raise SettingsError("no catalogue: name one in the parameters, or set LOOKALIKE_CATALOGUE")
+    ref = curation.curate(
+        opened,
+        source,
+        curation.CurationConfig(**config),
+        columns=columns,
+        s3=S3Settings(),
+        cache_dir=settings.cache_dir,
+        progress=ProgressArtifacts(),
+    )
+    reports.curation(opened, ref, settings.cache_dir)
+    return str(ref)
+
+
+@task(**patient(timeout_h=TASKS.training_timeout_h))
+def train(store: str, curated: str, recipe: str, threads: int) -> str:
+    """Curated snapshot -> model release, with its metrics as a table."""
+    from lookalike.learning.recipes import RECIPES
+    from lookalike.learning.training import train as train_release
+
+    opened = place(store)
+    ref = train_release(
+        opened,
+        Ref.parse(curated),
+        RECIPES[recipe](),
+        cache_dir=Settings().cache_dir,
+        threads=threads,
+        progress=ProgressArtifacts(),
+    )
+    reports.release(opened, ref)
+    return str(ref)
+
+
+@task(**patient())
+def extract(store: str, curated: str, release: str, threads: int) -> str:
+    """Curated snapshot and model release -> extraction; photos that have a code already are not encoded again."""
+    from lookalike.coding.extraction import extract as extract_codes
+
+    opened = place(store)
+    ref = extract_codes(
+        opened,
+        Ref.parse(curated),
+        Ref.parse(release),
+        cache_dir=Settings().cache_dir,
+        threads=threads,
+        progress=ProgressArtifacts(),
+    )
+    get_run_logger().info("%s: %d photos have codes", ref, read_manifest(opened, ref).meta["photos"])
+    return str(ref)
+
+
+@task(**patient())
+def build_index(store: str, extraction: str, shards: int) -> str:
+    """Extraction -> index snapshot, with its rows per category as a table."""
+    from lookalike.index.builder import build
+
+    opened = place(store)
+    source = Ref.parse(extraction)
+    ref = build(
+        opened,
+        Ref.parse(read_manifest(opened, source).inputs["curated"]),
+        source,
+        shards=shards,
+        cache_dir=Settings().cache_dir,
+        progress=ProgressArtifacts(),
+    )
+    reports.index(opened, ref)
+    return str(ref)
+
+
+@task(**patient())
+def pass_gate(store: str, index: str, margin: float, queries: int, threads: int) -> None:
+    """Compare the model release of `index` with the live one; raises `QualityGateError` where it is worse."""
+    opened, snapshot = place(store), Ref.parse(index)
+    new, live = publishing.release_of(opened, snapshot), refs.read_live(opened)
+    if live is not None and live.live.release == new:
+        get_run_logger().info("model release %s is live already: nothing to compare", new.id)
+        return
+    report = quality_gate.compare(
+        opened,
+        Ref.parse(read_manifest(opened, snapshot).inputs["curated"]),
+        new,
+        None if live is None else live.live.release,
+        quality_gate.GateConfig(margin=margin, queries=queries),
+        cache_dir=Settings().cache_dir,
+        threads=threads,
+        progress=ProgressArtifacts(),
+    )
+    reports.gate(report, new, None if live is None else live.live.release)
+    report.require()
+
+
+@task(**patient())
+def publish(store: str, index: str, replaces: str) -> str:
+    """Verify every file of the pair and move the live ref; raises `LostRace` where something else is live by now."""
+    opened = place(store)
+    before = replaces if replaces in ("anything", "nothing") else Ref.parse(replaces)
+    live = publishing.publish_index(
+        opened,
+        Ref.parse(index),
+        by=f"{publishing.somebody()} (flow)",
+        cache_dir=Settings().cache_dir,
+        replaces=before,  # type: ignore[arg-type]  # one of the two words
+        progress=ProgressArtifacts(),
+    )
+    reports.live(opened, live)
+    return str(live.live.index)
+
+
+@task(**patient())
+def retain(store: str, records: int, grace_hours: float) -> None:
+    """Remove what nothing that is kept refers to, and say what went."""
+    opened = place(store)
+    config = retention.RetentionConfig(records=records, grace=timedelta(hours=grace_hours))
+    planned = retention.plan(opened, config)
+    try:
+        retention.apply(opened, planned, progress=ProgressArtifacts())
+    except LostRace as error:
+        get_run_logger().warning("%s; the next run will", error)
+        return
+    reports.retention(planned)
+    get_run_logger().info("kept %d artefacts, removed %d objects", len(planned.kept), len(planned.keys))
