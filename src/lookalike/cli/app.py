@@ -11,7 +11,7 @@ import sys
 import typer
 
 from lookalike import __version__
-from lookalike.cli import demo, inspection, publishing, searching, steps
+from lookalike.cli import demo, inspection, operations, publishing, searching, steps
 from lookalike.errors import LookalikeError
 
 app = typer.Typer(
@@ -40,6 +40,8 @@ app.command(rich_help_panel=_SEARCH)(searching.evaluate)
 app.command(rich_help_panel=_CARE)(inspection.inspect)
 app.command(rich_help_panel=_CARE)(inspection.verify)
 app.command(rich_help_panel=_CARE)(publishing.rollback)
+app.command(rich_help_panel=_CARE)(operations.retain)
+app.command(rich_help_panel=_CARE)(operations.console)
 
 
 @app.callback(invoke_without_command=True)

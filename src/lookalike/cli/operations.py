@@ -1,0 +1,56 @@
+"""`console` and `retain`: what an operator needs beside the steps."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated
+
+import typer
+
+from lookalike.cli.options import Json, Store, open_workplace
+from lookalike.cli.output import Output
+from lookalike.storage import retention
+
+
+def console(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8001,
+    store: Store = None,
+) -> None:
+    """Serve the operations page: what is live, what runs; Retrain, Re-index and Roll back behind a token.
+
+    The token is LOOKALIKE_CONSOLE_TOKEN, or made up and said at the start. PREFECT_API_URL says where Prefect is.
+
+    [dim]Example:[/dim] LOOKALIKE_CONSOLE_TOKEN=... lookalike console --store s3://shop/lookalike
+    """
+    from lookalike import console as operations
+
+    place = open_workplace(store)
+    operations.run(place.store, cache_dir=place.cache_dir, host=host, port=port)
+
+
+def retain(
+    records: Annotated[int, typer.Option(min=0, help="Earlier live pairs that stay whole.")] = 3,
+    grace_hours: Annotated[float, typer.Option(min=0, help="Nothing younger is removed.")] = 24.0,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would go, and remove nothing.")
+    ] = False,
+    store: Store = None,
+    as_json: Json = False,
+) -> None:
+    """Remove artefacts that nothing live, recent or referred to needs. Finished work of the last day always stays.
+
+    [dim]Example:[/dim] lookalike retain --dry-run
+    """
+    out, place = Output(as_json=as_json), open_workplace(store)
+    config = retention.RetentionConfig(records=records, grace=timedelta(hours=grace_hours))
+    planned = retention.plan(place.store, config)
+    if not dry_run:
+        with out.progress() as progress:
+            retention.apply(place.store, planned, progress=progress)
+    out.table("", ("goes",), [(name,) for name in planned.removed])
+    verb = "would remove" if dry_run else "removed"
+    out.result(
+        planned.to_json() | {"dry_run": dry_run},
+        f"{verb} {len(planned.keys):,} objects, {planned.bytes / 1e6:,.1f} MB; {len(planned.kept)} artefacts stay",
+    )

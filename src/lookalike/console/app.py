@@ -1,0 +1,288 @@
+"""The console as an ASGI application: a page, its state as JSON, and the actions behind the token.
+
+Looking is free to whoever reaches the port, acting needs the token (`access`). An action is recorded before it is
+done and again with its outcome, so nothing happens unrecorded; it must repeat its own name as `confirm`, and a
+roll-back must name the record it returns from, so that two people who press at once do not go back two steps.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from functools import partial
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from lookalike import publishing
+from lookalike.console.access import COOKIE, SESSION_S, Access, Operator
+from lookalike.console.orchestrator import Orchestrator, Unreachable
+from lookalike.console.overview import Overview
+from lookalike.console.plot import quality_plot
+from lookalike.errors import LookalikeError, LostRace, SettingsError, StorageError
+from lookalike.storage import audit
+
+_LOG = logging.getLogger("lookalike.console")
+_WEB = Path(__file__).parent / "web"
+_LARGEST_BODY = 64_000
+_FAILED_LOG_IN_S = 0.5
+_HEADERS = (
+    (
+        b"content-security-policy",
+        b"default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'",
+    ),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-store"),
+)
+
+Action = Callable[[dict[str, Any], Operator], Awaitable[dict[str, Any]]]
+
+
+class Console:
+    """The endpoints, and what they share. `search_url` is where the search page lies, for the link to it."""
+
+    def __init__(
+        self,
+        overview: Overview,
+        orchestrator: Orchestrator,
+        access: Access,
+        *,
+        cache_dir: Path,
+        search_url: str = "",
+    ) -> None:
+        self.overview, self.orchestrator, self.access = overview, orchestrator, access
+        self.cache_dir, self.search_url = cache_dir, search_url
+        self._acting = asyncio.Lock()
+
+    @asynccontextmanager
+    async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
+        yield
+        await self.orchestrator.close()
+
+    async def page(self, request: Request) -> Response:
+        """GET /"""
+        return FileResponse(_WEB / "index.html")
+
+    async def livez(self, request: Request) -> Response:
+        """GET /livez"""
+        return JSONResponse({"live": True})
+
+    async def state(self, request: Request) -> Response:
+        """GET /api/state: all that the page shows; what cannot be reached is said in `problems`, the rest is there."""
+        problems: list[str] = []
+        store, runs = await asyncio.gather(
+            self._or_problem(asyncio.to_thread(self._stored), problems),
+            self._or_problem(self.orchestrator.runs(), problems),
+        )
+        operator = self.access.operator(request)
+        return JSONResponse(
+            {
+                "store": self.overview.store.uri,
+                "search_url": self.search_url,
+                "prefect_url": self.orchestrator.ui,
+                "you": None if operator is None else asdict(operator),
+                **(store or {"live": None, "releases": [], "plot": "", "actions": []}),
+                "store_answers": store is not None,
+                "runs": None if runs is None else asdict(runs),
+                "problems": problems,
+            }
+        )
+
+    async def form(self, request: Request) -> Response:
+        """GET /api/forms/{name}: the fields of an action's form, as JSON schema."""
+        name = request.path_params["name"]
+        if name not in ("retrain", "reindex"):
+            raise HTTPException(HTTPStatus.NOT_FOUND, f"there is no form {name!r}")
+        return JSONResponse(await self.orchestrator.form(name))
+
+    async def log_in(self, request: Request) -> Response:
+        """POST /api/session {name, token}"""
+        body = await _body(request)
+        session = self.access.log_in(str(body.get("name", "")), str(body.get("token", "")))
+        if session is None:
+            _LOG.warning("a log-in with a wrong token from %s", request.client and request.client.host)
+            await asyncio.sleep(_FAILED_LOG_IN_S)
+            raise HTTPException(HTTPStatus.UNAUTHORIZED, "that is not the token")
+        reply = JSONResponse({"ok": True})
+        secure = request.url.scheme == "https"
+        reply.set_cookie(COOKIE, session, max_age=SESSION_S, httponly=True, samesite="strict", secure=secure)
+        return reply
+
+    async def log_out(self, request: Request) -> Response:
+        """DELETE /api/session"""
+        reply = JSONResponse({"ok": True})
+        reply.delete_cookie(COOKIE)
+        return reply
+
+    async def retrain(self, body: dict[str, Any], operator: Operator) -> dict[str, Any]:
+        """POST /api/actions/retrain {confirm, parameters}"""
+        return await self._start("retrain", body, operator)
+
+    async def reindex(self, body: dict[str, Any], operator: Operator) -> dict[str, Any]:
+        """POST /api/actions/reindex {confirm, parameters}"""
+        return await self._start("reindex", body, operator)
+
+    async def rollback(self, body: dict[str, Any], operator: Operator) -> dict[str, Any]:
+        """POST /api/actions/rollback {confirm, from_sequence}"""
+        sequence = body.get("from_sequence")
+        if not isinstance(sequence, int):
+            raise SettingsError("name the record to return from: from_sequence")
+        back = partial(
+            publishing.roll_back,
+            self.overview.store,
+            by=f"{operator.name} (console)",
+            cache_dir=self.cache_dir,
+            from_sequence=sequence,
+        )
+        live = await asyncio.to_thread(back)
+        return {"message": f"#{live.live.sequence} is live: index snapshot {live.live.index.id}"}
+
+    def guarded(self, name: str, action: Action) -> Callable[[Request], Awaitable[Response]]:
+        """The endpoint of an action: who, meant, recorded, done, recorded."""
+
+        async def endpoint(request: Request) -> Response:
+            if self.access.operator(request) is None:
+                raise HTTPException(HTTPStatus.UNAUTHORIZED, "log in with the console's token first")
+            operator = self.access.may_act(request)
+            if operator is None:
+                raise HTTPException(
+                    HTTPStatus.FORBIDDEN, "the request does not come from this page; load it again"
+                )
+            body = await _body(request)
+            if body.get("confirm") != name:
+                raise HTTPException(HTTPStatus.BAD_REQUEST, f'confirm the action with "confirm": "{name}"')
+            detail = {key: value for key, value in body.items() if key != "confirm"}
+            note = partial(audit.record, self.overview.store, by=operator.name, action=name, detail=detail)
+            async with self._acting:
+                await asyncio.to_thread(note, outcome=audit.ASKED)
+                _LOG.info("%s asks for %s %s", operator.name, name, json.dumps(detail))
+                try:
+                    result = await action(body, operator)
+                except LookalikeError as error:
+                    await asyncio.to_thread(note, outcome=f"refused: {error}")
+                    raise
+                await asyncio.to_thread(note, outcome=f"done: {result['message']}")
+            return JSONResponse(result)
+
+        return endpoint
+
+    async def _start(self, deployment: str, body: dict[str, Any], operator: Operator) -> dict[str, Any]:
+        parameters = body.get("parameters") or {}
+        if not isinstance(parameters, dict):
+            raise SettingsError("parameters must be an object")
+        url = await self.orchestrator.start(deployment, parameters, by=operator.name)
+        return {"message": f"{deployment} starts", "url": url}
+
+    def _stored(self) -> dict[str, Any]:
+        releases = self.overview.releases()
+        return {
+            "live": self.overview.live(),
+            "releases": [asdict(release) for release in releases],
+            "plot": quality_plot(releases),
+            "actions": self.overview.actions(),
+        }
+
+    async def _or_problem(self, work: Awaitable[Any], problems: list[str]) -> Any:
+        try:
+            return await work
+        except LookalikeError as error:
+            problems.append(str(error))
+            return None
+
+
+def create_app(console: Console) -> ASGIApp:
+    """The application around a console."""
+    actions = {"retrain": console.retrain, "reindex": console.reindex, "rollback": console.rollback}
+    return Starlette(
+        routes=[
+            Route("/", console.page),
+            Route("/livez", console.livez),
+            Route("/api/state", console.state),
+            Route("/api/forms/{name}", console.form),
+            Route("/api/session", console.log_in, methods=["POST"]),
+            Route("/api/session", console.log_out, methods=["DELETE"]),
+            *(
+                Route(f"/api/actions/{name}", console.guarded(name, action), methods=["POST"])
+                for name, action in actions.items()
+            ),
+            Mount("/web", StaticFiles(directory=_WEB)),
+        ],
+        middleware=[Middleware(_Headers)],
+        exception_handlers={LookalikeError: _on_lookalike_error, HTTPException: _on_http_exception},
+        lifespan=console.lifespan,
+    )
+
+
+class _Headers:
+    """ASGI middleware: headers that keep the page to itself and out of caches."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *_HEADERS]
+            await send(message)
+
+        await self.app(scope, receive, with_headers if scope["type"] == "http" else send)
+
+
+async def _body(request: Request) -> dict[str, Any]:
+    """The request's JSON object. Other content types are refused: a form of another site could send them."""
+    if request.headers.get("Content-Type", "").partition(";")[0].strip() != "application/json":
+        raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send application/json")
+    data = b""
+    async for chunk in request.stream():
+        data += chunk
+        if len(data) > _LARGEST_BODY:
+            raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the request is too large")
+    try:
+        body = json.loads(data)
+    except ValueError as error:
+        raise HTTPException(HTTPStatus.BAD_REQUEST, f"not JSON: {error}") from error
+    if not isinstance(body, dict):
+        raise HTTPException(HTTPStatus.BAD_REQUEST, "send a JSON object")
+    return body
+
+
+async def _on_lookalike_error(request: Request, error: Exception) -> Response:
+    match error:
+        case LostRace():
+            status = HTTPStatus.CONFLICT
+        case SettingsError():
+            status = HTTPStatus.BAD_REQUEST
+        case Unreachable() | StorageError():
+            status = HTTPStatus.BAD_GATEWAY
+        case _:
+            status = HTTPStatus.INTERNAL_SERVER_ERROR
+    return _problem(status, str(error))
+
+
+async def _on_http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return _problem(error.status_code, error.detail)
+
+
+def _problem(status: int, detail: str) -> Response:
+    body = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": int(status),
+        "detail": detail,
+    }
+    return JSONResponse(body, status, media_type="application/problem+json")

@@ -1,0 +1,224 @@
+"""Prefect as the console sees it: runs with their progress, and new runs of deployments, over its HTTP API.
+
+Prefect itself is not imported: the console needs five of its endpoints, and a page that shows the state of things must
+start in a second. `Unreachable` says that the API did not answer; the page then shows the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+
+from lookalike.errors import LookalikeError
+
+PARENTS = ("retrain", "reindex")
+STAGES = {
+    "retrain": ("curate", "train", "extract", "index", "publish"),
+    "reindex": ("curate", "extract", "index", "publish"),
+}
+_IN_PROGRESS = ("RUNNING", "PENDING", "PAUSED", "CANCELLING")
+_OVER = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+
+
+class Unreachable(LookalikeError):
+    """Prefect's API does not answer, or not as it should; the message says which address and what it said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """Progress of one stage of a step: percent, and what Prefect shows beside it."""
+
+    percent: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A stage of a run: waiting, running, completed or failed, with its latest bar."""
+
+    name: str
+    state: str
+    bar: Bar | None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run of `retrain` or `reindex`. Times are ISO 8601, UTC; `state` is Prefect's name of it."""
+
+    id: str
+    name: str
+    flow: str
+    state: str
+    message: str
+    created: str
+    started: str | None
+    ended: str | None
+    url: str
+    stages: tuple[Stage, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """What runs, what ran last (newest first), and when the schedule starts the next."""
+
+    active: tuple[Run, ...]
+    recent: tuple[Run, ...]
+    next: str | None
+
+
+class Orchestrator:
+    """A client of one Prefect server. `api` is its API address, `ui` where people see it."""
+
+    def __init__(self, api: str, ui: str = "", *, key: str = "") -> None:
+        self.api = api.rstrip("/")
+        self.ui = (ui or self.api.removesuffix("/api")).rstrip("/")
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._client = httpx.AsyncClient(base_url=self.api, headers=headers, timeout=5, trust_env=False)
+        self._flows: dict[str, str] = {}
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    async def runs(self, recent: int = 8) -> Runs:
+        """Runs in progress with the progress of each stage, the last ones, and the next one."""
+        mine = {"name": {"any_": list(PARENTS)}}
+        now = datetime.now(UTC).isoformat()
+        due = {"state": {"type": {"any_": ["SCHEDULED"]}}, "expected_start_time": {"before_": now}}
+        later = {"state": {"type": {"any_": ["SCHEDULED"]}}, "expected_start_time": {"after_": now}}
+        running = await self._runs(mine, {"state": {"type": {"any_": list(_IN_PROGRESS)}}}, 20)
+        running += await self._runs(mine, due, 20)
+        over = await self._runs(mine, {"state": {"type": {"any_": list(_OVER)}}}, recent)
+        coming = await self._runs(mine, later, 1, sort="EXPECTED_START_TIME_ASC")
+        children = await self._children([run["id"] for run in running])
+        bars = await self._bars([child["id"] for below in children.values() for child in below])
+        return Runs(
+            active=tuple([await self._run(run, children.get(run["id"], []), bars) for run in running]),
+            recent=tuple([await self._run(run, [], {}) for run in over]),
+            next=coming[0]["expected_start_time"] if coming else None,
+        )
+
+    async def form(self, deployment: str) -> dict[str, Any]:
+        """JSON schema of a parent's parameters, with the deployment's own values as defaults."""
+        found = await self._deployment(deployment)
+        schema = found["parameter_openapi_schema"]
+        definition = schema["properties"]["parameters"].get("$ref", "").rpartition("/")[2]
+        fields: dict[str, Any] = schema["definitions"][definition]["properties"]
+        own = (found.get("parameters") or {}).get("parameters", {})
+        resolved = {}
+        for name, field in fields.items():
+            ref = field.get("$ref", "").rpartition("/")[2]
+            choices = {"enum": schema["definitions"][ref]["enum"]} if ref else {}
+            default = {"default": own[name]} if name in own else {}
+            resolved[name] = {k: v for k, v in field.items() if k != "$ref"} | choices | default
+        return resolved
+
+    async def start(self, deployment: str, parameters: Mapping[str, Any], *, by: str) -> str:
+        """Create a run of a parent's deployment; the address of its page. Raises `Unreachable` where it is refused."""
+        found = await self._deployment(deployment)
+        own = (found.get("parameters") or {}).get("parameters", {})
+        body = {
+            "parameters": {"parameters": {**own, **parameters}},
+            "tags": ["console"],
+            "state": {"type": "SCHEDULED", "message": f"asked for in the console by {by}"},
+            "enforce_parameter_schema": True,
+        }
+        run = await self._post(f"/deployments/{found['id']}/create_flow_run", body)
+        return self._page(run["id"])
+
+    async def _deployment(self, name: str) -> dict[str, Any]:
+        reply = await self._call("GET", f"/deployments/name/{name}/{name}")
+        found: dict[str, Any] = reply.json()
+        return found
+
+    async def _runs(
+        self,
+        flows: Mapping[str, Any],
+        runs: Mapping[str, Any],
+        limit: int,
+        sort: str = "EXPECTED_START_TIME_DESC",
+    ) -> list[dict[str, Any]]:
+        body = {"flows": flows, "flow_runs": runs, "limit": limit, "sort": sort}
+        found: list[dict[str, Any]] = await self._post("/flow_runs/filter", body)
+        return found
+
+    async def _children(self, parents: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+        below = {}
+        for parent in parents:
+            only = {
+                "flow_runs": {"parent_flow_run_id": {"any_": [parent]}},
+                "sort": "EXPECTED_START_TIME_ASC",
+            }
+            below[parent] = await self._post("/flow_runs/filter", only)
+        return below
+
+    async def _bars(self, runs: Sequence[str]) -> dict[str, Bar]:
+        """The progress that was reported last by each run."""
+        if not runs:
+            return {}
+        body = {
+            "artifacts": {"type": {"any_": ["progress"]}, "flow_run_id": {"any_": list(runs)}},
+            "sort": "UPDATED_DESC",
+        }
+        bars: dict[str, Bar] = {}
+        for found in await self._post("/artifacts/filter", body):
+            bars.setdefault(found["flow_run_id"], Bar(float(found["data"]), found["description"] or ""))
+        return bars
+
+    async def _run(
+        self, run: Mapping[str, Any], children: Sequence[Mapping[str, Any]], bars: Mapping[str, Bar]
+    ) -> Run:
+        flow = await self._flow(run["flow_id"])
+        state = run.get("state") or {}
+        latest = {await self._flow(child["flow_id"]): child for child in children}
+        stages = tuple(
+            Stage(name, _state_of(latest.get(name)), bars.get(latest[name]["id"]) if name in latest else None)
+            for name in STAGES.get(flow, ())
+        )
+        return Run(
+            id=run["id"],
+            name=run["name"],
+            flow=flow,
+            state=state.get("name") or run.get("state_name") or "",
+            message=(state.get("message") or "").removeprefix("Flow run encountered an exception: "),
+            created=run["created"],
+            started=run.get("start_time"),
+            ended=run.get("end_time"),
+            url=self._page(run["id"]),
+            stages=stages,
+        )
+
+    async def _flow(self, flow_id: str) -> str:
+        if flow_id not in self._flows:
+            self._flows[flow_id] = (await self._call("GET", f"/flows/{flow_id}")).json()["name"]
+        return self._flows[flow_id]
+
+    def _page(self, run_id: str) -> str:
+        return f"{self.ui}/runs/flow-run/{run_id}"
+
+    async def _post(self, path: str, body: Mapping[str, Any]) -> Any:
+        return (await self._call("POST", path, body)).json()
+
+    async def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> httpx.Response:
+        try:
+            reply = await self._client.request(method, path, json=body)
+        except httpx.HTTPError as error:
+            raise Unreachable(
+                f"Prefect at {self.api} cannot be reached ({error or type(error).__name__})"
+            ) from error
+        if reply.is_error:
+            raise Unreachable(
+                f"Prefect at {self.api} answers {reply.status_code} to {path}: {reply.text[:300]}"
+            )
+        return reply
+
+
+def _state_of(child: Mapping[str, Any] | None) -> str:
+    if child is None:
+        return "waiting"
+    return {"COMPLETED": "completed", "FAILED": "failed", "CRASHED": "failed", "CANCELLED": "failed"}.get(
+        child["state_type"], "running"
+    )

@@ -1,0 +1,140 @@
+"""What the object store says: the live pair, its history, the listings per category, the quality of the last releases.
+
+Manifests never change, so each is read once. Everything here blocks; the application calls it on a thread.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from lookalike.storage import audit, keys, refs
+from lookalike.storage.artefacts import Kind, Manifest, Ref, find, read_manifest
+from lookalike.storage.objects import ObjectStore
+
+RELEASES, RECORDS, ACTIONS = 8, 6, 8
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseQuality:
+    """One model release: when it was finished, by which recipe, and its held-out measures (fractions of 1)."""
+
+    id: str
+    made: str
+    recipe: str
+    measures: Mapping[str, float]
+    live: bool
+
+
+class Overview:
+    """Reads one store for the page. Safe to call from several threads."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self.store = store
+        self._manifests: dict[str, Manifest] = {}
+        self._refs: dict[str, Ref] = {}
+        self._lock = threading.Lock()
+
+    def live(self) -> dict[str, Any] | None:
+        """The live pair as JSON: ids, since when and by whom, categories with listings, where a roll-back leads."""
+        found = refs.read_live(self.store)
+        if found is None:
+            return None
+        record, index = found.live, self._manifest(found.live.index)
+        release = self._manifest(record.release)
+        back = None if record.parent is None else found.record(record.parent)
+        categories = dict(index.meta["categories"])
+        return {
+            **record.to_json(),
+            "release": record.release.id,
+            "index": record.index.id,
+            "age_s": _age(record.at),
+            "recipe": _recipe(release),
+            "listings": sum(categories.values()),
+            "photos": self._photos(index),
+            "categories": [
+                {"name": name, "listings": count}
+                for name, count in sorted(categories.items(), key=lambda item: (-item[1], item[0]))
+            ],
+            "back": None if back is None else _short(back),
+            "history": [_short(r) for r in reversed((*found.history, record)[-RECORDS:])],
+        }
+
+    def releases(self) -> list[ReleaseQuality]:
+        """The last model releases, oldest first."""
+        live = refs.read_live(self.store)
+        ending = "/" + keys.MANIFEST
+        made = [info for info in self.store.list(f"{Kind.RELEASE.value}/") if info.key.endswith(ending)]
+        made.sort(key=lambda info: (info.modified, info.key))
+        releases = []
+        for info in made[-RELEASES:]:
+            ref = self._ref(info.key.split("/")[1])
+            manifest = self._manifest(ref)
+            releases.append(
+                ReleaseQuality(
+                    id=ref.id,
+                    made=info.modified.isoformat(timespec="seconds"),
+                    recipe=_recipe(manifest),
+                    measures=headline(manifest.meta.get("metrics", {})),
+                    live=live is not None and live.live.release == ref,
+                )
+            )
+        return releases
+
+    def actions(self) -> list[dict[str, Any]]:
+        """The last actions, newest first."""
+        found = audit.recent(self.store, 2 * ACTIONS)
+        return [
+            {"at": r.at, "by": r.by, "action": r.action, "detail": dict(r.detail), "outcome": r.outcome}
+            for r in found
+            if r.outcome != audit.ASKED
+        ][:ACTIONS]
+
+    def _photos(self, index: Manifest) -> int | None:
+        extraction = Ref.parse(index.inputs["extraction"])
+        found = self._manifest(extraction).meta.get("photos")
+        return None if found is None else int(found)
+
+    def _ref(self, release_id: str) -> Ref:
+        if release_id not in self._refs:
+            self._refs[release_id] = find(self.store, Kind.RELEASE, release_id)
+        return self._refs[release_id]
+
+    def _manifest(self, ref: Ref) -> Manifest:
+        with self._lock:
+            found = self._manifests.get(str(ref))
+        if found is None:
+            found = read_manifest(self.store, ref)
+            with self._lock:
+                self._manifests[str(ref)] = found
+        return found
+
+
+def headline(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """The measures of a release that the plot shows, by the names that people know."""
+    names = {"top1": "category top-1", "top5": "category top-5", "mAP": "mAP", "precision@10": "precision@10"}
+    return {
+        shown: float(metrics[name])
+        for name, shown in names.items()
+        if isinstance(metrics.get(name), int | float)
+    }
+
+
+def _recipe(release: Manifest) -> str:
+    found = release.meta.get("recipe") or release.config.get("recipe") or {}
+    return str(found.get("name", "") if isinstance(found, Mapping) else found)
+
+
+def _short(record: refs.LiveRecord) -> dict[str, Any]:
+    return record.to_json() | {
+        "release": record.release.id,
+        "index": record.index.id,
+        "age_s": _age(record.at),
+    }
+
+
+def _age(at: str) -> float:
+    return max(0.0, (datetime.now(UTC) - datetime.fromisoformat(at)).total_seconds())

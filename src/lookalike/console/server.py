@@ -1,0 +1,81 @@
+"""The console's process: settings from the environment, uvicorn around the application."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from pathlib import Path
+
+import uvicorn
+from pydantic import AliasChoices, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from lookalike.console.access import Access
+from lookalike.console.app import Console, create_app
+from lookalike.console.orchestrator import Orchestrator
+from lookalike.console.overview import Overview
+from lookalike.errors import SettingsError
+from lookalike.storage.objects import ObjectStore
+
+
+class ConsoleSettings(BaseSettings):
+    """What only the console needs to know."""
+
+    model_config = SettingsConfigDict(env_prefix="LOOKALIKE_CONSOLE_", frozen=True, populate_by_name=True)
+
+    token: str = ""
+    """What actions need, at least 16 characters. Where none is set one is made up and said at the start."""
+    prefect_api: str = Field(
+        default="http://127.0.0.1:4200/api",
+        validation_alias=AliasChoices("LOOKALIKE_CONSOLE_PREFECT_API", "PREFECT_API_URL"),
+    )
+    """Address of Prefect's API."""
+    prefect_key: str = Field(
+        default="", validation_alias=AliasChoices("LOOKALIKE_CONSOLE_PREFECT_KEY", "PREFECT_API_KEY")
+    )
+    """Sent as a bearer token, where a proxy in front of Prefect wants one."""
+    prefect_ui: str = ""
+    """Where people see Prefect, if that is not the API's address without ``/api``."""
+    search_url: str = ""
+    """Where the search page lies; the console links to it."""
+
+
+def run(
+    store: ObjectStore,
+    *,
+    cache_dir: Path,
+    host: str = "127.0.0.1",
+    port: int = 8001,
+    settings: ConsoleSettings | None = None,
+) -> None:
+    """Serve until a signal ends it. Raises `SettingsError` where the address cannot be listened on."""
+    settings = settings or ConsoleSettings()
+    token = settings.token
+    if not token:
+        token = secrets.token_urlsafe(24)
+        print(f"the console's token, for this run: {token}", file=sys.stderr)
+    console = Console(
+        Overview(store),
+        Orchestrator(settings.prefect_api, settings.prefect_ui, key=settings.prefect_key),
+        Access(token),
+        cache_dir=cache_dir,
+        search_url=settings.search_url,
+    )
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_app(console),
+            host=host,
+            port=port,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+        )
+    )
+    print(f"console on http://{host}:{port}", file=sys.stderr)
+    try:
+        server.run()
+    except SystemExit as error:  # uvicorn's way to say that it could not listen
+        if error.code:
+            raise SettingsError(
+                f"cannot listen on {host}:{port}: the address is in use or not ours"
+            ) from error

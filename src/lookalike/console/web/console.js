@@ -1,0 +1,314 @@
+// The operations page: asks for the state every two seconds and draws it; actions go through a dialog that confirms.
+
+const $ = (id) => document.getElementById(id);
+const EVERY_MS = 2000;
+let state = null;
+let wanted = null; // the action whose dialog waits for a log-in
+
+// --- small pieces ------------------------------------------------------------------------------------------------
+
+function node(tag, attributes = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === false || value == null) continue;
+    if (name === "text") made.textContent = value;
+    else made.setAttribute(name, value === true ? "" : value);
+  }
+  made.append(...children.filter((child) => child != null));
+  return made;
+}
+
+const number = (value) => Number(value).toLocaleString("en");
+
+function ago(seconds) {
+  const steps = [[60, "s"], [60, "min"], [24, "h"], [Infinity, "days"]];
+  let value = seconds;
+  for (const [size, unit] of steps) {
+    if (value < size) return `${Math.floor(value)} ${unit}`;
+    value /= size;
+  }
+  return "";
+}
+
+const since = (time) => ago(Math.max(0, (Date.now() - new Date(time)) / 1000));
+const clock = (time) => new Date(time).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" });
+
+async function call(method, path, body, csrf = "") {
+  const reply = await fetch(path, {
+    method, headers: { "Content-Type": "application/json", "X-CSRF-Token": csrf },
+    body: body === undefined ? undefined : JSON.stringify(body),
+  });
+  const found = await reply.json();
+  if (!reply.ok) throw new Error(found.detail ?? `the console answers ${reply.status}`);
+  return found;
+}
+
+function toast(text) {
+  $("toast").textContent = text;
+  $("toast").classList.add("shown");
+  setTimeout(() => $("toast").classList.remove("shown"), 6000);
+}
+
+// --- drawing -----------------------------------------------------------------------------------------------------
+
+function tile(label, value, small = "") {
+  return node("div", { class: "tile" }, node("dt", { text: label }),
+    node("dd", { text: value }, small ? node("small", { text: small }) : null));
+}
+
+function drawLive(live, answers) {
+  if (!live) {
+    const text = answers ? "Nothing is live yet. Retrain trains on the catalogue and publishes the first pair."
+      : "The store cannot be reached, so what is live cannot be shown. Search goes on serving.";
+    return [node("p", { class: "empty", text })];
+  }
+  const tiles = node("dl", { class: "tiles" },
+    tile("Model release", live.release, live.recipe ? `recipe ${live.recipe}` : ""),
+    tile("Index snapshot", live.index, `#${live.sequence}, ${live.action === "rollback" ? "rolled back" : "published"}`),
+    tile("Age", ago(live.age_s), `since ${clock(live.at)}`),
+    tile("Listings", number(live.listings), `${number(live.categories.length)} categories`),
+    tile("By", live.by.replace(/ \(.*\)$/, ""), live.by.match(/\((.*)\)$/)?.[1] ?? ""));
+  tiles.id = "live-tiles";
+  return [tiles];
+}
+
+function drawStage(stage) {
+  const mark = { completed: "✓", failed: "✗", running: "●", waiting: "○" }[stage.state];
+  const percent = stage.state === "completed" ? 100 : stage.bar?.percent ?? 0;
+  const text = stage.state === "running" ? stage.bar?.text ?? "starting" : stage.state;
+  return node("div", { class: `stage ${stage.state}` },
+    node("span", { class: "label" }, node("span", { "aria-hidden": "true", text: mark }), stage.name),
+    node("progress", { max: 100, value: percent, "aria-label": `${stage.name}: ${text}` }),
+    node("span", { class: "text", text, title: text }));
+}
+
+function drawRun(run) {
+  const when = run.started ? `running for ${since(run.started)}` : `asked for ${since(run.created)} ago`;
+  return node("article", { class: "run", "data-run": run.id },
+    node("div", { class: "title" }, node("strong", { text: run.flow }),
+      node("span", { class: "badge", text: run.state }), node("span", { class: "hint", text: when }),
+      node("a", { href: run.url, target: "_blank", rel: "noreferrer", text: `${run.name} in Prefect` })),
+    node("div", { class: "stages" }, ...run.stages.map(drawStage)));
+}
+
+function drawRecent(run) {
+  const good = run.state === "Completed";
+  const took = run.started && run.ended ? ago((new Date(run.ended) - new Date(run.started)) / 1000) : "";
+  return node("li", {},
+    node("div", { class: "line" },
+      node("span", {}, node("a", { href: run.url, target: "_blank", rel: "noreferrer", text: run.flow }),
+        ` ${run.name} `, node("span", { class: `badge ${good ? "good" : "bad"}`, text: run.state })),
+      node("span", { class: "hint", text: `${run.ended ? since(run.ended) + " ago" : ""}${took ? `, took ${took}` : ""}` })),
+    good || !run.message ? null : node("span", { class: "why", text: run.message }));
+}
+
+function drawRecord(record, i) {
+  return node("li", {},
+    node("div", { class: "line" },
+      node("span", {}, `#${record.sequence} `, node("span", { class: "mono", text: record.index.slice(0, 8) }),
+        ` of ${""}`, node("span", { class: "mono", text: record.release.slice(0, 8) }), " ",
+        i === 0 ? node("span", { class: "badge good", text: "live" }) : null,
+        record.action === "rollback" ? node("span", { class: "badge", text: "roll-back" }) : null),
+      node("span", { class: "hint", text: `${ago(record.age_s)} ago by ${record.by}` })));
+}
+
+function drawAction(action) {
+  const bad = action.outcome.startsWith("refused");
+  return node("li", {},
+    node("div", { class: "line" }, node("span", { text: `${action.action} by ${action.by}` }),
+      node("span", { class: "hint", text: `${since(action.at)} ago` })),
+    node("span", { class: bad ? "why" : "hint", text: action.outcome }));
+}
+
+function drawCategories(live) {
+  if (!live) return [node("p", { class: "empty", text: "none" })];
+  const most = Math.max(...live.categories.map((category) => category.listings));
+  const rows = live.categories.slice(0, 40).map((category) => node("tr", {},
+    node("th", { scope: "row", text: category.name }),
+    node("td", {}, node("progress", { max: most, value: category.listings, "aria-hidden": "true" })),
+    node("td", { class: "number", text: number(category.listings) })));
+  const rest = live.categories.length - rows.length;
+  return [node("table", { class: "bars" }, ...rows), rest > 0 ? node("p", { class: "hint", text: `and ${rest} more` }) : ""];
+}
+
+function put(id, children, none = "") {
+  const box = $(id);
+  const drawn = children.length ? children : none ? [node("p", { class: "empty", text: none })] : [];
+  const next = node("div", {}, ...drawn);
+  if (box.innerHTML !== next.innerHTML) box.replaceChildren(...next.childNodes); // keeps focus where nothing changed
+}
+
+function draw() {
+  const { live, runs, you } = state;
+  put("live", drawLive(live, state.store_answers));
+  put("active", (runs?.active ?? []).map(drawRun), runs ? "Nothing is running." : "Prefect cannot be reached.");
+  put("recent", (runs?.recent ?? []).map(drawRecent), "none yet");
+  put("history", (live?.history ?? []).map(drawRecord), "nothing yet");
+  put("actions", state.actions.map(drawAction), "none yet");
+  put("categories", drawCategories(live));
+  if ($("plot").dataset.svg !== state.plot) {
+    $("plot").dataset.svg = state.plot;
+    $("plot").innerHTML = state.plot || '<p class="empty">No model release yet.</p>'; // made and escaped by plot.py
+  }
+  $("next").textContent = runs?.next ? `next scheduled re-index ${clock(runs.next)}` : "";
+  $("problems").hidden = state.problems.length === 0;
+  $("problems").textContent = state.problems.join(" · ");
+  for (const [id, url] of [["search-link", state.search_url], ["prefect-link", state.prefect_url]]) {
+    $(id).hidden = !url;
+    if (url) $(id).href = url;
+  }
+  $("log-in").hidden = you !== null;
+  $("log-out").hidden = you === null;
+  $("log-out").textContent = you ? `Log out ${you.name}` : "";
+  document.querySelector("[data-action=rollback]").disabled = !live?.back;
+  document.querySelector("[data-action=reindex]").disabled = !live || !runs;
+  document.querySelector("[data-action=retrain]").disabled = !runs;
+  $("store").textContent = state.store;
+  $("updated").textContent = `· ${new Date().toLocaleTimeString("en-GB")}`;
+  document.title = runs?.active.length ? "● Lookalike · console" : "Lookalike · console";
+}
+
+async function refresh() {
+  try {
+    state = await call("GET", "/api/state");
+    draw();
+  } catch (error) {
+    $("problems").hidden = false;
+    $("problems").textContent = `The console does not answer: ${error.message}`;
+  }
+}
+
+async function watch() {
+  if (!document.hidden) await refresh();
+  setTimeout(watch, EVERY_MS);
+}
+
+// --- acting ------------------------------------------------------------------------------------------------------
+
+const FIRST = ["recipe", "margin"]; // the other settings lie under "More settings"
+
+function field(name, schema) {
+  const id = `field-${name}`;
+  const shared = { id, name, "data-type": schema.type ?? "string" };
+  const hint = schema.description ? node("span", { class: "hint", text: schema.description }) : null;
+  const value = schema.default;
+  if (schema.type === "boolean") {
+    return node("label", { class: "field check", for: id }, node("input", { ...shared, type: "checkbox", checked: value === true }),
+      schema.title ?? name, hint);
+  }
+  let input;
+  if (schema.enum) {
+    input = node("select", shared, ...schema.enum.map((choice) => node("option", { value: choice, selected: choice === value, text: choice })));
+  } else if (schema.type === "object") {
+    input = node("textarea", { ...shared, rows: 2, placeholder: "seller=sender_id" });
+    input.value = Object.entries(value ?? {}).map(([ours, theirs]) => `${ours}=${theirs}`).join("\n");
+  } else {
+    const numeric = schema.type === "integer" || schema.type === "number";
+    input = node("input", { ...shared, type: numeric ? "number" : "text", min: schema.minimum, max: schema.maximum,
+      pattern: schema.pattern, step: schema.type === "integer" ? 1 : numeric ? "any" : null, required: numeric, value: value ?? "" });
+  }
+  return node("label", { class: "field", for: id }, schema.title ?? name, input, hint);
+}
+
+function values(form) {
+  const found = {};
+  for (const input of form.querySelectorAll("[data-type]")) {
+    if (input.dataset.type === "boolean") found[input.name] = input.checked;
+    else if (input.dataset.type === "object") {
+      found[input.name] = Object.fromEntries(input.value.split("\n").map((line) => line.split("=").map((part) => part.trim()))
+        .filter((pair) => pair.length === 2 && pair[0]));
+    } else if (["integer", "number"].includes(input.dataset.type)) found[input.name] = Number(input.value);
+    else found[input.name] = input.value;
+  }
+  return found;
+}
+
+const WORDS = {
+  retrain: ["Retrain", "Trains a new model release on the current catalogue. The live pair serves until the new one has passed the quality gate.", "Start retraining"],
+  reindex: ["Re-index", "Brings the index up to the current catalogue, with the live model release.", "Start re-indexing"],
+  rollback: ["Roll back", "", "Roll back now"],
+};
+
+async function ask(action) {
+  if (!state) return;
+  if (!state.you) {
+    wanted = action;
+    open($("login"));
+    return;
+  }
+  const [title, text, go] = WORDS[action];
+  const dialog = $("confirm");
+  dialog.dataset.action = action;
+  $("confirm-title").textContent = title;
+  $("confirm-go").textContent = go;
+  $("confirm-text").textContent = action === "rollback" && state.live?.back
+    ? `Index snapshot ${state.live.index} (#${state.live.sequence}) goes; ${state.live.back.index} of model release ${state.live.back.release} comes back. Searches go on meanwhile.`
+    : text;
+  dialog.dataset.sequence = state.live?.sequence ?? "";
+  $("fields").replaceChildren();
+  $("more-fields").replaceChildren();
+  let form = {};
+  try {
+    if (action !== "rollback") form = await call("GET", `/api/forms/${action}`);
+  } catch (error) {
+    toast(error.message);
+    return;
+  }
+  for (const [name, schema] of Object.entries(form)) {
+    $(FIRST.includes(name) ? "fields" : "more-fields").append(field(name, schema));
+  }
+  $("more").hidden = $("more-fields").childElementCount === 0;
+  open(dialog);
+}
+
+function open(dialog) {
+  const error = dialog.querySelector(".error");
+  error.hidden = true;
+  dialog.showModal();
+}
+
+function fail(dialog, message) {
+  const error = dialog.querySelector(".error");
+  error.textContent = message;
+  error.hidden = false;
+}
+
+$("confirm-form").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const dialog = $("confirm");
+  const action = dialog.dataset.action;
+  const body = action === "rollback" ? { from_sequence: Number(dialog.dataset.sequence) } : { parameters: values(event.target) };
+  $("confirm-go").disabled = true;
+  try {
+    const done = await call("POST", `/api/actions/${action}`, { confirm: action, ...body }, state.you?.csrf);
+    dialog.close();
+    toast(done.message);
+  } catch (error) {
+    fail(dialog, error.message);
+  } finally {
+    $("confirm-go").disabled = false;
+    await refresh();
+  }
+});
+
+$("login-form").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const data = new FormData(event.target);
+  try {
+    await call("POST", "/api/session", { name: data.get("name"), token: data.get("token") });
+    event.target.reset();
+    $("login").close();
+    await refresh();
+    if (wanted) ask(wanted);
+    wanted = null;
+  } catch (error) {
+    fail($("login"), error.message);
+  }
+});
+
+$("log-in").addEventListener("click", () => { wanted = null; open($("login")); });
+$("log-out").addEventListener("click", async () => { await call("DELETE", "/api/session"); await refresh(); });
+for (const button of document.querySelectorAll("[data-close]")) button.addEventListener("click", () => button.closest("dialog").close());
+for (const button of document.querySelectorAll("[data-action]")) button.addEventListener("click", () => ask(button.dataset.action));
+document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); });
+watch();
