@@ -7,7 +7,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format screenshots clean
+.PHONY: help setup demo up test check format screenshots clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,7 +22,10 @@ setup: .venv/installed ## make .venv with everything for development
 	@touch $@
 
 demo: .venv/installed ## curate, train, index and search a generated catalogue, then serve it (ARGS=--once: do not serve)
-	$(BIN)/lookalike demo $(ARGS)
+	$(BIN)/python -m local.demo $(ARGS)
+
+up: .venv/installed ## Prefect's server, the flows, the search page and the console together, until Ctrl-C
+	@exec $(BIN)/python -m local.up $(ARGS)
 
 test: .venv/installed ## run every test that this machine can run
 	$(BIN)/python -m pytest $(ARGS)

@@ -1,25 +1,34 @@
-"""`demo`: the main job on a generated catalogue, from nothing to a search answer."""
+"""`demo`: the main job on a generated catalogue, from nothing to a search answer.
+
+`make demo` runs the same with a chain of its own, through Prefect (`local/demo.py`).
+"""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from lookalike.cli import searching, steps
-from lookalike.cli.options import Json, open_workplace
+from lookalike.cli.options import Json, Workplace, open_workplace
 from lookalike.cli.output import Output
+from lookalike.progress import Progress
+from lookalike.storage.artefacts import Ref
+
+Directory = Annotated[Path, typer.Option(help="Where catalogue, store and pictures go.")]
+Once = Annotated[bool, typer.Option("--once", help="End after the answer instead of serving the page.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="Port of the page and the API.")]
+
+RECIPE, MIN_CATEGORY = "demo", 20
+Chain = Callable[[Workplace, str, Progress], Ref]
+"""Curates, trains, extracts, indexes and publishes a catalogue (its URI); the curated snapshot's reference."""
 
 
 def demo(
-    directory: Annotated[Path, typer.Option(help="Where catalogue, store and pictures go.")] = Path(".demo"),
-    once: Annotated[
-        bool, typer.Option("--once", help="End after the answer instead of serving the page.")
-    ] = False,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page and the API.")] = 8000,
-    as_json: Json = False,
+    directory: Directory = Path(".demo"), once: Once = False, port: Port = 8000, as_json: Json = False
 ) -> None:
     """Generate a catalogue, learn it, index it, answer a query photo, and serve the search page.
 
@@ -27,6 +36,11 @@ def demo(
 
     [dim]Example:[/dim] lookalike demo --once
     """
+    show(_plain_chain, directory, once=once, port=port, as_json=as_json)
+
+
+def show(chain: Chain, directory: Path, *, once: bool, port: int, as_json: bool) -> None:
+    """The demo with a chain of the caller's choice."""
     from lookalike.catalogue.sample import write_sample
     from lookalike.ranking.request import SearchRequest
 
@@ -34,18 +48,8 @@ def demo(
     out, place = Output(as_json=as_json), open_workplace(str(directory / "store"))
     with out.progress() as progress:
         sample = write_sample(directory / "catalogue", progress=progress)
-        refs = steps.run_all(
-            place,
-            str(sample.catalogue),
-            {},
-            steps.curation_config(min_category=20, seller_cap=0, sellers_apart=False),
-            "demo",
-            1,
-            None,
-            0,
-            progress,
-        )
-    steps.show_curated(out, place, refs["curated"]) if not as_json else None
+        curated = chain(place, str(sample.catalogue), progress)
+    steps.show_curated(out, place, curated) if not as_json else None
     quiet = Output(as_json=False) if not as_json else out
     page = directory / "quality.html"
     report = searching.evaluate_live(quiet, place, str(sample.queries), page=page)
@@ -69,3 +73,8 @@ def demo(
     if not once:
         out.note(f"[bold]the search page:[/bold] http://127.0.0.1:{port}  (Ctrl-C ends)")
         searching.serve(host="127.0.0.1", port=port, index=None, store=place.store.uri, threads=0)
+
+
+def _plain_chain(place: Workplace, catalogue: str, progress: Progress) -> Ref:
+    config = steps.curation_config(min_category=MIN_CATEGORY, seller_cap=0, sellers_apart=False)
+    return steps.run_all(place, catalogue, {}, config, RECIPE, 1, None, 0, progress)["curated"]
