@@ -236,7 +236,7 @@ def code_quality(queries: Queries, gallery: Gallery, progress: Progress = silent
     for start in range(0, len(queries.listings), step):
         rows = slice(start, start + step)
         own = _own(queries, gallery, rows)
-        distances = {
+        distances: dict[str, NDArray[np.number]] = {
             "codes": np.stack([codes.hamming(q, gallery.codes) for q in queries.encoding.codes[rows]])
         }
         if normal is not None:
