@@ -1,0 +1,209 @@
+"""The search page as people use it: with files, mouse, keyboard, touch, and when something goes wrong."""
+
+from __future__ import annotations
+
+import base64
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from tests.serving.running import Running
+
+pytestmark = pytest.mark.browser
+
+GIVE_FILE = """([base64, how]) => {
+    const bytes = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
+    const data = new DataTransfer();
+    data.items.add(new File([bytes], "vase.jpg", { type: "image/jpeg" }));
+    const event = how === "paste"
+        ? new ClipboardEvent("paste", { clipboardData: data, bubbles: true })
+        : new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true });
+    document.body.dispatchEvent(event);
+}"""
+
+
+def hits(page: Page) -> Locator:
+    return page.locator(".card[data-listing]:not(.example)")
+
+
+def categories_of(page: Page) -> set[str]:
+    """Leading words of the hits' titles: `Vase no. 5`."""
+    return {title.split(" no. ")[0] for title in page.locator(".card h3").all_inner_texts()}
+
+
+def searched(page: Page) -> None:
+    expect(hits(page).first).to_be_visible()
+    expect(page.locator("#grid")).not_to_have_class(re.compile("stale"))
+    expect(page.locator("#results")).not_to_have_attribute("aria-busy", "true")
+
+
+def choose(page: Page, photo: Path) -> None:
+    page.set_input_files("#file", photo)
+    searched(page)
+
+
+def test_a_chosen_photo_shows_look_alikes_with_what_they_are(page: Page, vase: Path) -> None:
+    choose(page, vase)
+    assert categories_of(page) == {"Vase"}
+    first = hits(page).first
+    expect(first.locator(".score")).to_have_text(re.compile(r"\d+ %"))
+    expect(first.locator(".distance")).to_have_text(re.compile(r"distance \d+"))
+    expect(first.locator(".tag", has_text="dark")).to_be_visible()
+    expect(page.locator("#timing")).to_contain_text("encode")
+    expect(page.locator("#categories .chip[aria-pressed=true]")).to_have_text(re.compile("Vase"))
+    expect(page.locator("#predicted-aspects .chip", has_text="dark")).to_be_visible()
+    expect(first.locator("img.loaded")).to_be_visible()
+
+
+@pytest.mark.parametrize("how", ["paste", "drop"])
+def test_a_photo_can_be_pasted_and_dropped(page: Page, vase: Path, how: str) -> None:
+    page.evaluate(GIVE_FILE, [base64.b64encode(vase.read_bytes()).decode(), how])
+    searched(page)
+    assert categories_of(page) == {"Vase"}
+
+
+def test_categories_can_be_switched_on_and_off(page: Page, vase: Path) -> None:
+    choose(page, vase)
+    with page.expect_response("**/v1/search*"):
+        page.get_by_label("Search in another category").select_option("shoes/boot")
+    searched(page)
+    assert categories_of(page) == {"Vase", "Boot"}
+    with page.expect_response("**/v1/search*"):
+        page.locator("#categories .chip", has_text="Vase").click()
+    searched(page)
+    assert categories_of(page) == {"Boot"}
+    with page.expect_response("**/v1/search*"):
+        page.get_by_role("button", name="as predicted").click()
+    searched(page)
+    assert categories_of(page) == {"Vase"}
+
+
+def test_filters_narrow_the_results_and_can_be_cleared(page: Page, vase: Path) -> None:
+    choose(page, vase)
+    with page.expect_response("**/v1/search*"):
+        page.locator("#aspect-filters .chip", has_text="light").click()
+    searched(page)
+    expect(page.locator("#filter-count")).to_have_text("1")
+    with page.expect_response("**/v1/search*price=..8*"):
+        page.fill("#price-to", "8")
+    searched(page)
+    prices = [float(text) for text in page.locator(".card .facts strong").all_inner_texts() if text]
+    assert prices
+    assert max(prices) <= 8
+    page.fill("#price-from", "7.99")
+    expect(page.locator("#message")).to_contain_text("Nothing passes these filters")
+    page.locator("#message").get_by_role("button", name="Clear filters").click()
+    searched(page)
+    expect(page.locator("#filter-count")).to_be_hidden()
+
+
+def test_the_crop_box_by_mouse_and_by_keyboard(page: Page, vase: Path) -> None:
+    choose(page, vase)
+    frame = page.locator("#crop").bounding_box()
+    assert frame is not None
+    at = lambda x, y: (frame["x"] + x * frame["width"], frame["y"] + y * frame["height"])  # noqa: E731
+    page.mouse.move(*at(0.2, 0.2))
+    page.mouse.down()
+    page.mouse.move(*at(0.7, 0.6), steps=4)
+    with page.expect_response(lambda r: "box=0.2" in r.url) as answered:
+        page.mouse.up()
+    assert answered.value.ok
+    box = page.locator(".crop-box")
+    expect(box).to_have_attribute("aria-label", re.compile("50 % wide and 40 % high"))
+    box.focus()
+    with page.expect_response(lambda r: "box=0.22" in r.url):
+        page.keyboard.press("ArrowRight")
+    page.keyboard.press("Shift+ArrowDown")
+    expect(box).to_have_attribute("aria-label", re.compile("50 % wide and 42 % high"))
+    with page.expect_response(lambda r: "/v1/search" in r.url and "box=" not in r.url):
+        page.get_by_role("button", name="Whole photo").click()
+
+
+def test_more_like_this_and_the_way_back(page: Page) -> None:
+    page.locator(".card.example", has_text="Boot").get_by_role("button").click()
+    searched(page)
+    assert categories_of(page) == {"Boot"}
+    expect(page.locator("#query-label")).to_contain_text("More like")
+    expect(page.locator(".crop-box")).to_be_hidden()
+    hits(page).first.get_by_role("button", name="More like").click()
+    expect(page).to_have_url(re.compile("#listing="))
+    searched(page)
+    page.go_back()
+    searched(page)
+    page.go_back()
+    expect(page.locator(".card.example").first).to_be_visible()
+    expect(page.locator("#drop")).to_be_visible()
+
+
+def test_a_link_to_a_listing_opens_its_look_alikes(page: Page) -> None:
+    page.goto("about:blank")
+    page.goto("/#listing=3-005")
+    searched(page)
+    expect(page.locator("#query-label")).to_contain_text("Vase no. 5")
+
+
+def test_details_open_and_close_by_keyboard(page: Page, vase: Path) -> None:
+    choose(page, vase)
+    hits(page).first.locator(".photo").focus()
+    page.keyboard.press("Enter")
+    dialog = page.locator("#detail")
+    expect(dialog).to_be_visible()
+    expect(dialog.locator("dl")).to_contain_text("material")
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    expect(hits(page).first.locator(".photo")).to_be_focused()
+
+
+def test_a_file_that_is_no_photo_says_what_is_wrong(page: Page, tmp_path: Path, vase: Path) -> None:
+    wrong = tmp_path / "notes.jpg"
+    wrong.write_text("these are notes")
+    page.set_input_files("#file", wrong)
+    expect(page.get_by_role("alert")).to_contain_text("This file is not a photo")
+    expect(page.locator("#unreadable")).to_be_visible()
+    page.set_input_files("#file-again", vase)
+    searched(page)
+    expect(page.locator("#message")).to_be_hidden()
+
+
+def test_an_unreachable_service_is_said_and_can_be_tried_again(page: Page, vase: Path) -> None:
+    page.route("**/v1/search*", lambda route: route.abort())
+    page.set_input_files("#file", vase)
+    expect(page.get_by_role("alert")).to_contain_text("cannot be reached")
+    page.unroute("**/v1/search*")
+    page.get_by_role("button", name="Try again").click()
+    searched(page)
+
+
+def test_the_blend_is_sent(page: Page, vase: Path) -> None:
+    choose(page, vase)
+    with page.expect_response(lambda r: r.url.endswith("alpha=0.7")):
+        page.locator("#alpha").focus()
+        page.keyboard.press("ArrowLeft")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_sees_everything_without_scrolling_sideways(
+    browser: Browser, process: Running, vase: Path, scheme: str
+) -> None:
+    context = browser.new_context(
+        viewport={"width": 360, "height": 740},
+        has_touch=True,
+        is_mobile=True,
+        color_scheme=scheme,  # type: ignore[arg-type]
+        base_url=str(process.client.base_url),
+    )
+    page = context.new_page()
+    page.goto("/")
+    expect(page.get_by_text("Take photo")).to_be_visible()
+    choose(page, vase)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    small = page.evaluate(
+        "[...document.querySelectorAll('main button, main label.button')]"
+        ".filter((e) => e.offsetParent && e.offsetHeight < 24).length"
+    )
+    assert small == 0, "targets can be hit with a thumb"
+    background = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
+    assert (background == "rgb(18, 22, 20)") == (scheme == "dark")
+    context.close()
