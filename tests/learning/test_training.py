@@ -1,0 +1,198 @@
+"""Training: a curated snapshot in, a release out; the same after a kill; a clear stop where it cannot go on."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+
+from lookalike.catalogue.photos import load_square
+from lookalike.coding import codes
+from lookalike.coding.encoder import open_encoder
+from lookalike.coding.release import ModelCard
+from lookalike.errors import CorruptObject, TrainingError
+from lookalike.learning.network import HashNetwork
+from lookalike.learning.recipes import Recipe, tiny
+from lookalike.learning.training import train
+from lookalike.learning.transforms import plain_transform
+from lookalike.storage import keys
+from lookalike.storage.artefacts import ArtefactWriter, Kind, Ref, fetch
+from lookalike.storage.directory import DirectoryStore
+from tests.shop import CATEGORIES, Listing, make_listings, write_curated
+
+FAST = replace(tiny(), category_stage=replace(tiny().category_stage, epochs=3), bits=256)
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """A store with one curated snapshot, and a cache."""
+
+    root: Path
+
+    @property
+    def store(self) -> DirectoryStore:
+        return DirectoryStore(self.root / "store")
+
+    def curate(self, listings: Sequence[Listing]) -> Ref:
+        work = self.root / "work"
+        work.mkdir(parents=True, exist_ok=True)
+        return write_curated(self.store, tuple(listings), work)
+
+    def train(self, curated: Ref, recipe: Recipe = FAST) -> Ref:
+        return train(self.store, curated, recipe, cache_dir=self.root / "cache", threads=1)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Place, Ref, Ref]:
+    place = Place(tmp_path_factory.mktemp("trained"))
+    curated = place.curate(make_listings(20))
+    return place, curated, place.train(curated)
+
+
+def test_a_release_holds_what_the_contract_says(trained: tuple[Place, Ref, Ref]) -> None:
+    place, curated, ref = trained
+    release = fetch(place.store, ref, place.root / "cache")
+    card = ModelCard.read(release.path("model.json"))
+    assert card.categories == CATEGORIES
+    assert (card.bits, card.recipe, card.preset, card.data_digest) == (256, "tiny", FAST.preset, str(curated))
+    assert set(card.aspects) == {"brand", "mark", "material"}
+    assert 0.05 <= card.temperature <= 20
+    assert {"top1", "top5", "code_mAP", "feature_mAP"} <= card.metrics.keys()
+    weights = safetensors.torch.load_file(release.path("weights.safetensors"))
+    assert weights["hash_head.linear.weight"].shape == (256, card.features)
+    assert not any(name.startswith("hash_classifier") for name in weights)
+    assert release.path("curves.png").read_bytes().startswith(b"\x89PNG")
+    assert {file.name for file in release.manifest.files} >= {"aspects/brand.ubj", "model.onnx"}
+
+
+def test_metrics_are_one_json_line_per_epoch(trained: tuple[Place, Ref, Ref]) -> None:
+    place, _, ref = trained
+    lines = fetch(place.store, ref, place.root / "cache").path("metrics.jsonl").read_text().splitlines()
+    entries = [json.loads(line) for line in lines]
+    assert [(entry["stage"], entry["epoch"]) for entry in entries] == [
+        *(("category", epoch) for epoch in (1, 2, 3)),
+        *(("hash", epoch) for epoch in (1, 2, 3)),
+    ]
+    assert entries[2]["loss"] < entries[0]["loss"]
+    assert entries[5]["loss"] < entries[3]["loss"]
+
+
+def test_colours_are_learned(trained: tuple[Place, Ref, Ref]) -> None:
+    """Six categories, each of one colour: a network that trains at all tells them apart far above chance."""
+    place, _, ref = trained
+    encoder = open_encoder(fetch(place.store, ref, place.root / "cache"), threads=1, precision="f32")
+    fresh = make_listings(30)[20:]
+    found = encoder.encode(np.stack([load_square(row.photo, FAST.preset.resize) for row in fresh]))
+    truth = [CATEGORIES.index(row.category) for row in fresh]
+    assert (found.probabilities.argmax(axis=1) == truth).mean() > 0.5
+
+
+def test_a_finished_training_is_found_again(trained: tuple[Place, Ref, Ref]) -> None:
+    place, curated, ref = trained
+    before = sorted(info.key for info in place.store.list())
+    assert place.train(curated) == ref
+    assert sorted(info.key for info in place.store.list()) == before
+    assert not [key for key in before if key.startswith("checkpoints/")]
+
+
+def test_another_seed_is_another_release(trained: tuple[Place, Ref, Ref]) -> None:
+    place, curated, ref = trained
+    config = json.loads(json.dumps({"format": 1, "recipe": dataclasses.asdict(replace(FAST, seed=1))}))
+    assert (
+        ArtefactWriter(place.store, Kind.RELEASE, inputs={"curated": str(curated)}, config=config).id
+        != ref.id
+    )
+
+
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from lookalike.storage.artefacts import Ref
+from tests.learning.test_training import Place
+
+root, curated, calls = Path(sys.argv[1]), Ref.parse(sys.argv[2]), int(sys.argv[3])
+place, count = Place(root), 0
+
+def progress(stage, done, total, note=""):
+    global count
+    count += stage in ("train categories", "train hash head")
+    if count == calls:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+from lookalike.learning.training import train
+from tests.learning.test_training import FAST
+train(place.store, curated, FAST, cache_dir=root / "cache", threads=1, progress=progress)
+"""
+
+
+def test_a_run_killed_at_any_step_ends_with_the_same_bytes(
+    trained: tuple[Place, Ref, Ref], tmp_path: Path
+) -> None:
+    """Killed in the trunk's stage and in the hash head's: the same reference, so the same weights and metrics."""
+    _, _, undisturbed = trained
+    place = Place(tmp_path)
+    curated = place.curate(make_listings(20))
+    for calls in (6, 9):
+        command = [sys.executable, "-c", _KILLED, str(tmp_path), str(curated), str(calls)]
+        killed = subprocess.run(command, cwd=Path(__file__).parents[2], timeout=120, check=False)
+        assert killed.returncode == -signal.SIGKILL
+        assert not list(place.store.list("releases/"))
+    assert list(place.store.list("checkpoints/"))
+    assert place.train(curated) == undisturbed
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    curated = place.curate(make_listings(6))
+    config = json.loads(json.dumps({"format": 1, "recipe": dataclasses.asdict(FAST)}))
+    writer = ArtefactWriter(place.store, Kind.RELEASE, inputs={"curated": str(curated)}, config=config)
+    key = keys.checkpoints(writer.id) + "state.pt"
+    place.store.put(key, b"not a checkpoint")
+    with pytest.raises(CorruptObject, match="delete it to train from the start"):
+        place.train(curated)
+
+
+def test_one_category_is_nothing_to_learn(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    curated = place.curate([row for row in make_listings(8) if row.category == CATEGORIES[0]])
+    with pytest.raises(TrainingError, match="at least two leaf categories"):
+        place.train(curated)
+
+
+def test_a_loss_that_is_not_a_number_stops_at_once(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    curated = place.curate(make_listings(8))
+    wild = replace(FAST, category_stage=replace(FAST.category_stage, rate=1e30, warmup_epochs=0.0))
+    with pytest.raises(TrainingError, match=r"the loss is (nan|inf) in epoch \d+, step \d+"):
+        place.train(curated, wild)
+    assert not list(place.store.list("releases/"))
+
+
+def test_codes_of_the_exported_graph_are_the_networks(trained: tuple[Place, Ref, Ref]) -> None:
+    """OpenVINO against the weights themselves: at least 99.5 % of the bits, and the same category."""
+    place, _, ref = trained
+    release = fetch(place.store, ref, place.root / "cache")
+    card = ModelCard.read(release.path("model.json"))
+    network = HashNetwork(card.architecture, categories=len(card.categories), bits=card.bits).eval()
+    network.load_state_dict(
+        network.state_dict() | safetensors.torch.load_file(release.path("weights.safetensors"))
+    )
+    photos = np.stack([load_square(row.photo, card.preset.resize) for row in make_listings(20)])
+    with torch.inference_mode():
+        outputs = network(plain_transform(card.preset)(torch.from_numpy(photos).permute(0, 3, 1, 2)))
+    expected = codes.unpack(codes.pack(outputs.activations.numpy()))
+    exact = open_encoder(release, threads=1, precision="f32").encode(photos)
+    assert (exact.probabilities.argmax(axis=1) == outputs.logits.argmax(dim=1).numpy()).mean() >= 0.995
+    assert np.abs(exact.activations - outputs.activations.numpy()).max() < 1e-3
+    for encoding in (exact, open_encoder(release, threads=1).encode(photos)):
+        assert (codes.unpack(encoding.codes) == expected).mean() >= 0.995
