@@ -16,6 +16,13 @@ from lookalike.storage.artefacts import Kind, Manifest, Ref, find, read_manifest
 from lookalike.storage.objects import ObjectStore
 
 RELEASES, RECORDS, ACTIONS = 8, 6, 8
+_SHOWN = {
+    "top1": "category top-1",
+    "top5": "category top-5",
+    "code_precision10": "precision@10",
+    "code_mAP": "mAP of codes",
+}
+"""Names in a model release's metrics -> names in the plot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +122,7 @@ class Overview:
 
 def headline(metrics: Mapping[str, Any]) -> dict[str, float]:
     """The measures of a release that the plot shows, by the names that people know."""
-    names = {"top1": "category top-1", "top5": "category top-5", "mAP": "mAP", "precision@10": "precision@10"}
-    return {
-        shown: float(metrics[name])
-        for name, shown in names.items()
-        if isinstance(metrics.get(name), int | float)
-    }
+    return {shown: float(metrics[name]) for name, shown in _SHOWN.items() if name in metrics}
 
 
 def _recipe(release: Manifest) -> str:
