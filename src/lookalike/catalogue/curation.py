@@ -1,0 +1,358 @@
+"""Curation: a shop's catalogue enters, a curated snapshot leaves, and a report of everything that was changed.
+
+Way of a listing: read (`listings`), capped per seller, its photo identified and examined (`intake`), copies found
+(`duplicates`), small categories merged (`categories`), a split given (`splits`), wrong labels suspected (`suspects`),
+written (`snapshot`) and told about (`report`). The result depends on the table, the photos' bytes and the configuration
+alone, and its id is a digest of these, so running it again finds it done; a run that was killed leaves nothing visible.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lookalike.catalogue.categories import CategoryPlan, plan_categories
+from lookalike.catalogue.duplicates import components, near_pairs
+from lookalike.catalogue.intake import Examined, examine, identify
+from lookalike.catalogue.listings import Catalogue, LeftOut, Listing, read_catalogue
+from lookalike.catalogue.photos import PhotoLimits
+from lookalike.catalogue.report import Findings, report_json, report_page
+from lookalike.catalogue.shards import ShardWriter
+from lookalike.catalogue.snapshot import (
+    ASPECT_PREFIX,
+    LISTINGS,
+    PHOTOS,
+    PHOTOS_SCHEMA,
+    REPORT,
+    REPORT_PAGE,
+    listings_schema,
+    shard_name,
+)
+from lookalike.catalogue.splits import TRAIN, Tied, assign_splits
+from lookalike.catalogue.suspects import Labelled, find_suspects
+from lookalike.errors import CatalogueError, SettingsError
+from lookalike.progress import Progress, silent
+from lookalike.settings import S3Settings
+from lookalike.storage.artefacts import ArtefactWriter, Kind, Ref
+from lookalike.storage.objects import ObjectStore
+
+_RULES = 1
+"""Raised when the same configuration begins to give another result, so that old snapshots are not taken for new."""
+
+
+@dataclass(frozen=True, slots=True)
+class CurationConfig:
+    """What curation keeps and how it splits. Every field changes the id of the snapshot."""
+
+    min_side: int = 64
+    """Pixels of a photo's shorter side, at least; below, a network sees nothing but blur."""
+    max_ratio: float = 5.0
+    """Longer side over shorter, at most; banners and strips of film are longer, belts and ties hardly."""
+    min_deviation: float = 3.0
+    """Grey levels (0..255) by which a photo's colours deviate, at least; below, it is a blank placeholder."""
+    near_bits: int = 6
+    """Bits of 64 by which the perceptual hashes of near duplicates differ, at most. Saved anew: 0 to 2 (measured)."""
+    near_rmse: float = 8.0
+    """Grey levels by which 16 x 16 thumbnails of near duplicates differ, at most. Saved anew: under 3, the nearest
+    pair of different things 18 (measured on the sample); real garments laid out alike start at about 12."""
+    min_category: int = 10
+    """Distinct photos to learn from that a leaf category needs; smaller ones are merged into their parent or left
+    out. With fewer than ten, one is left to judge by at best."""
+    seller_cap: int = 0
+    """Listings of one seller in one category, at most; 0 takes all. Caps shops that would drown the others."""
+    val_share: float = 0.1
+    """Share of listings held out to steer training, where the catalogue gives no split."""
+    test_share: float = 0.1
+    """Share of listings held out to judge the release by, where the catalogue gives no split."""
+    keep_products: bool = True
+    """Keep listings of one product on one side of the split; near duplicates always stay together."""
+    keep_sellers: bool = False
+    """Keep listings of one seller on one side: their photos share a background, and a network can cheat by it."""
+    leaks: Literal["photo", "product", "nothing"] = "photo"
+    """Which training listings move to the split `leak` where the catalogue gives splits: those that share a photo (or
+    nearly) with a held-out one, those that share a photo or a product, or none. Not by product unless asked, because a
+    catalogue of photos and pictures of the same products splits them on purpose."""
+    keep_side: int = 320
+    """Photos whose shorter side has at most this many pixels are stored as they came."""
+    shrunk_side: int = 256
+    """Larger ones are stored as JPEG with a shorter side of this many pixels: what the paper's network is given."""
+    shard_bytes: int = 64 << 20
+    """Bytes of a photo shard, at most: few enough to fetch again after a fault, many enough to be few."""
+    limits: PhotoLimits = field(default_factory=PhotoLimits)
+    """What is refused before decoding."""
+
+    def __post_init__(self) -> None:
+        """Raises `SettingsError` naming the first field that is out of its range."""
+        for name, low, high in (
+            ("min_side", 1, 10_000),
+            ("max_ratio", 1, 1_000),
+            ("min_deviation", 0, 100),
+            ("near_bits", 0, 16),
+            ("near_rmse", 0, 100),
+            ("min_category", 1, 1_000_000),
+            ("seller_cap", 0, 1_000_000_000),
+            ("val_share", 0, 0.9),
+            ("test_share", 0, 0.9),
+            ("keep_side", 16, 10_000),
+            ("shrunk_side", 16, self.keep_side),
+            ("shard_bytes", 1, 1 << 40),
+        ):
+            if not low <= getattr(self, name) <= high:
+                raise SettingsError(f"{name} is {getattr(self, name)}; it must be from {low} to {high}")
+        if self.val_share + self.test_share > 0.9:
+            raise SettingsError("val_share and test_share leave less than a tenth to learn from")
+        if self.leaks not in ("photo", "product", "nothing"):
+            raise SettingsError(f"leaks is {self.leaks!r}; it must be photo, product or nothing")
+
+
+def curate(
+    store: ObjectStore,
+    catalogue_uri: str,
+    config: CurationConfig | None = None,
+    *,
+    columns: Mapping[str, str] | None = None,
+    s3: S3Settings | None = None,
+    cache_dir: Path,
+    progress: Progress = silent,
+) -> Ref:
+    """Curate the catalogue at `catalogue_uri` into `store`; shards are put together under `cache_dir`.
+
+    Raises `CatalogueError` where too little is left to learn, `SettingsError`, and the `StorageError`s of the store.
+    """
+    config = config or CurationConfig()
+    catalogue = read_catalogue(catalogue_uri, columns=columns, s3=s3)
+    chosen, left_out = _capped(catalogue.listings, config.seller_cap)
+    identified = identify(catalogue, chosen, config.limits, progress)
+    writer = ArtefactWriter(
+        store,
+        Kind.CURATED,
+        inputs={"catalogue": catalogue.digest, "photos": identified.digest},
+        config=asdict(config) | {"rules": _RULES, "columns": dict(columns or {})},
+    )
+    if done := writer.existing():
+        return done
+    for listing in chosen:
+        if refusal := identified.refused.get(listing.listing_id):
+            left_out.append(LeftOut(listing.line, listing.listing_id, refusal.reason, refusal.detail))
+    wanted: dict[str, Listing] = {}
+    for listing in chosen:
+        if listing.listing_id in identified.photo_ids:
+            wanted.setdefault(identified.photo_ids[listing.listing_id], listing)
+    cache_dir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="curate-", dir=cache_dir) as folder:
+        with ShardWriter(Path(folder), config.shard_bytes) as shards:
+            examined = examine(catalogue, wanted, config, shards, progress)
+        snapshot = _assemble(catalogue, config, chosen, identified.photo_ids, examined, left_out)
+        report = report_json(snapshot.findings)
+        page = report_page(snapshot.findings, report, lambda photo_id: shards.read(snapshot.places[photo_id]))
+        total = shards.count + 4
+        for number in range(shards.count):
+            writer.add(shard_name(number), Path(folder) / shard_name(number))
+            progress("write snapshot", number + 1, total)
+    writer.add(LISTINGS, _parquet(snapshot.listings))
+    writer.add(PHOTOS, _parquet(snapshot.photos))
+    writer.add(REPORT, report)
+    writer.add(REPORT_PAGE, page)
+    progress("write snapshot", total, total)
+    return writer.commit(snapshot.meta)
+
+
+@dataclass(frozen=True, slots=True)
+class _Snapshot:
+    listings: pa.Table
+    photos: pa.Table
+    findings: Findings
+    places: Mapping[str, Any]
+
+    @property
+    def meta(self) -> dict[str, int]:
+        return {
+            "listings": self.listings.num_rows,
+            "photos": self.photos.num_rows,
+            "categories": len(self.findings.categories),
+        }
+
+
+def _capped(listings: Sequence[Listing], cap: int) -> tuple[list[Listing], list[LeftOut]]:
+    """At most `cap` listings of a seller in a category: those whose ids have the lowest SHA-256."""
+    kept, left_out = list(listings), []
+    if cap:
+        shelves: dict[tuple[str, str], list[Listing]] = defaultdict(list)
+        for listing in listings:
+            if listing.seller:
+                shelves[listing.seller, listing.category].append(listing)
+        for (seller, category), shelf in shelves.items():
+            for listing in sorted(shelf, key=lambda x: hashlib.sha256(x.listing_id.encode()).digest())[cap:]:
+                detail = f"seller {seller} has more than {cap} listings in {category}"
+                left_out.append(LeftOut(listing.line, listing.listing_id, "seller cap", detail))
+        over = {row.listing_id for row in left_out}
+        kept = [listing for listing in listings if listing.listing_id not in over]
+    return kept, left_out
+
+
+def _assemble(
+    catalogue: Catalogue,
+    config: CurationConfig,
+    chosen: Sequence[Listing],
+    photo_ids: Mapping[str, str],
+    examined: Examined,
+    left_out: list[LeftOut],
+) -> _Snapshot:
+    """Everything between good photos and files."""
+    row_of = {photo_id: row for row, photo_id in enumerate(examined.photo_ids)}
+    with_photo: list[Listing] = []
+    for listing in chosen:
+        photo_id = photo_ids.get(listing.listing_id)
+        if photo_id in row_of:
+            with_photo.append(listing)
+        elif photo_id:
+            refusal = examined.refused[photo_id]
+            left_out.append(LeftOut(listing.line, listing.listing_id, refusal.reason, refusal.detail))
+    pairs = near_pairs(examined.phashes, examined.prints, config.near_bits, config.near_rmse)
+    same = components(len(examined.photo_ids), pairs)
+    photo_group = {photo_id: examined.photo_ids[same[row]] for photo_id, row in row_of.items()}
+
+    plan = _plan(with_photo, photo_ids, config)
+    kept = sorted((x for x in with_photo if x.category in plan.becomes), key=lambda x: x.listing_id)
+    for listing in with_photo:
+        if listing.category not in plan.becomes:
+            detail = f"{listing.category} has fewer than {config.min_category} photos to learn from"
+            left_out.append(LeftOut(listing.line, listing.listing_id, "category too small", detail))
+    left_out += catalogue.left_out
+    left_out.sort(key=lambda row: (row.line, row.listing_id))
+    categories = sorted({plan.becomes[listing.category] for listing in kept})
+    _check(catalogue, config, categories, left_out)
+
+    ids = [photo_ids[listing.listing_id] for listing in kept]
+    tied = [
+        Tied(photo_group[photo_id], x.product, x.seller, x.split, plan.becomes[x.category])
+        for x, photo_id in zip(kept, ids, strict=True)
+    ]
+    splits = assign_splits(
+        tied,
+        ties=["photo_group"] + ["product"] * config.keep_products + ["seller"] * config.keep_sellers,
+        leak_ties={"photo": ["photo_group"], "product": ["photo_group", "product"], "nothing": []}[
+            config.leaks
+        ],
+        val_share=config.val_share,
+        test_share=config.test_share,
+    )
+    labelled = [
+        Labelled(x.listing_id, x.category, row_of[photo_id], photo_id, photo_group[photo_id], x.product)
+        for x, photo_id in zip(kept, ids, strict=True)
+    ]
+    photos = _photos_table(examined, set(ids))
+    findings = Findings(
+        catalogue=catalogue,
+        listings=tuple(kept),
+        photo_ids=tuple(ids),
+        categories=categories,
+        plan=plan,
+        splits=splits,
+        left_out=tuple(left_out),
+        near_pairs=[(examined.photo_ids[one], examined.photo_ids[other]) for one, other in pairs],
+        suspects=find_suspects(labelled, examined.prints),
+        samples=examined.samples,
+        photo_bytes=sum(place.length for place in examined.places),
+    )
+    listings = _listings_table(
+        catalogue.aspects, kept, ids, plan, splits.split, _groups(kept, ids, photo_group)
+    )
+    places = dict(zip(examined.photo_ids, examined.places, strict=True))
+    return _Snapshot(listings, photos, findings, places)
+
+
+def _plan(listings: Sequence[Listing], photo_ids: Mapping[str, str], config: CurationConfig) -> CategoryPlan:
+    photos: dict[str, set[str]] = {listing.category: set() for listing in listings}
+    for listing in listings:
+        if listing.split in ("", TRAIN):
+            photos[listing.category].add(photo_ids[listing.listing_id])
+    return plan_categories({category: len(found) for category, found in photos.items()}, config.min_category)
+
+
+def _check(
+    catalogue: Catalogue, config: CurationConfig, categories: Sequence[str], left_out: Sequence[LeftOut]
+) -> None:
+    if len(categories) >= 2:
+        return
+    reasons = ", ".join(f"{reason} {n:,}" for reason, n in Counter(x.reason for x in left_out).most_common(5))
+    gone = f"; {len(left_out):,} rows were left out: {reasons}" if left_out else ""
+    if not categories:
+        raise CatalogueError(f"{catalogue.uri}: nothing is left to learn from{gone}")
+    message = (
+        f"{catalogue.uri}: only the category {categories[0]} is left, and telling things apart takes two"
+    )
+    raise CatalogueError(f"{message} (each with {config.min_category} photos){gone}")
+
+
+def _groups(
+    listings: Sequence[Listing], photo_ids: Sequence[str], photo_group: Mapping[str, str]
+) -> list[str]:
+    """What a shopper would call the same thing: the product; else the one product that others offer by the same
+    photo; else the group of near duplicates."""
+    products: dict[str, set[str]] = defaultdict(set)
+    for listing, photo_id in zip(listings, photo_ids, strict=True):
+        if listing.product:
+            products[photo_group[photo_id]].add(listing.product)
+    groups = []
+    for listing, photo_id in zip(listings, photo_ids, strict=True):
+        known = products[photo_group[photo_id]]
+        groups.append(listing.product or (min(known) if len(known) == 1 else photo_group[photo_id]))
+    return groups
+
+
+def _listings_table(
+    aspects: Sequence[str],
+    listings: Sequence[Listing],
+    photo_ids: Sequence[str],
+    plan: CategoryPlan,
+    split: Sequence[str],
+    groups: Sequence[str],
+) -> pa.Table:
+    columns: dict[str, list[Any]] = {
+        "listing_id": [x.listing_id for x in listings],
+        "photo_id": list(photo_ids),
+        "category": [plan.becomes[x.category] for x in listings],
+        "source_category": [x.category for x in listings],
+        "split": list(split),
+        "title": [x.title or None for x in listings],
+        "price": [x.price for x in listings],
+        "product": [x.product or None for x in listings],
+        "seller": [x.seller or None for x in listings],
+        "group": list(groups),
+    }
+    for name in aspects:
+        columns[ASPECT_PREFIX + name] = [
+            list(x.aspects[name]) if name in x.aspects else None for x in listings
+        ]
+    return pa.table(columns, schema=listings_schema(list(aspects)))
+
+
+def _photos_table(examined: Examined, wanted: set[str]) -> pa.Table:
+    rows = [row for row, photo_id in enumerate(examined.photo_ids) if photo_id in wanted]
+    columns = {
+        "photo_id": [examined.photo_ids[row] for row in rows],
+        "shard": [examined.places[row].shard for row in rows],
+        "offset": [examined.places[row].offset for row in rows],
+        "length": [examined.places[row].length for row in rows],
+        "width": [examined.sizes[row][0] for row in rows],
+        "height": [examined.sizes[row][1] for row in rows],
+        "phash": [f"{int(value):016x}" for value in examined.phashes[np.array(rows, np.int64)]],
+    }
+    return pa.table(columns, schema=PHOTOS_SCHEMA)
+
+
+def _parquet(table: pa.Table) -> bytes:
+    out = pa.BufferOutputStream()
+    pq.write_table(table, out, compression="zstd")
+    data: bytes = out.getvalue().to_pybytes()
+    return data

@@ -1,0 +1,220 @@
+"""From listings to photos: every photo is read twice, once for its identity and once, if it is new, for its pixels.
+
+The first pass gives each listing its photo id (MD5 of the bytes), so that curation knows before the slow part
+whether its work is done, and a photo that stands under several listings is decoded once. The second decodes on a
+thread pool, refuses what is no good, and writes the rest to shards in the order of photo ids. What stays in memory is
+about one kilobyte per photo.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+import numpy as np
+
+from lookalike.catalogue.listings import Catalogue, Listing
+from lookalike.catalogue.photos import PhotoLimits, PreparedPhoto, prepare, thumbnail
+from lookalike.catalogue.shards import Place, ShardWriter
+from lookalike.errors import CatalogueError, ObjectNotFound, PhotoError, StorageError, StoreUnavailable
+from lookalike.progress import Progress
+from lookalike.settings import available_cores
+
+PRINT_SIDE = 16
+SAMPLES_PER_REASON = 12
+THUMBNAIL_SIDE = 112
+
+_REASONS = {
+    "type": "not a photo",
+    "empty": "not a photo",
+    "truncated": "truncated",
+    "damaged": "damaged",
+    "bytes": "too large",
+    "pixels": "too large",
+}
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+class PhotoRules(Protocol):
+    """What `examine` needs to know; `CurationConfig` has it."""
+
+    @property
+    def limits(self) -> PhotoLimits: ...
+    @property
+    def min_side(self) -> int: ...
+    @property
+    def max_ratio(self) -> float: ...
+    @property
+    def min_deviation(self) -> float: ...
+    @property
+    def keep_side(self) -> int: ...
+    @property
+    def shrunk_side(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a photo is not used: a stable word or two, and a sentence."""
+
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Identified:
+    """Photo ids of listings, refusals of those whose photo cannot be read, and a digest of all of it."""
+
+    photo_ids: Mapping[str, str]
+    refused: Mapping[str, Refusal]
+    digest: str
+
+
+@dataclass(slots=True)
+class Examined:
+    """All good photos, in the order of their ids, and why the others are not."""
+
+    photo_ids: list[str] = field(default_factory=list)
+    places: list[Place] = field(default_factory=list)
+    sizes: list[tuple[int, int]] = field(default_factory=list)
+    """Width and height of the originals in pixels, upright."""
+    phashes: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint64))
+    """uint64[n]."""
+    prints: np.ndarray = field(default_factory=lambda: np.zeros((0, PRINT_SIDE, PRINT_SIDE, 3), np.uint8))
+    """uint8[n, 16, 16, 3]: the photos at their smallest, to compare them by."""
+    refused: dict[str, Refusal] = field(default_factory=dict)
+    """Photo id -> why not."""
+    samples: dict[str, list[tuple[str, bytes]]] = field(default_factory=dict)
+    """Reason -> some listing ids with thumbnails of their photos, where there is anything to show."""
+
+
+def identify(
+    catalogue: Catalogue, listings: Iterable[Listing], limits: PhotoLimits, progress: Progress
+) -> Identified:
+    """Read every photo once. Raises `StoreUnavailable` where photos lie in a store that does not answer."""
+    listings = list(listings)
+    photo_ids: dict[str, str] = {}
+    refused: dict[str, Refusal] = {}
+    state = hashlib.sha256()
+
+    def one(listing: Listing) -> str | Refusal:
+        data = _read(catalogue, listing, limits.max_bytes)
+        return data if isinstance(data, Refusal) else hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+    for done, (listing, found) in enumerate(in_order(one, listings), 1):
+        if isinstance(found, Refusal):
+            refused[listing.listing_id] = found
+            state.update(f"{listing.listing_id}\0{found.reason}\0".encode())
+        else:
+            photo_ids[listing.listing_id] = found
+            state.update(f"{listing.listing_id}\0{found}\0".encode())
+        progress("read photos", done, len(listings))
+    return Identified(photo_ids, refused, state.hexdigest())
+
+
+def examine(
+    catalogue: Catalogue,
+    wanted: Mapping[str, Listing],
+    rules: PhotoRules,
+    shards: ShardWriter,
+    progress: Progress,
+) -> Examined:
+    """Decode `wanted` (photo id -> a listing that has it) and write the good ones to `shards`.
+
+    Raises `CatalogueError` where a photo is no longer the one that `identify` saw.
+    """
+    found = Examined()
+    phashes: list[int] = []
+    prints: list[np.ndarray] = []
+
+    def one(photo_id: str) -> PreparedPhoto | tuple[Refusal, bytes]:
+        listing = wanted[photo_id]
+        data = _read(catalogue, listing, rules.limits.max_bytes)
+        if isinstance(data, Refusal) or hashlib.md5(data, usedforsecurity=False).hexdigest() != photo_id:
+            message = f"the photo of listing {listing.listing_id} ({listing.image}) changed while it was read"
+            raise CatalogueError(f"{message}; run it again when the catalogue is at rest")
+        try:
+            photo = prepare(
+                data, keep_side=rules.keep_side, shrunk_side=rules.shrunk_side, limits=rules.limits
+            )
+        except PhotoError as error:
+            return Refusal(_REASONS[error.rule], str(error)), b""
+        refusal = _judge(photo, rules)
+        return (refusal, thumbnail(photo.stored, THUMBNAIL_SIDE)) if refusal else photo
+
+    for done, (photo_id, result) in enumerate(in_order(one, sorted(wanted)), 1):
+        if isinstance(result, PreparedPhoto):
+            found.photo_ids.append(photo_id)
+            found.places.append(shards.add(photo_id, result.stored))
+            found.sizes.append((result.info.width, result.info.height))
+            phashes.append(result.phash)
+            prints.append(_halved(result.small))
+        else:
+            refusal, shown = result
+            found.refused[photo_id] = refusal
+            samples = found.samples.setdefault(refusal.reason, [])
+            if shown and len(samples) < SAMPLES_PER_REASON:
+                samples.append((wanted[photo_id].listing_id, shown))
+        progress("decode photos", done, len(wanted))
+    if prints:
+        found.phashes, found.prints = np.array(phashes, np.uint64), np.stack(prints)
+    return found
+
+
+def in_order(
+    work: Callable[[_Item], _Result], items: Iterable[_Item], *, threads: int = 0
+) -> Iterator[tuple[_Item, _Result]]:
+    """`work` on every item by a pool of threads; results in the order of the items, few of them in memory."""
+    threads = threads or available_cores()
+    waiting: deque[tuple[_Item, Future[_Result]]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for item in items:
+                waiting.append((item, pool.submit(work, item)))
+                if len(waiting) > 8 * threads:
+                    first, future = waiting.popleft()
+                    yield first, future.result()
+            while waiting:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _read(catalogue: Catalogue, listing: Listing, max_bytes: int) -> bytes | Refusal:
+    try:
+        data = catalogue.photo(listing, max_bytes=max_bytes)
+    except ObjectNotFound:
+        return Refusal("missing", f"there is no photo {listing.image}")
+    except StoreUnavailable as error:
+        if not catalogue.photo_is_local(listing):
+            raise  # the service is down; every other photo would fail as well
+        return Refusal("unreadable", f"{listing.image} cannot be read: {error}")
+    except StorageError as error:
+        return Refusal("unreadable", f"{listing.image} cannot be read: {error}")
+    if len(data) > max_bytes:
+        return Refusal("too large", f"{listing.image} has more than the {max_bytes:,} bytes allowed")
+    return data
+
+
+def _judge(photo: PreparedPhoto, rules: PhotoRules) -> Refusal | None:
+    width, height = photo.info.width, photo.info.height
+    if max(width, height) > rules.max_ratio * min(width, height):
+        return Refusal("extreme shape", f"{width} x {height} pixels is longer than {rules.max_ratio:g} to 1")
+    if min(width, height) < rules.min_side:
+        return Refusal("tiny", f"{width} x {height} pixels; the shorter side must have {rules.min_side}")
+    deviation = float(photo.small.reshape(-1, 3).std(axis=0).max())
+    if deviation < rules.min_deviation:
+        return Refusal("blank", f"it is all one colour (deviation {deviation:.1f} grey levels)")
+    return None
+
+
+def _halved(small: np.ndarray) -> np.ndarray:
+    side = small.shape[0] // 2
+    mean = small.reshape(side, 2, side, 2, 3).mean(axis=(1, 3), dtype=np.float32)
+    halved: np.ndarray = (mean + 0.5).astype(np.uint8)
+    return halved

@@ -1,0 +1,113 @@
+"""Who is learnt from and who is held out, so that nothing held out has been seen in another listing.
+
+Listings that share a photo, nearly share one, or offer the same product (on request, come from the same seller) hang
+together and go to one side. Which side follows from a SHA-256 of what holds them together, so a listing keeps its side
+when the catalogue grows. Splits that the catalogue gives are kept; training listings that hang together with
+held-out ones are moved to the split `leak`, which is searched but not learnt from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lookalike.catalogue.duplicates import components
+
+TRAIN, VAL, TEST, LEAK = "train", "val", "test", "leak"
+
+
+@dataclass(frozen=True, slots=True)
+class Tied:
+    """What a listing hangs together by; empty text ties nothing."""
+
+    photo_group: str
+    product: str
+    seller: str
+    given: str
+    """The split that the catalogue gives, or empty."""
+    category: str
+
+
+@dataclass(frozen=True, slots=True)
+class Splits:
+    """`split` of every listing; `leaks` are the places of those that were moved out of training."""
+
+    split: list[str]
+    leaks: list[int]
+
+
+def assign_splits(
+    listings: Sequence[Tied],
+    *,
+    ties: Iterable[str],
+    leak_ties: Iterable[str],
+    val_share: float,
+    test_share: float,
+) -> Splits:
+    """A split for every listing. `ties` and `leak_ties` are names among ``photo_group``, `product`, `seller`."""
+    group = _groups(listings, ties)
+    keys: dict[int, str] = {}
+    for place, tied in enumerate(listings):
+        key = f"product {tied.product}" if tied.product else f"photo {tied.photo_group}"
+        keys[group[place]] = min(key, keys.get(group[place], key))
+    drawn = {number: _draw(key, val_share, test_share) for number, key in keys.items()}
+    given: dict[int, str] = {}
+    for place, tied in enumerate(listings):  # who has no split joins those it hangs together with
+        if tied.given in (TEST, VAL) and given.get(group[place]) != TEST:
+            given[group[place]] = tied.given
+    split = [
+        tied.given or given.get(group[place]) or drawn[group[place]] for place, tied in enumerate(listings)
+    ]
+    _teach_every_category(listings, group, keys, split)
+    return Splits(split, _take_out_leaks(listings, leak_ties, split))
+
+
+def _groups(listings: Sequence[Tied], ties: Iterable[str]) -> list[int]:
+    """For each listing the number of the group it belongs to (the place of the group's first listing)."""
+    pairs: list[tuple[int, int]] = []
+    for name in ties:
+        first: dict[str, int] = {}
+        for place, tied in enumerate(listings):
+            value: str = getattr(tied, name)
+            if value:
+                pairs.append((first.setdefault(value, place), place))
+    numbers = components(len(listings), np.array(pairs, np.int64).reshape(-1, 2))
+    return [int(number) for number in numbers]
+
+
+def _draw(key: str, val_share: float, test_share: float) -> str:
+    place = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") / 2**64
+    return TEST if place < test_share else VAL if place < test_share + val_share else TRAIN
+
+
+def _teach_every_category(
+    listings: Sequence[Tied], group: Sequence[int], keys: Mapping[int, str], split: list[str]
+) -> None:
+    """A category that chance left without training listings gets one of its groups into training."""
+    taught = {tied.category for tied, side in zip(listings, split, strict=True) if side == TRAIN}
+    for category in sorted({tied.category for tied in listings} - taught):
+        free = [
+            group[place]
+            for place, tied in enumerate(listings)
+            if tied.category == category and not tied.given
+        ]
+        blocked = {group[place] for place, tied in enumerate(listings) if tied.given in (VAL, TEST)}
+        choice = [number for number in free if number not in blocked]
+        if choice:
+            chosen = max(set(choice), key=lambda number: (Counter(choice)[number], keys[number]))
+            for place, number in enumerate(group):
+                if number == chosen and not listings[place].given:
+                    split[place] = TRAIN
+
+
+def _take_out_leaks(listings: Sequence[Tied], ties: Iterable[str], split: list[str]) -> list[int]:
+    group = _groups(listings, ties)
+    held_out = {number for number, side in zip(group, split, strict=True) if side in (VAL, TEST)}
+    leaks = [place for place, side in enumerate(split) if side == TRAIN and group[place] in held_out]
+    for place in leaks:
+        split[place] = LEAK
+    return leaks
