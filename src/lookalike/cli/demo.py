@@ -22,7 +22,7 @@ Directory = Annotated[Path, typer.Option(help="Where catalogue, store and pictur
 Once = Annotated[bool, typer.Option("--once", help="End after the answer instead of serving the page.")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="Port of the page and the API.")]
 
-RECIPE, MIN_CATEGORY = "demo", 20
+RECIPE, MIN_CATEGORY = "demo", 10
 Chain = Callable[[Workplace, str, Progress], Ref]
 """Curates, trains, extracts, indexes and publishes a catalogue (its URI); the curated snapshot's reference."""
 
@@ -41,6 +41,7 @@ def demo(
 
 def show(chain: Chain, directory: Path, *, once: bool, port: int, as_json: bool) -> None:
     """The demo with a chain of the caller's choice."""
+    from lookalike.catalogue.listings import read_catalogue
     from lookalike.catalogue.sample import write_sample
     from lookalike.ranking.request import SearchRequest
 
@@ -53,7 +54,7 @@ def show(chain: Chain, directory: Path, *, once: bool, port: int, as_json: bool)
     quiet = Output(as_json=False) if not as_json else out
     page = directory / "quality.html"
     report = searching.evaluate_live(quiet, place, str(sample.queries), page=page)
-    photo = next(iter(sorted((sample.queries.parent).rglob("*.jpg"))))
+    photo = sample.queries.parent / read_catalogue(str(sample.queries)).listings[0].image
     data, live = photo.read_bytes(), searching.live_record(place)
     answer = searching.answer_photo(place, live, data, SearchRequest(k=10), None, 0)
     sheet = directory / "answer.png"

@@ -42,7 +42,7 @@ def curate(
     catalogue: CatalogueUri,
     store: Store = None,
     column: Columns = None,
-    min_category: MinCategory = 20,
+    min_category: MinCategory = 10,
     seller_cap: SellerCap = 0,
     sellers_apart: KeepSellers = False,
     as_json: Json = False,
@@ -127,7 +127,7 @@ def run(
     store: Store = None,
     recipe: Recipe = "small_cpu",
     column: Columns = None,
-    min_category: MinCategory = 20,
+    min_category: MinCategory = 10,
     seller_cap: SellerCap = 0,
     sellers_apart: KeepSellers = False,
     shards: Annotated[int, typer.Option(min=1, max=999, help="Segments to spread each category over.")] = 1,
@@ -177,7 +177,7 @@ def run_all(
 def curation_config(min_category: int, seller_cap: int, sellers_apart: bool) -> CurationConfig:
     from lookalike.catalogue.curation import CurationConfig
 
-    return CurationConfig(min_category=min_category, seller_cap=seller_cap, sellers_apart=sellers_apart)
+    return CurationConfig(min_category=min_category, seller_cap=seller_cap, keep_sellers=sellers_apart)
 
 
 def curated_step(

@@ -1,0 +1,167 @@
+"""The command line as a newcomer and a script meet it: help, one-line errors, exit codes, JSON."""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from lookalike.catalogue.sample import write_sample
+from lookalike.cli import main
+
+
+@dataclass
+class Outcome:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> dict[str, object]:
+        value = json.loads(self.out)
+        assert isinstance(value, dict)
+        return value
+
+
+Run = Callable[..., Outcome]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """Runs the program in this process: ``run("curate", "--store", ...)``."""
+    monkeypatch.setenv("LOOKALIKE_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("COLUMNS", "120")
+
+    def call(*arguments: object) -> Outcome:
+        monkeypatch.setattr("sys.argv", ["lookalike", *map(str, arguments)])
+        code = 0
+        try:
+            main()
+        except SystemExit as leaving:
+            code = int(leaving.code or 0)
+        captured = capsys.readouterr()
+        return Outcome(code, captured.out, captured.err)
+
+    return call
+
+
+VERBS = [
+    *("demo", "curate", "train", "extract", "index", "publish", "search", "serve", "evaluate"),
+    *("inspect", "verify", "rollback", "run"),
+]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself_with_an_example(run: Run, verb: str) -> None:
+    outcome = run(verb, "--help")
+    assert outcome.code == 0
+    assert f"Example: lookalike {verb}" in outcome.out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("publish",),
+        ("rollback",),
+        ("search", "photo.jpg"),
+        ("verify",),
+        ("train",),
+        ("extract",),
+        ("index",),
+        ("evaluate", "--catalogue", "x.csv"),
+    ],
+)
+def test_a_step_without_what_it_needs_says_so_in_one_line(
+    run: Run, tmp_path: Path, arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photo.jpg").write_bytes(b"x")
+    outcome = run(*arguments, "--store", tmp_path / "empty")
+    assert outcome.code in (1, 2)
+    assert outcome.out == ""
+    assert outcome.err.startswith("lookalike: ")
+    assert outcome.err.count("\n") == 1
+
+
+def write_catalogue(folder: Path, *, header: str = "listing_id,image,category", extra: str = "") -> Path:
+    """A small sample catalogue of our own, without the sample's broken photos."""
+    sample = write_sample(folder / "sample", products=1)
+    if header != "listing_id,image,category" or extra:
+        sample.catalogue.write_text(f"{header}\n{extra}")
+    return sample.catalogue
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("listing_id,picture,category\n1,a.jpg,a/b\n", "image"),
+        ("listing_id,image,category\n", "listings.csv"),
+        ("", "listings.csv"),
+        ("listing_id,image,category\n1,gone.jpg,a/b\n", "listings.csv"),
+    ],
+    ids=["a required column missing", "no rows", "nothing at all", "every photo missing"],
+)
+def test_a_catalogue_that_cannot_be_used_is_named(run: Run, tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "listings.csv").write_text(text)
+    outcome = run("curate", "--catalogue", tmp_path / "listings.csv", "--store", tmp_path / "store")
+    assert outcome.code == 1
+    assert said in outcome.err
+    assert outcome.err.splitlines()[-1].startswith("lookalike: ")
+    assert not list((tmp_path / "store").rglob("manifest.json"))
+
+
+@pytest.mark.parametrize(
+    ("store", "said"), [("/proc/nowhere", "/proc/nowhere"), ("ftp://x/y", "ftp"), ("s3://", "bucket")]
+)
+def test_a_store_that_cannot_be_used_is_named(run: Run, tmp_path: Path, store: str, said: str) -> None:
+    catalogue = write_sample(tmp_path / "sample", products=1).catalogue
+    outcome = run("curate", "--catalogue", catalogue, "--min-category", 1, "--store", store)
+    assert outcome.code in (1, 2)
+    assert said in outcome.err.splitlines()[-1]
+
+
+def test_wrong_options_exit_with_2(run: Run, tmp_path: Path) -> None:
+    assert run("curate").code == 2
+    assert run("curate", "--catalogue", "x.csv", "--column", "seller", "--store", tmp_path).code == 2
+    assert run("train", "--curated", "nonsense@", "--store", tmp_path).code == 2
+
+
+def bomb(width: int, height: int) -> bytes:
+    """A PNG of a few kilobytes that claims, truthfully, to be width x height pixels."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    rows = zlib.compressobj(9)
+    line = b"\0" + bytes((width + 7) // 8)
+    data = b"".join(rows.compress(line) for _ in range(height)) + rows.flush()
+    head = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+def test_bad_photos_are_reported_and_left_out(run: Run, tmp_path: Path) -> None:
+    catalogue = write_sample(tmp_path / "sample", products=1).catalogue
+    good = next(iter(sorted(catalogue.parent.rglob("*.jpg"), key=lambda p: -p.stat().st_size)))
+    (catalogue.parent / "text.jpg").write_text("not a photo")
+    (catalogue.parent / "bomb.png").write_bytes(bomb(10_000, 8_000))
+    (catalogue.parent / "cut.jpg").write_bytes(good.read_bytes()[:2000])
+    columns = catalogue.read_text().splitlines()[0].split(",")
+    with catalogue.open("a") as file:
+        for i, name in enumerate(("text.jpg", "bomb.png", "cut.jpg", "missing.jpg")):
+            row = {"listing_id": f"bad-{i}", "image": name, "category": "a/b"}
+            file.write(",".join(row.get(column, "") for column in columns) + "\n")
+    lines = len(catalogue.read_text().splitlines())
+    outcome = run(
+        "curate", "--catalogue", catalogue, "--min-category", 1, "--store", tmp_path / "store", "--json"
+    )
+    assert outcome.code == 0, outcome.err
+    report = (tmp_path / "store").glob("curated/*/report.*.json").__next__().read_text()
+    for line in range(lines - 3, lines + 1):
+        assert str(line) in report
+    for number in range(4):
+        assert f"bad-{number}" in report
