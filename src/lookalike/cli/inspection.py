@@ -108,9 +108,9 @@ def _detail(out: Output, place: Workplace, ref: Ref) -> None:
     manifest = read_manifest(place.store, ref)
     described: dict[str, Any] = {}
     if ref.kind is Kind.INDEX:
-        from lookalike.index import reader
+        from lookalike.index import inspection
 
-        described = reader.describe(fetch(place.store, ref, place.cache_dir))
+        described = inspection.describe(fetch(place.store, ref, place.cache_dir))
     out.table(
         f"{ref.kind}/{ref.id}",
         ("file", "MB", "sha256"),
@@ -131,9 +131,9 @@ def _problems(place: Workplace, ref: Ref) -> list[str]:
     try:
         artefact = fetch(place.store, ref, place.cache_dir)
         if ref.kind is Kind.INDEX:
-            from lookalike.index import reader
+            from lookalike.index import inspection
 
-            return list(reader.verify(artefact))
+            return list(inspection.verify(artefact))
         if ref.kind is Kind.RELEASE:
             from lookalike.coding.release import ModelCard
 

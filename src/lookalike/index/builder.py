@@ -1,22 +1,50 @@
-"""From a curated snapshot and its code shards to an index snapshot."""
+"""From a curated snapshot and its code shards to an index snapshot.
+
+Listings are small and are sorted in memory; codes are not, and are streamed: every segment is written with holes where
+its codes go, then each code shard is read once, in batches, and its codes are scattered through memory maps to the rows
+that need them. Memory grows with the listings, not with the codes. The same inputs give the same bytes.
+"""
 
 from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from lookalike.errors import CatalogueError, SettingsError
-from lookalike.index import segment
+from lookalike.errors import CatalogueError, CorruptObject, SettingsError
+from lookalike.index import kernels, sketch
+from lookalike.index.segment import FORMAT, SKETCH_PLANES, Header, aligned, grouping_length, segment_name
+from lookalike.index.writer import Holes, SegmentWriter
 from lookalike.progress import Progress, silent
-from lookalike.storage.artefacts import ArtefactWriter, Kind, Ref, fetch
+from lookalike.storage.artefacts import ArtefactWriter, Kind, Ref, fetch, sha256_of_file
 from lookalike.storage.objects import ObjectStore
+
+MAX_SHARDS = 999
+_BATCH_ROWS = 8192
+"""Codes that are decoded at a time: 4 MB."""
+_ASPECT = "aspect_"
+
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Places:
+    """Where the code of each listing is, and goes: int64[listings] each, in the order of the code shards."""
+
+    code: Rows
+    """Which code, counted through all shards."""
+    segment: Rows
+    position: Rows
+    """Where in the segment's file."""
 
 
 def build(
@@ -29,101 +57,196 @@ def build(
     cache_dir: Path,
     progress: Progress = silent,
 ) -> Ref:
-    """Build (or find built) the index snapshot of `curated` with the codes of `extraction`.
+    """Build, or find built, the index snapshot of the listings of `curated` with the codes of `extraction`.
 
-    `splits` names the splits whose listings become searchable; None takes all. Listings whose photo has no code
-    are left out and counted in the manifest. Raises `CatalogueError` where nothing is left.
+    `splits` names the splits whose listings become searchable; None takes all. The rows of a category are dealt out to
+    the `shards` segments in turn. Listings whose photo has no code are left out and counted in the manifest. Raises
+    `CatalogueError` where no listing is left, `SettingsError` for a wrong number of shards.
     """
-    if not 1 <= shards <= 999:
-        raise SettingsError(f"an index has 1 to 999 shards, not {shards}")
-    config = {
-        "format": segment.FORMAT,
-        "shards": shards,
-        "splits": sorted(splits) if splits is not None else None,
-    }
+    if not 1 <= shards <= MAX_SHARDS:
+        raise SettingsError(f"an index has 1 to {MAX_SHARDS} shards, not {shards}")
+    config = {"format": FORMAT, "shards": shards, "splits": None if splits is None else sorted(splits)}
     inputs = {"curated": str(curated), "extraction": str(extraction)}
     writer = ArtefactWriter(store, Kind.INDEX, inputs=inputs, config=config)
     if found := writer.existing():
         return found
-    listings = pq.read_table(fetch(store, curated, cache_dir, ["listings.parquet"]).path("listings.parquet"))
-    if splits is not None:
-        listings = listings.filter(pc.is_in(listings["split"], pa.array(sorted(splits), pa.utf8())))
+    listings = _read_listings(
+        fetch(store, curated, cache_dir, ["listings.parquet"]).path("listings.parquet"), splits
+    )
     extracted = fetch(store, extraction, cache_dir, ["shards.json"])
     meta = extracted.manifest.meta
-    tables = []
-    for entry in json.loads(extracted.path("shards.json").read_text())["shards"]:
-        path = store.local_path(entry["key"]) or cache_dir / entry["key"]
-        if not path.exists():
-            store.download(entry["key"], path)
-        tables.append(pq.read_table(path, columns=["photo_id", "code"]))
-    codes = pa.concat_tables(tables)
-    places = pc.index_in(listings["photo_id"], codes["photo_id"].combine_chunks()).combine_chunks()
-    known = listings.append_column("_place", places).filter(pc.is_valid(places))
-    if known.num_rows == 0:
-        raise CatalogueError("no listing has a code: nothing to index")
-    aspects = sorted(n.removeprefix("aspect_") for n in listings.column_names if n.startswith("aspect_"))
-    dictionaries = {name: _values(known[f"aspect_{name}"]) for name in aspects}
-    header = {
-        "format": segment.FORMAT,
-        "bits": meta["bits"],
-        "release": meta["release"],
-        "preset": meta["preset"],
-        "shards": shards,
-        "aspects": aspects,
-    }
-    categories = sorted(pc.unique(known["category"]).to_pylist())
-    rows: dict[str, int] = {}
-    with tempfile.TemporaryDirectory(dir=cache_dir) as work:
-        for shard in range(shards):
-            parts = []
-            for category in categories:
-                part = known.filter(pc.equal(known["category"], category)).sort_by("listing_id")
-                rows[category] = part.num_rows
-                parts.append(part.take(np.arange(shard, part.num_rows, shards)))
-            names = {
-                "shard": shard,
-                "categories": [[c, p.num_rows] for c, p in zip(categories, parts, strict=True)],
-            }
-            schema = segment.schema(meta["bits"], aspects, header | names)
-            path = Path(work, segment.segment_name(shard, shards))
-            with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as file:
-                for part in parts:
-                    file.write_batch(_batch(part, codes, dictionaries, schema))
-            writer.add(path.name, path)
-            progress("index", shard + 1, shards)
-    return writer.commit(
-        {
-            "release": meta["release"],
-            "bits": meta["bits"],
-            "preset": meta["preset"],
-            "rows": sum(rows.values()),
-            "categories": rows,
-            "shards": shards,
-            "without_code": listings.num_rows - known.num_rows,
-        }
+    if meta["bits"] % 64:
+        raise SettingsError(f"codes of {meta['bits']} bits cannot be indexed: a multiple of 64 can")
+    entries = json.loads(extracted.path("shards.json").read_text())["shards"]
+    paths = [_fetch_shard(store, entry, cache_dir) for entry in entries]
+    photos = [pq.read_table(path, columns=["photo_id"])["photo_id"] for path in paths]
+    code = pc.index_in(
+        listings["photo_id"], _one(pa.chunked_array([c for p in photos for c in p.chunks], pa.utf8()))
     )
+    coded = listings.append_column("code", _one(code).cast(pa.int64())).filter(_one(code).is_valid())
+    if coded.num_rows == 0:
+        raise CatalogueError(
+            "no listing has a code, so there is nothing to index: check the splits and the extraction"
+        )
+    shape = {"bits": meta["bits"], "release": meta["release"], "preset": meta["preset"], "shards": shards}
+    cache_dir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache_dir, prefix="index-") as work:
+        files = [Path(work, segment_name(shard, shards)) for shard in range(shards)]
+        holes, places, rows = _lay_out(files, coded, shape)
+        maps = [np.memmap(file, np.uint8, "r+") for file in files]
+        total = sum(entry["rows"] for entry in entries)
+        for done in _scatter(paths, maps, places, meta["bits"] // 8):
+            progress("index", done, total)
+        for number, (category, n) in enumerate(rows.items()):
+            if n >= sketch.MIN_ROWS:
+                _sketch(maps, [h[number] for h in holes], meta["bits"])
+                progress("sketch", number + 1, len(rows), category)
+        del maps
+        for file in files:
+            writer.add(file.name, file)
+    counts = {"rows": coded.num_rows, "categories": rows, "without_code": listings.num_rows - coded.num_rows}
+    return writer.commit(shape | counts)
 
 
-def _values(column: pa.ChunkedArray) -> pa.Array:
-    flat = pc.list_flatten(column).combine_chunks()
-    return pc.unique(flat).sort()
-
-
-def _batch(
-    part: pa.Table, codes: pa.Table, dictionaries: dict[str, pa.Array], schema: pa.Schema
-) -> pa.RecordBatch:
+def _read_listings(path: Path, splits: Collection[str] | None) -> pa.Table:
+    """Listings of those splits in the order of their ids, with the columns that a segment has."""
+    names = pq.read_schema(path).names
     columns = [
-        part["listing_id"].combine_chunks(),
-        part["photo_id"].combine_chunks(),
-        codes["code"].take(part["_place"].combine_chunks()).combine_chunks(),
-        part["group"].combine_chunks(),
-        part["price"].combine_chunks(),
+        "listing_id",
+        "photo_id",
+        "category",
+        "group",
+        "price",
+        *(n for n in names if n.startswith(_ASPECT)),
     ]
-    for name, values in dictionaries.items():
-        lists = pc.fill_null(part[f"aspect_{name}"].combine_chunks(), pa.scalar([], pa.list_(pa.utf8())))
-        places = pc.index_in(lists.flatten(), values)
-        indices = pa.DictionaryArray.from_arrays(places, values)
-        lengths = pc.list_value_length(lists).to_numpy(zero_copy_only=False)
-        offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
-        columns.append(pa.ListArray.from_arrays(offsets, indices))
-    return pa.RecordBatch.from_arrays(columns, schema=schema)
+    filters = None if splits is None else pc.field("split").isin(pa.array(sorted(splits), pa.utf8()))
+    table = pq.read_table(path, columns=columns, filters=filters)
+    ids = table["listing_id"]
+    if table.num_rows > 1 and not pc.all(pc.less(ids[:-1], ids[1:])).as_py():
+        table = table.sort_by("listing_id")
+    return table
+
+
+def _fetch_shard(store: ObjectStore, entry: Mapping[str, Any], cache_dir: Path) -> Path:
+    """The local file of a code shard, verified. Raises `CorruptObject`."""
+    path = store.local_path(entry["key"])
+    if path is None:
+        path = cache_dir / entry["key"]
+        if not path.exists() or path.stat().st_size != entry["size"]:
+            store.download(entry["key"], path)
+    if sha256_of_file(path) != entry["sha256"]:
+        if store.local_path(entry["key"]) is None:
+            path.unlink()
+        raise CorruptObject(
+            entry["key"], f"{store.uri}/{entry['key']} does not match its digest: it is damaged"
+        )
+    return path
+
+
+def _lay_out(
+    files: Sequence[Path], listings: pa.Table, shape: Mapping[str, Any]
+) -> tuple[list[list[Holes]], _Places, dict[str, int]]:
+    """Write all segments but for their codes: the holes by segment and category, the places, rows by category."""
+    shards, width = len(files), shape["bits"] // 8
+    categories = sorted(pc.unique(listings["category"]).to_pylist())
+    number = _one(pc.index_in(listings["category"], pa.array(categories, pa.utf8()))).to_numpy()
+    order = np.argsort(number, kind="stable")
+    rows = np.bincount(number, minlength=len(categories))
+    within = np.arange(len(order)) - np.repeat(np.cumsum(rows) - rows, rows)
+    dealt = (
+        within + number[order]
+    ) % shards  # a different first shard for each category, or small ones would pile up
+    aspects = sorted(n.removeprefix(_ASPECT) for n in listings.column_names if n.startswith(_ASPECT))
+    values = {name: _values(listings[_ASPECT + name]) for name in aspects}
+    holes, places = [], []
+    for shard, file in enumerate(files):
+        mine = order[dealt == shard]
+        counts = np.bincount(number[mine], minlength=len(categories))
+        header = Header(
+            shard=shard,
+            aspects=tuple(aspects),
+            categories=tuple(zip(categories, counts.tolist(), strict=True)),
+            **shape,
+        )
+        table = listings.take(pa.array(mine))
+        columns = {name: _one(table[name]) for name in ("listing_id", "photo_id", "group", "price")}
+        columns |= {_ASPECT + name: _indexed(_one(table[_ASPECT + name]), values[name]) for name in aspects}
+        batch = pa.RecordBatch.from_pydict(columns)
+        with file.open("wb") as sink:
+            segment = SegmentWriter(sink, header, values)
+            starts = np.cumsum(counts) - counts
+            mine_holes = [
+                segment.add(batch.slice(start, n), sketched=total >= sketch.MIN_ROWS)
+                for start, n, total in zip(starts.tolist(), counts.tolist(), rows.tolist(), strict=True)
+            ]
+            segment.finish()
+        base = np.repeat(np.array([h.codes for h in mine_holes]), counts)
+        row = np.arange(len(mine)) - np.repeat(starts, counts)
+        places.append((_one(table["code"]).to_numpy(), np.full(len(mine), shard), base + row * width))
+        holes.append(mine_holes)
+    code, segment_of, position = (np.concatenate(arrays) for arrays in zip(*places, strict=True))
+    by_code = np.argsort(code, kind="stable")
+    found = _Places(code[by_code], segment_of[by_code], position[by_code])
+    return holes, found, dict(zip(categories, rows.tolist(), strict=True))
+
+
+def _scatter(
+    paths: Sequence[Path], maps: Sequence[npt.NDArray[np.uint8]], places: _Places, width: int
+) -> Iterator[int]:
+    """Copy every code to its places; yields how many codes have been read."""
+    done = 0
+    for path in paths:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(_BATCH_ROWS, columns=["code"]):
+                column = batch["code"]
+                codes = np.frombuffer(column.buffers()[1], np.uint8).reshape(-1, width)[column.offset :]
+                first, last = np.searchsorted(places.code, [done, done + len(column)])
+                for shard, target in enumerate(maps):
+                    mine = slice(first, last)
+                    chosen = np.flatnonzero(places.segment[mine] == shard) + first
+                    kernels.scatter(codes, places.code[chosen] - done, target, places.position[chosen])
+                done += len(column)
+                yield done
+
+
+def _sketch(maps: Sequence[npt.NDArray[np.uint8]], holes: Sequence[Holes], bits: int) -> None:
+    """Fit the grouping of a category to rows of all its segments, and write its sketches."""
+    codes = [
+        m[h.codes : h.codes + h.rows * bits // 8].reshape(h.rows, bits // 8)
+        for m, h in zip(maps, holes, strict=True)
+    ]
+    rows = sum(h.rows for h in holes)
+    step = rows // sketch.SAMPLE
+    sample = np.concatenate([part[::step] for part in codes])[: sketch.SAMPLE]
+    grouping = sketch.fit(sample)
+    letters = b"-" * grouping_length(bits) if grouping is None else grouping.to_letters()
+    for target, part, hole in zip(maps, codes, holes, strict=True):
+        target[hole.grouping : hole.grouping + len(letters)] = np.frombuffer(letters, np.uint8)
+        if grouping is not None and hole.rows:
+            stride = aligned(hole.rows)
+            planes = target[hole.sketch : hole.sketch + SKETCH_PLANES * stride].reshape(SKETCH_PLANES, stride)
+            count = grouping.counter()
+            for start in range(0, hole.rows, _BATCH_ROWS):
+                stop = min(start + _BATCH_ROWS, hole.rows)
+                planes[:, start:stop] = count(part[start:stop])
+
+
+def _values(column: pa.ChunkedArray) -> pa.StringArray:
+    """The distinct values of an aspect, in order."""
+    values = pc.unique(pc.list_flatten(column)).drop_null()
+    return values.take(pc.sort_indices(values))
+
+
+def _indexed(lists: pa.ListArray, values: pa.StringArray) -> pa.ListArray:
+    """Lists of strings as lists of dictionary indices; missing lists become empty, missing values are dropped."""
+    flat, parents = lists.flatten(), pc.list_parent_indices(lists)
+    known = flat.is_valid()
+    items, parents = pc.index_in(flat.filter(known), values), parents.filter(known)
+    counts = np.bincount(parents.to_numpy(), minlength=len(lists))
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.DictionaryArray.from_arrays(items, values))
+
+
+def _one(array: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """One contiguous array."""
+    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array

@@ -1,10 +1,17 @@
-"""An index snapshot, opened by memory map."""
+"""An index snapshot in memory: its segments mapped, its partitions as views on the maps.
+
+Opening checks the metadata of every segment (`mapped`). The texts of a partition are checked when it is first used,
+once, so that no offset or index in a damaged file can lead outside of it. A file's digest says more than both, and
+`storage.artefacts.fetch` has compared it; the checks hold for files that come from elsewhere, too.
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self
 
 import numpy as np
@@ -12,8 +19,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from lookalike.errors import SegmentError
-from lookalike.index import segment
-from lookalike.storage.artefacts import Artefact, Ref
+from lookalike.index.mapped import MappedSegment
+from lookalike.index.segment import SKETCH_PLANES, aligned, segment_name
+from lookalike.index.sketch import Sketch
+from lookalike.storage.artefacts import Artefact
+
+_VALUES = pa.dictionary(pa.int32(), pa.utf8())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,59 +41,176 @@ class Partition:
     """float64[n], NaN where the listing has none"""
     aspects: Mapping[str, pa.ListArray]
     """Aspect name -> list<dictionary<int32, utf8>>[n], an empty list where the listing says nothing"""
+    sketch: Sketch | None = None
+    """What lets a scan skip rows, in large categories only"""
 
     def __len__(self) -> int:
         return len(self.codes)
 
 
-class IndexSnapshot:
-    """All segments of one index snapshot. Use `open`."""
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Bytes of a snapshot's files, and how many of them are in memory now (page cache, shared by processes)."""
 
-    def __init__(
-        self,
-        ref: Ref,
-        release: str,
-        preset: Mapping[str, Any],
-        bits: int,
-        parts: Mapping[str, tuple[Partition, ...]],
-    ) -> None:
-        self.ref, self.release, self.preset, self.bits = ref, release, preset, bits
-        self._parts = parts
+    mapped: int
+    resident: int
+
+
+class IndexSnapshot:
+    """All segments of one index snapshot; use `open`. Partitions stay valid after `close`, as long as they are held."""
+
+    def __init__(self, segments: Sequence[MappedSegment], name: str = "") -> None:
+        """`segments` in the order of their shards. Raises `SegmentError` (rule `snapshot`) if they are no set."""
+        headers = [segment.header for segment in segments]
+        first = headers[0]
+        for shard, (segment, header) in enumerate(zip(segments, headers, strict=True)):
+            alike = all(
+                getattr(header, field) == getattr(first, field)
+                for field in ("bits", "release", "preset", "aspects")
+            )
+            names = [category for category, _ in header.categories] == [
+                category for category, _ in first.categories
+            ]
+            if not alike or not names or (header.shard, header.shards) != (shard, len(segments)):
+                message = (
+                    f"it is shard {header.shard} of {header.shards} of another snapshot than its neighbours"
+                )
+                raise segment.broken("snapshot", message)
+        self.name = name
+        """The artefact's reference, as text."""
+        self.release, self.bits = first.release, first.bits
+        self.preset: Mapping[str, Any] = MappingProxyType(dict(first.preset))
+        self.aspects = first.aspects
+        rows = np.array([[n for _, n in header.categories] for header in headers], np.int64).sum(axis=0)
+        self.rows: Mapping[str, int] = MappingProxyType(
+            {category: int(n) for (category, _), n in zip(first.categories, rows, strict=True) if n}
+        )
+        """Rows of each leaf category that has any."""
+        self._batch = {category: i for i, (category, _) in enumerate(first.categories)}
+        self._segments = tuple(segments)
+        self._partitions: dict[str, tuple[Partition, ...]] = {}
+        self._lock = threading.Lock()
 
     @classmethod
     def open(cls, artefact: Artefact) -> Self:
-        """Map every segment of a fetched index artefact. Raises `SegmentError` naming file and rule."""
-        parts: dict[str, list[Partition]] = {}
-        header: dict[str, Any] = {}
-        for entry in artefact.manifest.files:
-            path = artefact.path(entry.name)
-            try:
-                reader = pa.ipc.open_file(pa.memory_map(str(path)))
-                header = json.loads(reader.schema.metadata[segment.METADATA_KEY])
-            except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
-                raise SegmentError(str(path), "arrow", f"not a segment: {error}") from error
-            for i, (category, _) in enumerate(header["categories"]):
-                parts.setdefault(category, []).append(_partition(category, reader.get_batch(i), header))
-        kept = {c: tuple(p for p in ps if len(p)) or tuple(ps[:1]) for c, ps in sorted(parts.items())}
-        return cls(artefact.ref, header["release"], header["preset"], header["bits"], kept)
+        """Map the segments of a fetched index artefact. Raises `SegmentError` naming file and rule."""
+        shards = artefact.manifest.meta.get("shards")
+        names = [segment_name(shard, shards) for shard in range(shards)] if isinstance(shards, int) else []
+        if not names or not set(names) <= set(artefact.paths):
+            raise SegmentError(
+                str(artefact.ref), "snapshot", f"the manifest does not list its {shards} segments"
+            )
+        snapshot = cls.open_files([artefact.path(name) for name in names], name=str(artefact.ref))
+        if (snapshot.release, snapshot.bits) != tuple(
+            artefact.manifest.meta.get(n) for n in ("release", "bits")
+        ):
+            raise SegmentError(
+                names[0], "snapshot", "it was built for another model release than its manifest says"
+            )
+        return snapshot
+
+    @classmethod
+    def open_files(cls, paths: Iterable[Path], *, name: str = "") -> Self:
+        """Map segments that lie somewhere, without a manifest, in the order of their shards."""
+        segments: list[MappedSegment] = []
+        try:
+            for path in paths:
+                segments.append(MappedSegment(path))
+            if not segments:
+                raise SegmentError(name, "snapshot", "a snapshot has at least one segment")
+            return cls(segments, name)
+        except SegmentError:
+            for segment in segments:
+                segment.close()
+            raise
 
     @property
     def categories(self) -> tuple[str, ...]:
         """Leaf categories that have rows, in order."""
-        return tuple(self._parts)
-
-    def partitions(self, category: str) -> tuple[Partition, ...]:
-        """The partitions of one leaf category, one per segment; empty for an unknown category."""
-        return self._parts.get(category, ())
+        return tuple(self.rows)
 
     def __len__(self) -> int:
-        return sum(len(p) for ps in self._parts.values() for p in ps)
+        return sum(self.rows.values())
+
+    def partitions(self, category: str) -> tuple[Partition, ...]:
+        """The partitions of one leaf category, of every segment that has rows of it; none for an unknown category.
+
+        Raises `SegmentError` (rule `rows`) where the texts of the partition are damaged.
+        """
+        if category not in self.rows:
+            return ()
+        with self._lock:
+            if category not in self._partitions:
+                batch = self._batch[category]
+                parts = [_partition(segment, batch) for segment in self._segments]
+                self._partitions[category] = tuple(part for part in parts if len(part))
+            return self._partitions[category]
+
+    def prefetch(self) -> None:
+        """Read every segment into memory and check every partition, so that no query has to wait for a disk."""
+        for segment in self._segments:
+            segment.prefetch()
+        for category in self.categories:
+            self.partitions(category)
+
+    def memory(self) -> Memory:
+        """How much of the snapshot is in memory."""
+        return Memory(
+            sum(len(segment.data) for segment in self._segments),
+            sum(segment.resident() for segment in self._segments),
+        )
+
+    def close(self) -> None:
+        """Let go of the maps; each is unmapped when the last view on it is gone."""
+        self.rows, self._partitions = {}, {}
+        for segment in self._segments:
+            segment.close()
+        self._segments = ()
 
 
-def _partition(category: str, batch: pa.RecordBatch, header: Mapping[str, Any]) -> Partition:
-    code = batch["code"]
-    width = header["bits"] // 8
-    codes = np.frombuffer(code.buffers()[1], np.uint8, len(code) * width).reshape(len(code), width)
-    prices = batch["price"].to_numpy(zero_copy_only=False).astype(np.float64)
-    aspects = {name: batch[f"aspect_{name}"] for name in header["aspects"]}
-    return Partition(category, codes, batch["listing_id"], batch["photo_id"], batch["group"], prices, aspects)
+def _partition(segment: MappedSegment, batch: int) -> Partition:
+    category, rows = segment.header.categories[batch]
+    layout, starts, lengths = segment.layout, segment.starts[batch], segment.lengths[batch]
+
+    def view(column: str, part: str = "data") -> npt.NDArray[np.uint8]:
+        place = layout.place(column, part)
+        return segment.data[starts[place] : starts[place] + lengths[place]]
+
+    def text(column: str) -> pa.StringArray:
+        places = [layout.place(column, "offsets"), layout.place(column)]
+        return _checked(segment, category, column, segment.text(rows, starts[places], lengths[places]))
+
+    def lists(name: str) -> pa.ListArray:
+        column = f"aspect_{name}"
+        items = pa.Array.from_buffers(
+            pa.int32(), len(view(f"{column}.item")) // 4, [None, pa.py_buffer(view(f"{column}.item"))]
+        )
+        values = pa.DictionaryArray.from_arrays(items, segment.dictionaries[name], safe=False)
+        offsets = pa.py_buffer(view(column, "offsets"))
+        array = pa.Array.from_buffers(pa.list_(_VALUES), rows, [None, offsets], children=[values])
+        return _checked(segment, category, column, array)
+
+    sketch = None
+    if batch in segment.groupings and rows:
+        start, stride = int(starts[layout.place("sketch.g00")]), aligned(rows)
+        planes = segment.data[start : start + SKETCH_PLANES * stride].reshape(SKETCH_PLANES, stride)
+        grouping = segment.groupings[batch]
+        sketch = Sketch(grouping, planes, grouping.counter())
+    return Partition(
+        category=category,
+        codes=view("code").reshape(rows, segment.header.width),
+        listing_ids=text("listing_id"),
+        photo_ids=text("photo_id"),
+        groups=text("group"),
+        prices=view("price").view("<f8"),
+        aspects=MappingProxyType({name: lists(name) for name in segment.header.aspects}),
+        sketch=sketch,
+    )
+
+
+def _checked(segment: MappedSegment, category: str, column: str, array: pa.Array) -> pa.Array:
+    try:
+        array.validate(full=True)
+    except pa.ArrowInvalid as error:
+        raise segment.broken("rows", f"{column} of {category} is damaged: {error}") from error
+    return array

@@ -1,0 +1,359 @@
+# Numba types these functions when it compiles them; mypy cannot.
+# mypy: disable-error-code="no-untyped-def,no-untyped-call,call-arg,unreachable,import-untyped"
+"""The compiled loops of the scan. They hold no GIL, and are cached on disk, so a process compiles them once.
+
+A row's key is ``distance << 40 | row``: keys order rows by distance and, since the rows of a partition are sorted by
+listing id, equal distances by listing id. The k best keys of a query are a max-heap, whose first element a row must
+beat. LLVM turns the vector operations of `_near8` into the machine's own (AVX-512 VPOPCNTDQ, AVX2, NEON).
+
+Codes and queries are uint64[rows, words], 8-byte aligned and contiguous.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+ROW_BITS = 40
+ROW_MASK = (1 << ROW_BITS) - 1
+NOTHING = np.iinfo(np.int64).max
+"""The key of no row."""
+OUTSIDE = 0xFFFF
+"""The bound of a row that may not be returned."""
+SAMPLED = 8
+"""One of so many rows is counted in the histogram of bounds."""
+_AHEAD = 24
+"""Rows between the one that is compared and the one that is fetched: 8 to 64 take the same time, none 1.5 times it."""
+_BLOCK = 32
+"""Rows that several queries visit while they are in the first-level cache, beside 32 queries."""
+
+_I8, _I16, _I32, _I64 = (ir.IntType(n) for n in (8, 16, 32, 64))
+
+
+def _vector(element: ir.Type, lanes: int) -> ir.VectorType:
+    return ir.VectorType(element, lanes)
+
+
+def _splat(builder: ir.IRBuilder, value: ir.Value, lanes: int) -> ir.Value:
+    vector = _vector(value.type, lanes)
+    first = builder.insert_element(ir.Constant(vector, ir.Undefined), value, _I32(0))
+    zeros = ir.Constant(_vector(_I32, lanes), [0] * lanes)
+    return builder.shuffle_vector(first, ir.Constant(vector, ir.Undefined), zeros)
+
+
+def _load(
+    builder: ir.IRBuilder, pointer: ir.Value, offset: ir.Value, vector: ir.VectorType, align: int
+) -> ir.Value:
+    load = builder.load(builder.bitcast(builder.gep(pointer, [offset]), vector.as_pointer()))
+    load.align = align
+    return load
+
+
+def _call(builder: ir.IRBuilder, name: str, *values: ir.Value) -> ir.Value:
+    """An LLVM intrinsic on vectors of one type."""
+    vector = values[0].type
+    full = f"llvm.{name}.v{vector.count}{vector.element}"
+    function = cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(vector, [v.type for v in values]), full
+    )
+    return builder.call(function, values)
+
+
+def _lane_sums(builder: ir.IRBuilder, rows: list[ir.Value]) -> ir.Value:
+    """Eight vectors of eight -> the vector of their sums, by halves: a third of the work of summing each alone."""
+    width = 1
+    while len(rows) > 1:
+        low, high = [], []
+        for block in range(0, 8, 2 * width):
+            low += [*range(block, block + width), *range(8 + block, 8 + block + width)]
+            high += [
+                *range(block + width, block + 2 * width),
+                *range(8 + block + width, 8 + block + 2 * width),
+            ]
+        indices = [ir.Constant(_vector(_I32, 8), lanes) for lanes in (low, high)]
+        rows = [
+            builder.add(builder.shuffle_vector(a, b, indices[0]), builder.shuffle_vector(a, b, indices[1]))
+            for a, b in zip(rows[0::2], rows[1::2], strict=True)
+        ]
+        width *= 2
+    return rows[0]
+
+
+@intrinsic
+def _near8(_context, codes, row, queries, query, limit):
+    """uint8: which of the 8 rows of 64 words from `row` on are at most `limit` from that query."""
+
+    def generate(context, builder, signature, arguments):
+        base = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        wanted = context.make_array(signature.args[2])(context, builder, arguments[2]).data
+        vector = _vector(_I64, 8)
+        first, start = builder.mul(arguments[1], _I64(64)), builder.mul(arguments[3], _I64(64))
+
+        def words(pointer: ir.Value, origin: ir.Value, n: int) -> ir.Value:
+            return _load(builder, pointer, builder.add(origin, _I64(8 * n)), vector, 8)
+
+        query_words = [words(wanted, start, n) for n in range(8)]
+        rows = []
+        for row in range(8):
+            counts = [
+                _call(builder, "ctpop", builder.xor(query_words[n], words(base, first, 8 * row + n)))
+                for n in range(8)
+            ]
+            while len(counts) > 1:
+                counts = [builder.add(a, b) for a, b in zip(counts[0::2], counts[1::2], strict=True)]
+            rows.append(counts[0])
+        distances = _lane_sums(builder, rows)
+        near = builder.icmp_unsigned("<=", distances, _splat(builder, arguments[4], 8))
+        return builder.bitcast(near, _I8)
+
+    return types.uint8(codes, types.int64, queries, types.int64, types.int64), generate
+
+
+@intrinsic
+def _bounds32(_context, planes, stride, row, counts, bounds, at):
+    """Write the sums over 16 `planes` of |plane[row..row + 31] - count| to bounds[at..at + 31]."""
+
+    def generate(context, builder, signature, arguments):
+        base, count, out = (
+            context.make_array(signature.args[i])(context, builder, arguments[i]).data for i in (0, 3, 4)
+        )
+        total = ir.Constant(_vector(_I16, 32), [0] * 32)
+        for plane in range(16):
+            start = builder.add(arguments[2], builder.mul(arguments[1], _I64(plane)))
+            values = _load(builder, base, start, _vector(_I8, 32), 1)
+            wanted = _splat(builder, builder.load(builder.gep(count, [_I64(plane)])), 32)
+            larger, smaller = _call(builder, "umax", values, wanted), _call(builder, "umin", values, wanted)
+            total = builder.add(total, builder.zext(builder.sub(larger, smaller), _vector(_I16, 32)))
+        pointer = builder.bitcast(builder.gep(out, [arguments[5]]), _vector(_I16, 32).as_pointer())
+        builder.store(total, pointer).align = 2
+        return context.get_dummy_value()
+
+    return types.void(planes, types.int64, types.int64, counts, bounds, types.int64), generate
+
+
+@intrinsic
+def _within32(_context, bounds, at, low, high):
+    """uint32: which of bounds[at..at + 31] are `low` to `high`."""
+
+    def generate(context, builder, signature, arguments):
+        base = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        values = _load(builder, base, arguments[1], _vector(_I16, 32), 2)
+        low, high = (_splat(builder, builder.trunc(arguments[i], _I16), 32) for i in (2, 3))
+        enough = builder.icmp_unsigned(">=", values, low)
+        return builder.bitcast(builder.and_(enough, builder.icmp_unsigned("<=", values, high)), _I32)
+
+    return types.uint32(bounds, types.int64, types.int64, types.int64), generate
+
+
+@intrinsic
+def _lowest_bit(_context, word):
+    """Which bit is the lowest of those set in a uint32 other than 0."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.zext(builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1)), _I64)
+
+    return types.int64(types.uint32), generate
+
+
+@intrinsic
+def _prefetch(_context, array, index):
+    """Ask for the cache line of the `index`-th element of `array`; any index will do."""
+
+    def generate(context, builder, signature, arguments):
+        base = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        pointer = builder.bitcast(builder.gep(base, [arguments[1]]), _I8.as_pointer())
+        kind = ir.FunctionType(ir.VoidType(), [pointer.type, _I32, _I32, _I32])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        builder.call(function, [pointer, _I32(0), _I32(3), _I32(1)])
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64), generate
+
+
+@intrinsic
+def _popcount(_context, word):
+    def generate(context, builder, signature, arguments):
+        return builder.ctpop(arguments[0])
+
+    return types.uint64(types.uint64), generate
+
+
+@njit(nogil=True, cache=True)
+def _distance(codes, row, queries, query):
+    total = np.uint64(0)
+    for word in range(codes.shape[1]):
+        total += _popcount(queries[query, word] ^ codes[row, word])
+    return np.int64(total)
+
+
+@njit(nogil=True, cache=True)
+def _fetch(codes, row):
+    words = codes.shape[1]
+    for word in range(0, words, 8):
+        _prefetch(codes, row * words + word)
+
+
+@njit(nogil=True, cache=True)
+def _replace_worst(heap, key):
+    n, at = heap.shape[0], 0
+    while True:
+        child = 2 * at + 1
+        if child >= n:
+            break
+        if child + 1 < n and heap[child + 1] > heap[child]:
+            child += 1
+        if heap[child] <= key:
+            break
+        heap[at] = heap[child]
+        at = child
+    heap[at] = key
+
+
+@njit(nogil=True, cache=True)
+def _offer(heap, worst, codes, row, queries, query):
+    """The key to beat after `row` has been looked at."""
+    key = _distance(codes, row, queries, query) << ROW_BITS | row
+    if key < worst:
+        _replace_worst(heap, key)
+        return min(worst, heap[0])
+    return worst
+
+
+@njit(nogil=True, cache=True)
+def scan(queries, codes, first, last, allowed, heaps, limits):
+    """Offer the rows `first` to `last` of `codes` to every query's heap.
+
+    heaps int64[q, k]; `first` is a multiple of 8. Only rows whose
+    bit is set in `allowed` uint8[ceil(n / 8)] count, all where it is empty. Rows must beat `limits` int64[q], which
+    are shared by threads: a limit is lowered to the distance of the k-th best row found.
+    """
+    q = limits.shape[0]
+    filtered = allowed.shape[0] > 0
+    for start in range(first, last, _BLOCK):
+        stop = min(start + _BLOCK, last)
+        for query in range(q):
+            heap = heaps[query]
+            worst = min(heap[0], limits[query])
+            row = start
+            if codes.shape[1] == 64:
+                while row + 8 <= stop:
+                    wanted = allowed[row >> 3] if filtered else np.uint8(255)
+                    if query == 0:
+                        for ahead in range(row + _AHEAD, row + _AHEAD + 8):
+                            _fetch(codes, ahead)
+                    if wanted:
+                        near = _near8(codes, row, queries, query, worst >> ROW_BITS) & wanted
+                        for i in range(8):
+                            if near >> i & 1:
+                                worst = _offer(heap, worst, codes, row + i, queries, query)
+                    row += 8
+            while row < stop:
+                if not filtered or allowed[row >> 3] >> (row & 7) & 1:
+                    worst = _offer(heap, worst, codes, row, queries, query)
+                row += 1
+            if heap[0] != NOTHING:
+                limits[query] = min(limits[query], heap[0] | ROW_MASK)
+
+
+@njit(nogil=True, cache=True)
+def scan_rows(queries, codes, rows, heaps, limits):
+    """`scan` over the rows that `rows` int64[m] lists, which may lie far apart."""
+    q, m = limits.shape[0], rows.shape[0]
+    for start in range(0, m, _BLOCK):
+        stop = min(start + _BLOCK, m)
+        for query in range(q):
+            heap = heaps[query]
+            worst = min(heap[0], limits[query])
+            for i in range(start, stop):
+                if query == 0 and i + _AHEAD < m:
+                    _fetch(codes, rows[i + _AHEAD])
+                worst = _offer(heap, worst, codes, rows[i], queries, query)
+            if heap[0] != NOTHING:
+                limits[query] = min(limits[query], heap[0] | ROW_MASK)
+
+
+@njit(nogil=True, cache=True)
+def allowed_rows(allowed, first, last, rows):
+    """Write the allowed rows from `first` (a multiple of 8) to `last` into `rows`; returns how many."""
+    found = 0
+    for byte in range(first >> 3, (last + 7) >> 3):
+        bits = allowed[byte]
+        if bits:
+            for i in range(8):
+                row = byte * 8 + i
+                if bits >> i & 1 and row < last:
+                    rows[found] = row
+                    found += 1
+    return found
+
+
+@njit(nogil=True, cache=True)
+def group_counts(codes, flips, masks, base, planes):
+    """Sketch rows: planes[g, i] = popcount((code ^ flips) & masks[g]) - base[g], cut to 0..255.
+
+    codes uint64[n, words], flips uint64[words], masks uint64[16, words], base int64[16], planes uint8[16, n].
+    """
+    n, words = codes.shape
+    for row in range(n):
+        for g in range(base.shape[0]):
+            total = np.uint64(0)
+            for word in range(words):
+                total += _popcount((codes[row, word] ^ flips[word]) & masks[g, word])
+            planes[g, row] = min(max(np.int64(total) - base[g], 0), 255)
+
+
+@njit(nogil=True, cache=True)
+def lower_bounds(planes, first, last, counts, allowed, bounds, histogram):
+    """bounds[i] = a lower bound of the distance of row ``first + i``, for the rows `first` to `last`.
+
+    planes uint8[16, stride], counts uint8[16] (the query's), bounds uint16[last - first, rounded up to 32],
+    histogram int64[at least 4081]. Rows that `allowed` (see `scan`) leaves out, and those after `last`, get `OUTSIDE`.
+    Every eighth block of 32 rows is counted in `histogram`.
+    """
+    stride = planes.shape[1]
+    flat = planes.reshape(-1)
+    for row in range(first, last, 32):
+        at = row - first
+        if row + 32 <= stride:
+            _bounds32(flat, stride, row, counts, bounds, at)
+        else:
+            for i in range(stride - row):
+                total = np.int64(0)
+                for g in range(16):
+                    total += abs(np.int64(planes[g, row + i]) - np.int64(counts[g]))
+                bounds[at + i] = total
+        for i in range(last - row, 32):
+            bounds[at + i] = OUTSIDE
+        if allowed.shape[0]:
+            for i in range(min(32, last - row)):
+                if not allowed[(row + i) >> 3] >> (i & 7) & 1:
+                    bounds[at + i] = OUTSIDE
+        if at & 255 == 0:
+            for i in range(32):
+                bound = bounds[at + i]
+                if bound != OUTSIDE:
+                    histogram[bound] += 1
+
+
+@njit(nogil=True, cache=True)
+def rows_within(bounds, first, low, high, rows):
+    """Write the rows whose bound is `low` to `high` into `rows`; returns how many."""
+    found = 0
+    for at in range(0, bounds.shape[0], 32):
+        near: np.uint32 = _within32(bounds, at, low, high)
+        while near:
+            rows[found] = first + at + _lowest_bit(near)
+            found += 1
+            near &= near - np.uint32(1)
+    return found
+
+
+@njit(nogil=True, cache=True)
+def scatter(codes, rows, target, positions):
+    """Copy ``codes[rows[i]]`` uint8[width] to target[positions[i]:]."""
+    width = codes.shape[1]
+    for i in range(rows.shape[0]):
+        target[positions[i] : positions[i] + width] = codes[rows[i]]

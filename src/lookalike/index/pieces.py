@@ -1,0 +1,71 @@
+"""Pieces: consecutive rows of one partition, the unit of work of a scanning thread."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from lookalike.index import kernels
+from lookalike.index.sketch import Sketch
+
+Bitmap = npt.NDArray[np.uint8]
+"""uint8[ceil(n / 8)], row i in bit i % 8 of byte i // 8"""
+Words = npt.NDArray[np.uint64]
+"""uint64[rows, bits / 64]"""
+Keys = npt.NDArray[np.int64]
+"""Rows with their distances as `kernels` orders them; a heap is Keys[q, k]."""
+ALL: Bitmap = np.empty(0, np.uint8)
+"""The bitmap of all rows."""
+SPARSE = 0.125
+"""Where less than this part of the rows is allowed, they are listed first and fetched one by one: at one row in eight,
+nearly two thirds of the groups of eight that a plain scan compares at once have one."""
+
+
+def read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """A view that cannot be written: to Numba that is a type of its own, and each type is compiled anew."""
+    view = array[:]
+    view.flags.writeable = False
+    return view
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Piece:
+    """Rows `first` (a multiple of 64) to `last` of a partition; `rows` of them are `allowed` (all if it is empty)."""
+
+    partition: int
+    codes: Words
+    first: int
+    last: int
+    allowed: Bitmap
+    rows: int
+    sketch: Sketch | None
+
+    @classmethod
+    def of(
+        cls, partition: int, codes: Words, first: int, last: int, allowed: Bitmap, sketch: Sketch | None
+    ) -> Self:
+        """Counts the rows that are allowed."""
+        rows = last - first
+        if len(allowed):
+            span = allowed[first // 8 : (last + 7) // 8]
+            rows = int(np.bitwise_count(span).sum(dtype=np.int64))
+            if last % 8:
+                rows -= int(span[-1] >> last % 8).bit_count()
+        return cls(partition, codes, first, last, allowed, rows, sketch)
+
+    @property
+    def sparse(self) -> bool:
+        """Whether so few rows are allowed that they are fetched one by one."""
+        return self.rows < SPARSE * (self.last - self.first)
+
+    def scan(self, queries: Words, heaps: Keys, limits: Keys) -> None:
+        """Offer every allowed row to every query's heap."""
+        if self.sparse:
+            rows = np.empty(self.rows, np.int64)
+            kernels.allowed_rows(self.allowed, self.first, self.last, rows)
+            kernels.scan_rows(queries, self.codes, rows, heaps, limits)
+        else:
+            kernels.scan(queries, self.codes, self.first, self.last, self.allowed, heaps, limits)
