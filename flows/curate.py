@@ -14,6 +14,6 @@ def curate(parameters: Curate = Curate()) -> str:
             parameters.store,
             parameters.catalogue,
             parameters.columns,
-            parameters.model_dump(include={"min_category", "seller_cap", "sellers_apart"}),
+            parameters.model_dump(include={"min_category", "seller_cap", "keep_sellers"}),
         )
     )

@@ -61,9 +61,9 @@ class Curate(_Catalogue):
     seller_cap: int = Field(
         default=0, ge=0, title="Seller cap", description="Listings kept per seller and category; 0 keeps all."
     )
-    sellers_apart: bool = Field(
+    keep_sellers: bool = Field(
         default=False,
-        title="Sellers apart",
+        title="Keep sellers together",
         description="Keep each seller's listings on one side of the splits.",
     )
 

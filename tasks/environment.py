@@ -20,8 +20,9 @@ NO_ANALYTICS = {
 
 
 def settle(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Turn analytics off in `environment`."""
+    """Turn analytics off in `environment`, and give the embedded server time: its first start makes its tables."""
     environment.update(NO_ANALYTICS)
+    environment.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
 
 
 def own_home(directory: Path, environment: MutableMapping[str, str] = os.environ) -> None:
@@ -31,6 +32,3 @@ def own_home(directory: Path, environment: MutableMapping[str, str] = os.environ
     home.mkdir(parents=True, exist_ok=True)
     environment["PREFECT_HOME"] = str(home)
     environment.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")
-    environment.setdefault(
-        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120"
-    )  # its first start makes tables

@@ -24,6 +24,10 @@ from tasks.progress import ProgressArtifacts
 from tasks.settings import TASKS, patient
 
 
+CURATION = ("columns", "min_category", "seller_cap", "keep_sellers")
+"""What a flow decides about curation; a re-index takes it from the live snapshot."""
+
+
 def place(store: str) -> ObjectStore:
     """The store that a parameter names, or else the environment."""
     return open_store(store or Settings().store, S3Settings())
@@ -46,7 +50,8 @@ def live_curation(store: str) -> dict[str, Any]:
             f"{opened.uri}: nothing is live yet, so there is nothing to re-index; retrain first"
         )
     curated = Ref.parse(read_manifest(opened, live.live.index).inputs["curated"])
-    return dict(read_manifest(opened, curated).config)
+    config = read_manifest(opened, curated).config
+    return {name: config[name] for name in CURATION}
 
 
 @task(**patient())
