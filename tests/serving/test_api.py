@@ -17,7 +17,7 @@ from starlette.routing import Route
 from lookalike.serving.app import OPENAPI
 from lookalike.serving.observing import JsonFormatter
 from lookalike.serving.wire import PARAMETERS
-from tests.serving.running import Running
+from tests.serving.running import Running, eventually
 from tests.shop import Shop, render
 
 API = json.loads(OPENAPI.read_text())
@@ -216,6 +216,7 @@ def test_requests_are_logged_as_json_without_the_photo(
         reply = client.post(
             "/v1/search", params={"k": 3}, content=VASE, headers={"X-Request-ID": "from-the-shop"}
         )
+        eventually(lambda: caplog.records)  # the line is written when the reply is out
     assert reply.headers["x-request-id"] == "from-the-shop"
     lines = [JsonFormatter().format(record) for record in caplog.records]
     (line,) = [json.loads(text) for text in lines if "from-the-shop" in text]

@@ -137,7 +137,7 @@ class Searcher:
                     categories=self._guesses(query, categories),
                     aspects=query.aspects,
                     release=self.index.release,
-                    index=str(self.index.ref),
+                    index=self.index.name,
                     scanned=sum(len(partition) for partition in job.partitions),
                     milliseconds={"scan": scan_ms, "rank": (time.perf_counter() - started) * 1e3},
                 )
@@ -268,10 +268,10 @@ class Searcher:
     def _check_fit(self) -> None:
         card, index = self.card, self.index
         if index.bits != card.bits:
-            raise ReleaseError(f"{index.ref}: codes of {index.bits} bits; the model makes {card.bits}")
+            raise ReleaseError(f"{index.name}: codes of {index.bits} bits; the model makes {card.bits}")
         wanted = {"name": card.preset.name, "resize": card.preset.resize, "crop": card.preset.crop}
         found = {name: index.preset.get(name) for name in wanted}
         if found != wanted:
             raise ReleaseError(
-                f"{index.ref} was built with the transform preset {found}, the model has {wanted}"
+                f"{index.name} was built with the transform preset {found}, the model has {wanted}"
             )

@@ -90,7 +90,7 @@ def catalogue_json(searcher: Searcher) -> dict[str, Any]:
         "price": {"from": min(p[0] for p in prices), "to": max(p[1] for p in prices)} if prices else None,
         "examples": [_example(p) for p in firsts[:_EXAMPLES]],
         "release": index.release,
-        "index": str(index.ref),
+        "index": index.name,
     }
 
 

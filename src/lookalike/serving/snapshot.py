@@ -83,6 +83,7 @@ def open_snapshot(
         threads=threads,
         reuse=previous.searcher if previous else None,
     )
+    searcher.index.prefetch()
     curated = Ref.parse(index_files.manifest.inputs["curated"])
     shelf = PhotoShelf(store, curated, cache_dir)
     if previous is None or previous.searcher.encoder is not searcher.encoder:
@@ -109,18 +110,18 @@ def try_out(searcher: Searcher, shelf: PhotoShelf) -> None:
     """
     index = searcher.index
     if not len(index):
-        raise ReleaseError(f"{index.ref} has no listings")
+        raise ReleaseError(f"{index.name} has no listings")
     largest = max((p for c in index.categories for p in index.partitions(c)), key=len)
     found = searcher.scanner.top_k(largest.codes[:1], [largest], 1)
     if found.distance.shape != (1, 1) or found.distance[0, 0] != 0:
-        raise ReleaseError(f"{index.ref}: a listing of {largest.category} is not found by its own code")
+        raise ReleaseError(f"{index.name}: a listing of {largest.category} is not found by its own code")
     rows = np.unique(np.linspace(0, len(largest) - 1, _TRIED).astype(int))
     agreement = [
         share for row in rows if (share := _agreement(searcher, shelf, largest, int(row))) is not None
     ]
     if agreement and max(agreement) < _AGREEING_BITS:
         raise ReleaseError(
-            f"{index.ref}: photos give other codes than the index has for them "
+            f"{index.name}: photos give other codes than the index has for them "
             f"({max(agreement):.0%} of the bits agree): it was not built with {index.release}"
         )
     searcher.search_all([Query(SearchRequest(), listing_id=largest.listing_ids[0].as_py())])
