@@ -14,6 +14,7 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+PRINT_PIXELS = 16 * 16
 _BLOCK = 1024
 
 
@@ -60,7 +61,9 @@ def _within(hashes: np.ndarray, max_bits: int) -> np.ndarray:
 
 
 def _rmse(prints: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    one, other = (prints[pairs[:, side]].astype(np.float32).reshape(len(pairs), -1, 3) for side in (0, 1))
+    one, other = (
+        prints[pairs[:, side]].astype(np.float32).reshape(len(pairs), PRINT_PIXELS, 3) for side in (0, 1)
+    )
     difference = (one - one.mean(axis=1, keepdims=True)) - (other - other.mean(axis=1, keepdims=True))
     rmse: np.ndarray = np.sqrt((difference**2).mean(axis=(1, 2)))
     return rmse

@@ -199,7 +199,7 @@ class _Page:
             "another category as well; <i>same product</i>: the product's other listings say otherwise; "
             "<i>looks</i>: by edges and colours alone, so often only an unusual photo.</p>"
         ]
-        for evidence in self.report["suspects"]:
+        for evidence in dict.fromkeys(x.evidence for x in self.found.suspects):  # the strongest first
             chosen = [x for x in self.found.suspects if x.evidence == evidence]
             parts.append(f"<h3>{escape(evidence)} <small>{len(chosen):,}</small></h3>")
             parts.append(

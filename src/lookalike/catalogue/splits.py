@@ -49,10 +49,11 @@ def assign_splits(
     test_share: float,
 ) -> Splits:
     """A split for every listing. `ties` and `leak_ties` are names among ``photo_group``, `product`, `seller`."""
+    ties = tuple(ties)
     group = _groups(listings, ties)
     keys: dict[int, str] = {}
     for place, tied in enumerate(listings):
-        key = f"product {tied.product}" if tied.product else f"photo {tied.photo_group}"
+        key = f"product {tied.product}" if tied.product and "product" in ties else f"photo {tied.photo_group}"
         keys[group[place]] = min(key, keys.get(group[place], key))
     drawn = {number: _draw(key, val_share, test_share) for number, key in keys.items()}
     given: dict[int, str] = {}

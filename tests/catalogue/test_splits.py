@@ -1,0 +1,89 @@
+"""Splits: nothing that is held out hangs together with what is learnt from."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lookalike.catalogue.splits import Splits, Tied, assign_splits
+
+
+def tied(group: str, product: str = "", seller: str = "", split: str = "", category: str = "a") -> Tied:
+    return Tied(group, product, seller, split, category)
+
+
+def assigned(listings: list[Tied], *ties: str, leaks: tuple[str, ...] = ("photo_group",)) -> Splits:
+    return assign_splits(
+        listings, ties=ties or ("photo_group", "product"), leak_ties=leaks, val_share=0.1, test_share=0.1
+    )
+
+
+def test_shares_are_near_what_was_asked() -> None:
+    counts = Counter(assigned([tied(f"photo {i}") for i in range(5000)]).split)
+    assert 430 < counts["val"] < 570
+    assert 430 < counts["test"] < 570
+    assert counts.total() == 5000
+
+
+def test_a_listing_keeps_its_split_when_the_catalogue_grows() -> None:
+    few = [tied(f"photo {i}", f"product {i // 3}") for i in range(300)]
+    more = few + [tied(f"new {i}", f"new product {i}") for i in range(300)]
+    assert assigned(more).split[:300] == assigned(few).split
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.builds(
+            tied,
+            group=st.integers(0, 30).map(str),
+            product=st.integers(0, 12).map(lambda n: str(n) if n else ""),
+            seller=st.integers(0, 4).map(lambda n: str(n) if n else ""),
+        ),
+        max_size=60,
+    )
+)
+def test_what_hangs_together_stays_together(listings: list[Tied]) -> None:
+    split = assigned(listings, "photo_group", "product", "seller").split
+    for name in ("photo_group", "product", "seller"):
+        sides = defaultdict(set)
+        for listing, side in zip(listings, split, strict=True):
+            if getattr(listing, name):
+                sides[getattr(listing, name)].add(side)
+        assert all(len(found) == 1 for found in sides.values())
+
+
+def test_products_may_be_parted_when_asked() -> None:
+    listings = [tied(f"photo {i}", "one product") for i in range(200)]
+    assert len(set(assigned(listings, "photo_group").split)) == 3
+    assert len(set(assigned(listings).split)) == 1
+
+
+def test_given_splits_stay_and_their_leaks_leave_training() -> None:
+    listings = [
+        tied("same", split="val"),
+        tied("same", split="train"),
+        tied("other", "p", split="train"),
+        tied("third", "p", split="test"),
+        tied("fourth", split="catalogue"),
+        tied("fourth", split="test"),
+    ]
+    found = assigned(listings)
+    assert found.split == ["val", "leak", "train", "test", "catalogue", "test"]
+    assert found.leaks == [1]
+    by_product = assigned(listings, leaks=("photo_group", "product"))
+    assert by_product.split[2] == "leak"
+    assert assigned(listings, leaks=()).split[1] == "train"
+
+
+def test_listings_without_a_split_join_those_they_hang_together_with() -> None:
+    listings = [tied("a", "p"), tied("b", "p", split="test"), tied("c", "q", split="train")]
+    assert assigned(listings).split == ["test", "test", "train"]
+
+
+def test_every_category_is_taught() -> None:
+    listings = [tied(f"photo {i}", f"only product of {i}", category=f"category {i}") for i in range(100)]
+    found = assigned(listings).split
+    assert set(found) == {"train"}
