@@ -206,6 +206,7 @@ def test_metrics_count_requests_and_time_stages(process: Running) -> None:
         assert f'lookalike_search_stage_seconds_count{{stage="{stage}"}}' in text
     assert "process_resident_memory_bytes" in text
     assert "lookalike_ready 1.0" in text
+    assert 'lookalike_index_bytes{state="resident"}' in text
     assert "lookalike_queue_queries 0.0" in text
 
 

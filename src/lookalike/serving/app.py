@@ -23,7 +23,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from lookalike.catalogue import photos
-from lookalike.errors import QueryError
+from lookalike.errors import QueryError, ServiceBusy
 from lookalike.ranking.encoded import find_listing
 from lookalike.ranking.request import Query
 from lookalike.serving.batching import SearchQueue
@@ -180,7 +180,13 @@ class SearchService:
 
     async def metrics_text(self, request: Request) -> Response:
         """GET /metrics"""
-        return Response(self.metrics.text(), headers={"Content-Type": CONTENT_TYPE, **_NEVER_CACHED})
+        try:
+            index = self.lifecycle.snapshot.searcher.index
+        except ServiceBusy:
+            text = self.metrics.text()
+        else:
+            text = await asyncio.to_thread(lambda: self.metrics.text(index.memory()))
+        return Response(text, headers={"Content-Type": CONTENT_TYPE, **_NEVER_CACHED})
 
     async def openapi(self, request: Request) -> Response:
         """GET /openapi.json"""

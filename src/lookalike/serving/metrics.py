@@ -8,6 +8,8 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from lookalike.index.reader import Memory
+
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 STAGES = ("receive", "decode", "wait", "encode", "aspects", "scan", "rank", "total")
@@ -55,6 +57,12 @@ class Metrics:
             registry=self.registry,
         )
         self.listings = Gauge("lookalike_listings", "Listings in the index served", registry=self.registry)
+        self.index_bytes = Gauge(
+            "lookalike_index_bytes",
+            "Bytes of the index served: mapped, and of these in memory now",
+            ["state"],
+            registry=self.registry,
+        )
         self.ready = Gauge("lookalike_ready", "1 while the process answers searches", registry=self.registry)
         self.loads = Counter(
             "lookalike_snapshot_loads_total",
@@ -75,6 +83,9 @@ class Metrics:
         for stage, value in milliseconds.items():
             self.stage_seconds.labels(stage).observe(value / 1e3)
 
-    def text(self) -> bytes:
-        """Everything, in the format that Prometheus scrapes."""
+    def text(self, memory: Memory | None = None) -> bytes:
+        """Everything, in the format that Prometheus scrapes; `memory` is that of the index served now."""
+        if memory is not None:
+            self.index_bytes.labels("mapped").set(memory.mapped)
+            self.index_bytes.labels("resident").set(memory.resident)
         return generate_latest(self.registry)

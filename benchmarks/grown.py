@@ -1,0 +1,158 @@
+"""Large indexes for benchmarks, made out of a small live one, and a few things that benchmarks share.
+
+A grown index has as many rows as asked, all in one category (the worst case for a scan): each row is a real listing
+with one code bit in eight flipped at random, built into segments by the ordinary builder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lookalike.catalogue.snapshot import CuratedSnapshot, listings_schema
+from lookalike.index.builder import build
+from lookalike.index.reader import IndexSnapshot
+from lookalike.settings import available_cores
+from lookalike.storage import keys
+from lookalike.storage.artefacts import ArtefactWriter, Kind, Ref, fetch, read_manifest
+from lookalike.storage.objects import ObjectStore, open_store
+from lookalike.storage.refs import publish
+
+CATEGORY = "everything"
+
+
+@dataclass(frozen=True)
+class Grown:
+    store: ObjectStore
+    cache: Path
+    release: Ref
+    index: Ref
+
+
+def grow(
+    source: ObjectStore, live: Any, snapshot: CuratedSnapshot, root: Path, rows: int, seed: int
+) -> Grown:
+    """A store with the live release and an index of `rows` listings made out of the live one's."""
+    store, cache = open_store(str(root / "store")), root / "cache"
+    cache.mkdir(parents=True)
+    for entry in (manifest := read_manifest(source, live.release)).files:
+        store.put(entry.key, source.get(entry.key))
+    store.put(keys.manifest(Kind.RELEASE, manifest.id), source.get(keys.manifest(Kind.RELEASE, manifest.id)))
+    index = make_index(
+        store, cache, live.release, IndexSnapshot.open(fetch(source, live.index, cache)), snapshot, rows, seed
+    )
+    publish(store, live.release, index, by="benchmark", expected=None)
+    return Grown(store, cache, live.release, index)
+
+
+def make_index(
+    store: ObjectStore,
+    cache: Path,
+    release: Ref,
+    index: IndexSnapshot,
+    snapshot: CuratedSnapshot,
+    rows: int,
+    seed: int,
+) -> Ref:
+    """Write `rows` listings with codes like the index's, and build."""
+    rng = np.random.default_rng(seed)
+    parts = [part for category in index.categories for part in index.partitions(category)]
+    codes = np.concatenate([part.codes for part in parts])
+    by_id = {i: row for row, i in enumerate(snapshot.listings["listing_id"].to_pylist())}
+    ids = [i for part in parts for i in part.listing_ids.to_pylist()]
+    chosen = rng.integers(0, len(codes), rows)
+    table = snapshot.listings.take(pa.array([by_id[ids[i]] for i in chosen]))
+    photo_ids = [hashlib.md5(f"{seed}-{i}".encode(), usedforsecurity=False).hexdigest() for i in range(rows)]
+    names = pa.array([f"{i:09d}" for i in range(rows)])
+    same = pa.array([CATEGORY] * rows)
+    for name, column in (
+        ("listing_id", names),
+        ("photo_id", pa.array(photo_ids)),
+        ("category", same),
+        ("group", names),
+    ):
+        table = table.set_column(table.schema.get_field_index(name), name, column)
+    table = table.cast(listings_schema(list(snapshot.aspects)))
+    curated = ArtefactWriter(store, Kind.CURATED, inputs={"rows": f"{rows}-{seed}"}, config={})
+    pq.write_table(table, cache / "listings.parquet")
+    curated.add("listings.parquet", cache / "listings.parquet")
+    pq.write_table(snapshot.photos.slice(0, 0), cache / "photos.parquet")
+    curated.add("photos.parquet", cache / "photos.parquet")
+    curated_ref = curated.commit()
+    meta = read_manifest_meta(index)
+    schema = pa.schema([("photo_id", pa.string()), ("code", pa.binary(index.bits // 8))])
+    path = cache / "codes.parquet"
+    with pq.ParquetWriter(path, schema, compression="none") as writer:
+        for start in range(0, rows, 50_000):
+            some = chosen[start : start + 50_000]
+            shape = (len(some), codes.shape[1])
+            flips = np.bitwise_and.reduce([rng.integers(0, 256, shape, np.uint8) for _ in range(3)])
+            mixed = codes[some] ^ flips
+            column = pa.FixedSizeBinaryArray.from_buffers(
+                schema.field("code").type, len(some), [None, pa.py_buffer(np.ascontiguousarray(mixed))]
+            )
+            writer.write_table(pa.table([pa.array(photo_ids[start : start + 50_000]), column], schema=schema))
+    digest = hashlib.file_digest(path.open("rb"), "sha256").hexdigest()
+    key = keys.code_shard(release.id, digest)
+    store.upload(key, path)
+    extraction = ArtefactWriter(
+        store, Kind.EXTRACTION, inputs={"curated": str(curated_ref), "release": str(release)}, config={}
+    )
+    shard = {"key": key, "sha256": digest, "size": path.stat().st_size, "rows": rows}
+    extraction.add("shards.json", json.dumps({"shards": [shard]}).encode())
+    extraction_ref = extraction.commit(meta | {"release": str(release)})
+    path.unlink()
+    return build(store, curated_ref, extraction_ref, cache_dir=cache)
+
+
+def read_manifest_meta(index: IndexSnapshot) -> dict[str, Any]:
+    return {"bits": index.bits, "preset": dict(index.preset)}
+
+
+def median_ms(work: Callable[[], object], repeats: int = 30) -> float:
+    for _ in range(5):
+        work()
+    times = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - started)
+    return round(statistics.median(times) * 1e3, 3)
+
+
+def machine(threads: int) -> dict[str, Any]:
+    model = next(
+        (
+            line.split(":")[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if "model name" in line
+        ),
+        platform.processor(),
+    )
+    return {
+        "cpu": model,
+        "cores": available_cores(),
+        "threads": threads or available_cores(),
+        "load_before": round(os.getloadavg()[0], 2),
+        "python": platform.python_version(),
+    }
+
+
+def live_photos(store: ObjectStore, index: Ref, cache: Path, count: int) -> list[bytes]:
+    """About `count` photos of the catalogue that an index was built from, evenly spread."""
+    curated = Ref.parse(read_manifest(store, index).inputs["curated"])
+    snapshot = CuratedSnapshot.open(store, curated, cache)
+    photo_ids = snapshot.photos["photo_id"].to_pylist()
+    return [snapshot.photo_bytes(p) for p in photo_ids[:: max(1, len(photo_ids) // count)]]

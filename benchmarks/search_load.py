@@ -1,0 +1,321 @@
+"""The search process under load: overhead, latency percentiles, throughput, reload, and time to start.
+
+    python -m benchmarks.search_load --store .demo/store --listings 1000000 --json results.json
+
+The model release is the live one of `--store`; its index is grown to `--listings` rows of one category
+(`benchmarks.grown`). A search process of its own serves it, as `lookalike serve` does, and clients in further processes
+send photos of the catalogue over HTTP. "Alone" is the same encoder and scanner called directly, one photo at a time,
+while nothing else runs: the peer of the times over HTTP.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import multiprocessing
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.grown import CATEGORY, Grown, grow, live_photos, machine, make_index
+from lookalike.catalogue import photos
+from lookalike.catalogue.snapshot import CuratedSnapshot
+from lookalike.index.reader import IndexSnapshot
+from lookalike.ranking.search import open_searcher
+from lookalike.storage.artefacts import ArtefactWriter, Kind, Ref, fetch, read_manifest
+from lookalike.storage.objects import ObjectStore, open_store
+from lookalike.storage.refs import publish, read_live
+
+CANDIDATES = 300
+QUERIES = 32
+
+
+@dataclass(frozen=True)
+class Load:
+    """What clients that never paused got in one period."""
+
+    clients: int
+    seconds: float
+    requests: int
+    failed: int
+    per_second: float
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+    server_overhead_p50_ms: float
+    """Time in the server but encode and scan, waiting for others' batches not counted."""
+    encode_and_scan_p50_ms: float
+
+
+def main() -> None:
+    options = parse_options()
+    workdir = Path(tempfile.mkdtemp(prefix="search-load-", dir=options.work))
+    try:
+        results = measure(options, workdir)
+    finally:
+        shutil.rmtree(workdir)
+    report = {
+        "benchmark": "search_load",
+        "machine": machine(options.threads),
+        "data": {"store": options.store, "listings": options.listings, "seed": options.seed},
+        "results": results,
+    }
+    text = json.dumps(report, indent=1)
+    print(text)
+    if options.json:
+        options.json.write_text(text + "\n")
+
+
+def parse_options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--store", required=True, help="a store with something live, such as the demo's")
+    parser.add_argument("--listings", type=int, default=1_000_000)
+    parser.add_argument("--seconds", type=float, default=10, help="of each load")
+    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--work", type=Path, default=None, help="where the grown store is put meanwhile")
+    parser.add_argument("--json", type=Path, default=None)
+    return parser.parse_args()
+
+
+def measure(options: argparse.Namespace, workdir: Path) -> dict[str, Any]:
+    source = open_store(options.store)
+    live = read_live(source)
+    if live is None:
+        raise SystemExit(f"{options.store}: nothing is live")
+    cache = workdir / "cache"
+    curated = Ref.parse(read_manifest(source, live.live.index).inputs["curated"])
+    snapshot = CuratedSnapshot.open(source, curated, cache)
+    queries = live_photos(source, live.live.index, cache, QUERIES)
+    results: dict[str, Any] = {}
+    small = grow(source, live.live, snapshot, workdir / "small", min(100_000, options.listings), options.seed)
+    results["start"] = start_times(small, options.threads)
+    print("start", json.dumps(results["start"]), file=sys.stderr)
+    results["reload"] = reload_under_load(small, source, live.live, snapshot, queries, options)
+    print("reload", json.dumps(results["reload"]), file=sys.stderr)
+    large = grow(source, live.live, snapshot, workdir / "large", options.listings, options.seed)
+    results["alone"] = alone(large, queries, options.threads)
+    with serving(large, options.threads) as port:
+        for clients in (1, 16):
+            load = run_load(port, queries, clients, options.seconds)
+            results[f"clients_{clients}"] = asdict(load)
+    results["ratios"] = {
+        "one photo over HTTP / encode + scan alone": round(
+            results["clients_1"]["p50_ms"] / results["alone"]["encode_and_scan_p50_ms"], 3
+        ),
+        "throughput 16 clients / 1 client": round(
+            results["clients_16"]["per_second"] / results["clients_1"]["per_second"], 2
+        ),
+    }
+    return results
+
+
+def alone(grown: Grown, queries: Sequence[bytes], threads: int) -> dict[str, float]:
+    """Encode one photo and scan everything for it, with nothing around them."""
+    searcher = open_searcher(
+        fetch(grown.store, grown.release, grown.cache),
+        fetch(grown.store, grown.index, grown.cache),
+        threads=threads,
+    )
+    squares = [photos.load_square(q, searcher.card.preset.resize) for q in queries]
+    (partitions,) = [searcher.index.partitions(c) for c in searcher.index.categories]
+    encodes, scans = [], []
+    for square in squares * 2:
+        started = time.perf_counter()
+        code = searcher.encoder.encode(square[None]).codes
+        encoded = time.perf_counter()
+        searcher.scanner.top_k(code, partitions, CANDIDATES)
+        encodes.append(encoded - started)
+        scans.append(time.perf_counter() - encoded)
+    both = [e + s for e, s in zip(encodes, scans, strict=True)][len(squares) :]
+    return {
+        "encode_p50_ms": round(statistics.median(encodes[len(squares) :]) * 1e3, 3),
+        "scan_p50_ms": round(statistics.median(scans[len(squares) :]) * 1e3, 3),
+        "encode_and_scan_p50_ms": round(statistics.median(both) * 1e3, 3),
+    }
+
+
+def start_times(grown: Grown, threads: int, repeats: int = 3) -> dict[str, Any]:
+    """Seconds from starting the process to the first 200 of /readyz, and resident bytes then."""
+    seconds, resident = [], []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        with serving(grown, threads) as port:
+            seconds.append(time.perf_counter() - started)
+            resident.append(metric(port, "process_resident_memory_bytes"))
+    return {
+        "listings": len(IndexSnapshot.open(fetch(grown.store, grown.index, grown.cache))),
+        "ready_seconds": [round(s, 2) for s in seconds],
+        "resident_mb": round(statistics.median(resident) / 1e6),
+    }
+
+
+def reload_under_load(
+    grown: Grown,
+    source: ObjectStore,
+    live: Any,
+    snapshot: CuratedSnapshot,
+    queries: Sequence[bytes],
+    options: argparse.Namespace,
+) -> dict[str, Any]:
+    """Two index swaps, then a release + index swap, under 8 clients; the second release is a copy of the first."""
+    first = IndexSnapshot.open(fetch(source, live.index, grown.cache))
+    rows = min(100_000, options.listings)
+    second = make_index(grown.store, grown.cache, grown.release, first, snapshot, rows, options.seed + 1)
+    third = make_index(grown.store, grown.cache, grown.release, first, snapshot, rows, options.seed + 2)
+    copy = ArtefactWriter(grown.store, Kind.RELEASE, inputs={"copy of": str(grown.release)}, config={})
+    original = fetch(grown.store, grown.release, grown.cache)
+    for entry in original.manifest.files:
+        copy.add(entry.name, original.path(entry.name))
+    other = copy.commit()
+    fourth = make_index(grown.store, grown.cache, other, first, snapshot, rows, options.seed + 3)
+    with serving(grown, options.threads) as port:
+        steady = run_load(port, queries, 8, options.seconds)
+
+        def swap() -> None:
+            for release, index in ((grown.release, second), (grown.release, third), (other, fourth)):
+                time.sleep(1)
+                publish(grown.store, release, index, by="benchmark", expected=read_live(grown.store))
+                while get_json(port, "/readyz")["index"] != str(index):
+                    time.sleep(0.02)
+
+        swapping = threading.Thread(target=swap)
+        swapping.start()
+        during = run_load(port, queries, 8, options.seconds)
+        swapping.join()
+    return {
+        "steady": asdict(steady),
+        "during": asdict(during),
+        "failed": steady.failed + during.failed,
+        "p99 during / steady": round(during.p99_ms / steady.p99_ms, 2),
+    }
+
+
+# --- a process and its clients ------------------------------------------------------------
+
+
+@contextmanager
+def serving(grown: Grown, threads: int) -> Iterator[int]:
+    """A search process over the store, ready; its port."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    code = (
+        "import sys; from pathlib import Path; from lookalike import serving; serving.run(sys.argv[1], "
+        "port=int(sys.argv[2]), threads=int(sys.argv[3]), cache_dir=Path(sys.argv[4]), "
+        "config=serving.ServingConfig(poll_seconds=0.5, notice_seconds=0))"
+    )
+    command = [sys.executable, "-c", code, grown.store.uri, str(port), str(threads), str(grown.cache)]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    try:
+        while True:
+            try:
+                if get_json(port, "/readyz")["ready"]:
+                    break
+            except OSError:
+                if process.poll() is not None:
+                    raise SystemExit("the search process ended") from None
+            time.sleep(0.02)
+        yield port
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+
+
+def run_load(port: int, queries: Sequence[bytes], clients: int, seconds: float) -> Load:
+    """`clients` connections in up to 4 processes, each sending its next query when the last is answered."""
+    processes = min(4, clients)
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        pool.map(warm, [(port, queries)] * processes)
+        jobs = [(port, queries, clients // processes, seconds)] * processes
+        found = [record for records in pool.map(send_queries, jobs) for record in records]
+    good = [record for record in found if record[0] == 200]
+    took = np.array([record[1] for record in good]) * 1e3
+    return Load(
+        clients=clients,
+        seconds=seconds,
+        requests=len(found),
+        failed=len(found) - len(good),
+        per_second=round(len(good) / seconds, 2),
+        p50_ms=round(float(np.percentile(took, 50)), 2),
+        p90_ms=round(float(np.percentile(took, 90)), 2),
+        p99_ms=round(float(np.percentile(took, 99)), 2),
+        server_overhead_p50_ms=round(statistics.median(record[2] for record in good), 2),
+        encode_and_scan_p50_ms=round(statistics.median(record[3] for record in good), 2),
+    )
+
+
+def warm(job: tuple[int, Sequence[bytes]]) -> None:
+    port, queries = job
+    send_queries((port, queries, 1, 0.5))
+
+
+def send_queries(job: tuple[int, Sequence[bytes], int, float]) -> list[tuple[int, float, float, float]]:
+    """(status, seconds, server overhead ms, encode + scan ms) of each request."""
+    port, queries, threads, seconds = job
+    records: list[tuple[int, float, float, float]] = []
+    end = time.monotonic() + seconds
+
+    def client(number: int) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        turn = number
+        while time.monotonic() < end:
+            turn += 1
+            started = time.perf_counter()
+            try:
+                connection.request("POST", f"/v1/search?categories={CATEGORY}", queries[turn % len(queries)])
+                reply = connection.getresponse()
+                body = json.loads(reply.read())
+            except (OSError, http.client.HTTPException, ValueError):
+                records.append((0, 0.0, 0.0, 0.0))
+                connection.close()
+                continue
+            took = time.perf_counter() - started
+            if reply.status != 200:
+                records.append((reply.status, took, 0.0, 0.0))
+                continue
+            stages = body["milliseconds"]
+            work = stages["encode"] + stages["scan"]
+            records.append((200, took, stages["total"] - stages["wait"] - work, work))
+
+    workers = [threading.Thread(target=client, args=(n * 7,)) for n in range(threads)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    return records
+
+
+def get_json(port: int, path: str) -> dict[str, Any]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection.request("GET", path)
+    body: dict[str, Any] = json.loads(connection.getresponse().read())
+    connection.close()
+    return body
+
+
+def metric(port: int, name: str) -> float:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection.request("GET", "/metrics")
+    text = connection.getresponse().read().decode()
+    return float(next(line.split()[1] for line in text.splitlines() if line.startswith(name + " ")))
+
+
+if __name__ == "__main__":
+    main()
