@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from lookalike.index.flatbuffer import Scalar, Slot, Structs, Table, Text, Value, encode
 
@@ -97,19 +98,18 @@ class Template:
     """How many bytes of each slot are free."""
 
 
-def batch_template(nodes: int, buffers: int, text: Mapping[str, int] | None = None) -> Template:
+@cache
+def batch_template(nodes: int, buffers: int, key: str = "", length: int = 0) -> Template:
     """The message of a record batch of so many nodes and buffers.
 
-    `text` gives the message custom metadata: key -> length in bytes of a value filled in later; the key is its slot.
+    With `key` it has custom metadata: a value of `length` bytes, filled in later, whose slot is the key.
     """
-    pairs = [
-        Table({0: Text(key.encode()), 1: Text(bytes(length), slot=key)})
-        for key, length in (text or {}).items()
-    ]
-    sizes = {"nodes": 16 * nodes, "buffers": 16 * buffers} | dict(text or {})
+    pairs = [Table({0: Text(key.encode()), 1: Text(bytes(length), slot=key)})] if key else []
+    sizes = {"nodes": 16 * nodes, "buffers": 16 * buffers} | ({key: length} if key else {})
     return _template(_message(_RECORD_BATCH, _batch(nodes, buffers), body=Slot("body"), pairs=pairs), sizes)
 
 
+@cache
 def dictionary_template(dictionary: int) -> Template:
     """The message of a dictionary batch of strings without nulls."""
     data = Table({0: Scalar("q", dictionary), 1: _batch(1, 3), 2: Scalar("B", 0)})

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -164,12 +166,8 @@ class MappedSegment:
         starts, lengths = self._buffers(messages, block, template, expected)
         if (self._numbers(messages, template, "nodes", 2) != [rows[0], 0]).any():
             raise self.broken("dictionary", "the length of a dictionary is not that of its values")
-        text = self.text(int(rows[0]), starts[0, 1:], lengths[0, 1:])
-        try:
-            text.validate(full=True)
-        except pa.ArrowInvalid as error:
-            raise self.broken("dictionary", f"the values of a dictionary are damaged: {error}") from error
-        return text
+        with self.translated("dictionary", "the values of a dictionary"):
+            return self.text(int(rows[0]), starts[0, 1:], lengths[0, 1:])
 
     def _read_batches(self, mine: Numbers, rows: Numbers, blocks: Blocks, template: arrow.Template) -> Bytes:
         """Check the messages of the batches `mine`, and note where their buffers are."""
@@ -244,9 +242,19 @@ class MappedSegment:
         return np.ascontiguousarray(messages[:, start : start + 8 * count]).view("<i8").astype(np.int64)
 
     def text(self, rows: int, starts: Numbers, lengths: Numbers) -> pa.StringArray:
-        """A utf8 array on the map, from its offsets and its letters; not validated."""
+        """A utf8 array on the map, from its offsets and its letters. Raises `pyarrow.ArrowException`."""
         buffers = [self.buffer.slice(s, n) for s, n in zip(starts.tolist(), lengths.tolist(), strict=True)]
-        return pa.StringArray.from_buffers(rows, *buffers)
+        array = pa.StringArray.from_buffers(rows, *buffers)
+        array.validate(full=True)
+        return array
+
+    @contextmanager
+    def translated(self, rule: str, what: str) -> Iterator[None]:
+        """Turn what pyarrow finds wrong with an array into a `SegmentError`."""
+        try:
+            yield
+        except pa.ArrowException as error:
+            raise self.broken(rule, f"{what} are damaged: {error}") from error
 
     def prefetch(self) -> None:
         """Read the whole file into memory and map it, so that no reader meets a page fault."""

@@ -24,7 +24,7 @@ from lookalike.index.segment import SKETCH_PLANES, aligned, segment_name
 from lookalike.index.sketch import Sketch
 from lookalike.storage.artefacts import Artefact
 
-_VALUES = pa.dictionary(pa.int32(), pa.utf8())
+_LISTS = pa.list_(pa.dictionary(pa.int32(), pa.utf8()))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -178,17 +178,18 @@ def _partition(segment: MappedSegment, batch: int) -> Partition:
 
     def text(column: str) -> pa.StringArray:
         places = [layout.place(column, "offsets"), layout.place(column)]
-        return _checked(segment, category, column, segment.text(rows, starts[places], lengths[places]))
+        with segment.translated("rows", f"the texts in {column} of {category}"):
+            return segment.text(rows, starts[places], lengths[places])
 
     def lists(name: str) -> pa.ListArray:
         column = f"aspect_{name}"
-        items = pa.Array.from_buffers(
-            pa.int32(), len(view(f"{column}.item")) // 4, [None, pa.py_buffer(view(f"{column}.item"))]
-        )
-        values = pa.DictionaryArray.from_arrays(items, segment.dictionaries[name], safe=False)
-        offsets = pa.py_buffer(view(column, "offsets"))
-        array = pa.Array.from_buffers(pa.list_(_VALUES), rows, [None, offsets], children=[values])
-        return _checked(segment, category, column, array)
+        items, offsets = view(f"{column}.item"), pa.py_buffer(view(column, "offsets"))
+        with segment.translated("rows", f"the lists in {column} of {category}"):
+            indices = pa.Array.from_buffers(pa.int32(), len(items) // 4, [None, pa.py_buffer(items)])
+            values = pa.DictionaryArray.from_arrays(indices, segment.dictionaries[name], safe=False)
+            array = pa.Array.from_buffers(_LISTS, rows, [None, offsets], children=[values])
+            array.validate(full=True)
+            return array
 
     sketch = None
     if batch in segment.groupings and rows:
@@ -206,11 +207,3 @@ def _partition(segment: MappedSegment, batch: int) -> Partition:
         aspects=MappingProxyType({name: lists(name) for name in segment.header.aspects}),
         sketch=sketch,
     )
-
-
-def _checked(segment: MappedSegment, category: str, column: str, array: pa.Array) -> pa.Array:
-    try:
-        array.validate(full=True)
-    except pa.ArrowInvalid as error:
-        raise segment.broken("rows", f"{column} of {category} is damaged: {error}") from error
-    return array

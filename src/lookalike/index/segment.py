@@ -166,7 +166,7 @@ class Layout:
     def sketched_template(self) -> arrow.Template:
         """The message of a batch with a sketch, whose grouping is in the message's metadata."""
         length = grouping_length(self.header.bits)
-        return arrow.batch_template(len(self.nodes), len(self.buffers), {SKETCH_KEY: length})
+        return arrow.batch_template(len(self.nodes), len(self.buffers), SKETCH_KEY, length)
 
     def _add(self, node: str, *buffers: Buffer) -> None:
         self.nodes.append(node)
