@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
 from lookalike.catalogue.listings import Catalogue, Listing
 from lookalike.catalogue.photos import PhotoLimits, PreparedPhoto, prepare, thumbnail
+from lookalike.catalogue.rules import CurationConfig
 from lookalike.catalogue.shards import Place, ShardWriter
 from lookalike.errors import CatalogueError, ObjectNotFound, PhotoError, StorageError, StoreUnavailable
 from lookalike.progress import Progress
@@ -38,23 +39,6 @@ _REASONS = {
 }
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
-
-
-class PhotoRules(Protocol):
-    """What `examine` needs to know; `CurationConfig` has it."""
-
-    @property
-    def limits(self) -> PhotoLimits: ...
-    @property
-    def min_side(self) -> int: ...
-    @property
-    def max_ratio(self) -> float: ...
-    @property
-    def min_deviation(self) -> float: ...
-    @property
-    def keep_side(self) -> int: ...
-    @property
-    def shrunk_side(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +89,8 @@ def identify(
         data = _read(catalogue, listing, limits.max_bytes)
         return data if isinstance(data, Refusal) else hashlib.md5(data, usedforsecurity=False).hexdigest()
 
-    for done, (listing, found) in enumerate(in_order(one, listings), 1):
+    threads = _threads(catalogue, listings)
+    for done, (listing, found) in enumerate(in_order(one, listings, threads), 1):
         if isinstance(found, Refusal):
             refused[listing.listing_id] = found
             state.update(f"{listing.listing_id}\0{found.reason}\0".encode())
@@ -119,7 +104,7 @@ def identify(
 def examine(
     catalogue: Catalogue,
     wanted: Mapping[str, Listing],
-    rules: PhotoRules,
+    rules: CurationConfig,
     shards: ShardWriter,
     progress: Progress,
 ) -> Examined:
@@ -146,7 +131,8 @@ def examine(
         refusal = _judge(photo, rules)
         return (refusal, thumbnail(photo.stored, THUMBNAIL_SIDE)) if refusal else photo
 
-    for done, (photo_id, result) in enumerate(in_order(one, sorted(wanted)), 1):
+    threads = _threads(catalogue, list(wanted.values()))
+    for done, (photo_id, result) in enumerate(in_order(one, sorted(wanted), threads), 1):
         if isinstance(result, PreparedPhoto):
             found.photo_ids.append(photo_id)
             found.places.append(shards.add(photo_id, result.stored))
@@ -166,10 +152,9 @@ def examine(
 
 
 def in_order(
-    work: Callable[[_Item], _Result], items: Iterable[_Item], *, threads: int = 0
+    work: Callable[[_Item], _Result], items: Iterable[_Item], threads: int
 ) -> Iterator[tuple[_Item, _Result]]:
     """`work` on every item by a pool of threads; results in the order of the items, few of them in memory."""
-    threads = threads or available_cores()
     waiting: deque[tuple[_Item, Future[_Result]]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         try:
@@ -183,6 +168,12 @@ def in_order(
                 yield first, future.result()
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _threads(catalogue: Catalogue, listings: Sequence[Listing]) -> int:
+    """One per core for photos on this machine; more where reading them is mostly waiting."""
+    local = all(catalogue.photo_is_local(listing) for listing in listings[:1])
+    return available_cores() if local else max(16, available_cores())
 
 
 def _read(catalogue: Catalogue, listing: Listing, max_bytes: int) -> bytes | Refusal:
@@ -201,7 +192,7 @@ def _read(catalogue: Catalogue, listing: Listing, max_bytes: int) -> bytes | Ref
     return data
 
 
-def _judge(photo: PreparedPhoto, rules: PhotoRules) -> Refusal | None:
+def _judge(photo: PreparedPhoto, rules: CurationConfig) -> Refusal | None:
     width, height = photo.info.width, photo.info.height
     if max(width, height) > rules.max_ratio * min(width, height):
         return Refusal("extreme shape", f"{width} x {height} pixels is longer than {rules.max_ratio:g} to 1")

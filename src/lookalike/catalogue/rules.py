@@ -1,0 +1,74 @@
+"""What curation keeps, what it takes for the same, and how it splits: one frozen configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from lookalike.catalogue.photos import PhotoLimits
+from lookalike.errors import SettingsError
+
+
+@dataclass(frozen=True, slots=True)
+class CurationConfig:
+    """Every field changes the id of the snapshot."""
+
+    min_side: int = 64
+    """Pixels of a photo's shorter side, at least; below, a network sees nothing but blur."""
+    max_ratio: float = 5.0
+    """Longer side over shorter, at most; banners and strips of film are longer, belts and ties hardly."""
+    min_deviation: float = 3.0
+    """Grey levels (0..255) by which a photo's colours deviate, at least; below, it is a blank placeholder."""
+    near_bits: int = 6
+    """Bits of 64 by which the perceptual hashes of near duplicates differ, at most. Saved anew: 0 to 2 (measured)."""
+    near_rmse: float = 8.0
+    """Grey levels by which 16 x 16 thumbnails of near duplicates differ, at most. Saved anew: under 3, the nearest
+    pair of different things 18 (measured on the sample); real garments laid out alike start at about 12."""
+    min_category: int = 10
+    """Distinct photos to learn from that a leaf category needs; smaller ones are merged into their parent or left
+    out. With fewer than ten, one is left to judge by at best."""
+    seller_cap: int = 0
+    """Listings of one seller in one category, at most; 0 takes all. Caps shops that would drown the others."""
+    val_share: float = 0.1
+    """Share of listings held out to steer training, where the catalogue gives no split."""
+    test_share: float = 0.1
+    """Share of listings held out to judge the release by, where the catalogue gives no split."""
+    keep_products: bool = True
+    """Keep listings of one product on one side of the split; near duplicates always stay together."""
+    keep_sellers: bool = False
+    """Keep listings of one seller on one side: their photos share a background, and a network can cheat by it."""
+    leaks: Literal["photo", "product", "nothing"] = "photo"
+    """Which training listings move to the split `leak` where the catalogue gives splits: those that share a photo (or
+    nearly) with a held-out one, those that share a photo or a product, or none. Not by product unless asked, because a
+    catalogue of photos and pictures of the same products splits them on purpose."""
+    keep_side: int = 320
+    """Photos whose shorter side has at most this many pixels are stored as they came."""
+    shrunk_side: int = 256
+    """Larger ones are stored as JPEG with a shorter side of this many pixels: what the paper's network is given."""
+    shard_bytes: int = 64 << 20
+    """Bytes of a photo shard, at most: few enough to fetch again after a fault, many enough to be few."""
+    limits: PhotoLimits = field(default_factory=PhotoLimits)
+    """What is refused before decoding."""
+
+    def __post_init__(self) -> None:
+        """Raises `SettingsError` naming the first field that is out of its range."""
+        for name, low, high in (
+            ("min_side", 1, 10_000),
+            ("max_ratio", 1, 1_000),
+            ("min_deviation", 0, 100),
+            ("near_bits", 0, 16),
+            ("near_rmse", 0, 100),
+            ("min_category", 1, 1_000_000),
+            ("seller_cap", 0, 1_000_000_000),
+            ("val_share", 0, 0.9),
+            ("test_share", 0, 0.9),
+            ("keep_side", 16, 10_000),
+            ("shrunk_side", 16, self.keep_side),
+            ("shard_bytes", 1, 1 << 40),
+        ):
+            if not low <= getattr(self, name) <= high:
+                raise SettingsError(f"{name} is {getattr(self, name)}; it must be from {low} to {high}")
+        if self.val_share + self.test_share > 0.9:
+            raise SettingsError("val_share and test_share leave less than a tenth to learn from")
+        if self.leaks not in ("photo", "product", "nothing"):
+            raise SettingsError(f"leaks is {self.leaks!r}; it must be photo, product or nothing")
