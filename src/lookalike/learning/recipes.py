@@ -77,19 +77,19 @@ def ebay_resnet50() -> Recipe:
 
 
 def small_cpu() -> Recipe:
-    """ResNet-18 at 112 pixels, for a few thousand photos on two CPU cores in about half an hour."""
+    """A narrow ResNet-18 at 112 pixels: four thousand photos on two CPU cores in a quarter to half an hour."""
     return Recipe(
         "small_cpu",
-        trunk="resnet18",
+        trunk="resnet18-w32",
         preset=TransformPreset("squash-128-112", 128, 112),
         category_stage=Stage(
-            epochs=60,
+            epochs=90,
             rate=0.1,
             batch=64,
             warmup_epochs=3.0,
             label_smoothing=0.1,
             average=0.998,
-            sizes=((0.4, 64), (0.7, 96), (1.0, 112)),
+            sizes=((0.4, 64), (0.75, 96), (1.0, 112)),
         ),
         hash_stage=Stage(epochs=30, rate=0.5, batch=128, weight_decay=0.0),
     )

@@ -33,7 +33,7 @@ class Augmentation:
     """How far a training photo may differ from the photo. The defaults are moderate."""
 
     area: tuple[float, float] = (0.35, 1.0)
-    """Share of the square's area that is seen."""
+    """Share of the square's area that is seen; beyond 1 the photo becomes smaller, and its edges are reflected."""
     aspect: float = 1.33
     """The view's sides may differ by up to this factor."""
     degrees: float = 10.0
@@ -68,7 +68,8 @@ class RandomGeometry(v2.Transform):  # type: ignore[misc]
         n, a = len(flat_inputs[0]), self.augmentation
         area = torch.empty(n).uniform_(*a.area)
         aspect = torch.exp(torch.empty(n).uniform_(-1, 1) * math.log(a.aspect) / 2)
-        width, height = (area.sqrt() * aspect).clamp(max=1), (area.sqrt() / aspect).clamp(max=1)
+        most = max(1.0, math.sqrt(a.area[1]))
+        width, height = (area.sqrt() * aspect).clamp(max=most), (area.sqrt() / aspect).clamp(max=most)
         angle = torch.empty(n).uniform_(-1, 1) * math.radians(a.degrees)
         flip = 1 - 2 * (torch.rand(n) < a.mirror).float()
         x, y = torch.empty(n).uniform_(-1, 1) * (1 - width), torch.empty(n).uniform_(-1, 1) * (1 - height)
