@@ -89,8 +89,8 @@ class HashHead(nn.Module):
 def build_trunk(name: str) -> tuple[nn.Module, int]:
     """A randomly initialised trunk by name, and how many features it pools to.
 
-    Names are torchvision's ``resnet18``, ``resnet34``, ``resnet50``, ``resnet101``, and ``resnet10`` (one block a stage),
-    each optionally with a width: ``resnet18-w32``. Raises `TrainingError`.
+    Names are torchvision's ``resnet18``, ``resnet34``, ``resnet50`` and ``resnet101``, and ``resnet10`` (one block a
+    stage), each optionally with a width: ``resnet18-w32``. Raises `TrainingError`.
     """
     match = re.fullmatch(r"(resnet\d+)(?:-w(\d+))?", name)
     if not match or match[1] not in _TRUNKS:

@@ -107,7 +107,8 @@ class Trainer:
                 yield views[epoch % len(views)][at], labels[at]
 
         def logits(features: Tensor) -> Tensor:
-            centred = 2 * self.network.hash_head(features) - 1  # around 0, or all bits drift to one side together
+            # Around 0, or all bits drift to one side together.
+            centred = 2 * self.network.hash_head(features) - 1
             return self.network.hash_classifier(centred)  # type: ignore[no-any-return]
 
         def validate() -> tuple[float, float]:
