@@ -48,6 +48,7 @@ def make_snapshot(
     seed: int = 1,
     missing: int = 0,
     shard_rows: int = 50,
+    correlated: bool = False,
 ) -> Snapshot:
     """`rows` listings per category, every third sharing its photo with the one before; `missing` photos lack a code."""
     rng = np.random.default_rng(seed)
@@ -81,7 +82,11 @@ def make_snapshot(
     writer.add("listings.parquet", parquet(listings))
     curated = writer.commit()
     photos = sorted(set(photo_ids))[missing:]
-    codes = {p: rng.integers(0, 256, bits // 8, np.uint8) for p in photos}
+    if correlated:  # as a network's are: many bits rise and fall together
+        hidden = rng.normal(size=(len(photos), 6)) @ rng.normal(size=(6, bits)) + rng.normal(size=bits)
+        codes = dict(zip(photos, np.packbits(hidden > 0, axis=1), strict=True))
+    else:
+        codes = {p: rng.integers(0, 256, bits // 8, np.uint8) for p in photos}
     shards = []
     for start in range(0, len(photos), shard_rows):
         names = photos[start : start + shard_rows]

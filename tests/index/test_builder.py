@@ -6,11 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from lookalike.errors import CatalogueError, CorruptObject, SegmentError
+from lookalike.index import inspection, sketch
 from lookalike.index.builder import build
 from lookalike.index.hamming import Scanner
 from lookalike.index.reader import IndexSnapshot
-from lookalike.storage.artefacts import fetch
+from lookalike.storage.artefacts import fetch, read_manifest
 from tests.index.conftest import RELEASE, Snapshot
 
 MakeSnapshot = Callable[..., Snapshot]
@@ -52,3 +55,72 @@ def test_the_nearest_listing_of_a_photo_is_itself(snapshot: MakeSnapshot, tmp_pa
     assert found.distance.shape == (1, 5)
     assert found.distance[0, 0] == 0
     assert partitions[found.partition[0, 0]].photo_ids[int(found.row[0, 0])].as_py() == photo
+
+
+def test_rows_of_each_category_are_spread_evenly(snapshot: MakeSnapshot, tmp_path: Path) -> None:
+    index = open_index(snapshot({"a": 41, "b": 2, "c": 2, "d": 2}), tmp_path, shards=4)
+    assert sorted(len(part) for part in index.partitions("a")) == [10, 10, 10, 11]
+    assert sum(len(index.partitions(category)[0]) for category in "bcd") == 3
+    by_shard = [sum(n for _, n in segment.header.categories) for segment in index._segments]
+    assert max(by_shard) - min(by_shard) <= 2
+
+
+def test_only_the_splits_asked_for_are_indexed(snapshot: MakeSnapshot, tmp_path: Path) -> None:
+    made = snapshot({"a": 40, "b": 30})
+    index = open_index(made, tmp_path, splits=["val", "test"])
+    expected = {row["listing_id"] for row in made.listings.to_pylist() if row["split"] != "train"}
+    assert {
+        i for c in index.categories for p in index.partitions(c) for i in p.listing_ids.to_pylist()
+    } == expected
+
+
+def test_what_is_left_out_is_counted(snapshot: MakeSnapshot, tmp_path: Path) -> None:
+    made = snapshot({"a": 40, "b": 30}, missing=5)
+    meta = read_manifest(
+        made.store, build(made.store, made.curated, made.extraction, cache_dir=tmp_path)
+    ).meta
+    lost = sum(row["photo_id"] not in made.codes for row in made.listings.to_pylist())
+    assert lost >= 5
+    assert (meta["rows"], meta["without_code"]) == (70 - lost, lost)
+    assert sum(meta["categories"].values()) == meta["rows"]
+    assert meta["release"] == str(RELEASE)
+
+
+def test_nothing_to_index_is_an_error(snapshot: MakeSnapshot, tmp_path: Path) -> None:
+    made = snapshot({"a": 10})
+    with pytest.raises(CatalogueError, match="nothing to index"):
+        build(made.store, made.curated, made.extraction, splits=["no such"], cache_dir=tmp_path)
+
+
+def test_a_damaged_code_shard_is_refused(snapshot: MakeSnapshot, tmp_path: Path) -> None:
+    made = snapshot({"a": 10})
+    shard = next(info.key for info in made.store.list("codes/"))
+    path = made.store.local_path(shard)
+    assert path is not None
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    with pytest.raises(CorruptObject, match="does not match its digest"):
+        build(made.store, made.curated, made.extraction, cache_dir=tmp_path)
+
+
+def test_large_categories_get_a_sketch_that_fits_their_codes(
+    snapshot: MakeSnapshot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sketch, "MIN_ROWS", 1000)
+    made = snapshot({"large": 1500, "small": 30}, bits=512, correlated=True)
+    ref = build(made.store, made.curated, made.extraction, shards=2, cache_dir=tmp_path)
+    artefact = fetch(made.store, ref, tmp_path)
+    assert inspection.describe(artefact)["sketched"] == ["large"]
+    assert inspection.verify(artefact) == []
+    index = IndexSnapshot.open(artefact)
+    queries = np.stack(list(made.codes.values())[:5])
+    parts = index.partitions("large")
+    pruned, plain = (Scanner(1).top_k(queries, parts, 20, sketches=s) for s in (True, False))
+    assert (pruned.row == plain.row).all()
+    assert (pruned.distance == plain.distance).all()
+    path = artefact.path("segment-001-of-002.arrow")
+    data = path.read_bytes()
+    letters = parts[0].sketch.grouping.to_letters() if parts[0].sketch else b"?"
+    assert data.count(letters) == 1
+    path.write_bytes(data.replace(letters, b"Z" + letters[1:]))
+    with pytest.raises(SegmentError, match="rule: sketch"):
+        IndexSnapshot.open(artefact)
