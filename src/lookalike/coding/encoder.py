@@ -7,6 +7,7 @@ time and flips about two bits in a thousand; `precision` pins it.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -105,6 +106,8 @@ def compile_encoder(
     card: ModelCard, path: Path, *, threads: int = 0, precision: Precision = "auto"
 ) -> OpenVinoEncoder:
     """The encoder of the graph at `path`; see `open_encoder`."""
+    # OpenVINO reports every import of itself to an analytics service unless this package of its is missing.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     import openvino
 
     properties: dict[str, object] = {
