@@ -6,6 +6,7 @@ import { card, chip, count, example, facts, leaf, node, price, problem, skeleton
 
 const K = 24;
 const VALUES_AT_FIRST = 8;
+const LIKELY = 0.3; // an aspect value that is less probable is not offered
 const $ = (id) => document.getElementById(id);
 
 const state = {
@@ -159,7 +160,7 @@ function showUnderstood(reply) {
   if (others.length) chips.push(categoryPicker(others, opened));
   if (state.chosen) chips.push(node("button", { type: "button", className: "more-values", onclick: () => { state.chosen = null; run(); } }, "as predicted"));
   $("categories").replaceChildren(...chips);
-  const aspects = Object.entries(reply.aspects).filter(([, values]) => values.length);
+  const aspects = Object.entries(reply.aspects).filter(([, values]) => values.length && values[0].probability >= LIKELY);
   $("predicted").hidden = !aspects.length;
   $("predicted-aspects").replaceChildren(...aspects.map(([name, values]) => {
     const [{ value, probability }] = values;
