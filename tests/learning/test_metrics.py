@@ -45,6 +45,11 @@ def test_a_cut_list_is_held_against_what_it_could_have_found() -> None:
     assert ranking_quality(np.array([[False, True]]), (2,), np.array([1])).mean_average_precision == 0.5
 
 
+def test_success_asks_for_one_relevant_row() -> None:
+    ranked = np.array([[False, True, True], [False, False, True]])
+    assert ranking_quality(ranked, ks=(1, 2, 3)).success_at == {1: 0.0, 2: 0.5, 3: 1.0}
+
+
 def test_top_k_accuracy() -> None:
     scores = np.array([[0.1, 0.7, 0.2], [0.5, 0.3, 0.2]])
     assert top_k_accuracy(scores, np.array([2, 0]), 1) == 0.5

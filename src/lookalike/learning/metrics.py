@@ -6,7 +6,7 @@ repeat; left to the sort's mood, they move by one or two points. Rows that a que
 own photo, say) are excluded before ranking. Numpy alone.
 
 Definitions, per query and then averaged: precision@k = relevant in the first k / k; recall@k = relevant in the
-first k / relevant rows; average precision = mean over the relevant rows of the precision at their rank (Manning,
+first k / relevant rows; success@k = 1 where the first k hold a relevant row; average precision = mean over the relevant rows of the precision at their rank (Manning,
 Raghavan, Schütze: Introduction to Information Retrieval, 8.4). Queries without a relevant row do not count.
 """
 
@@ -27,6 +27,7 @@ class RankingQuality:
     mean_average_precision: float
     precision_at: dict[int, float]
     recall_at: dict[int, float]
+    success_at: dict[int, float]
 
     def to_json(self) -> dict[str, object]:
         return {
@@ -34,6 +35,7 @@ class RankingQuality:
             "mAP": self.mean_average_precision,
             "precision": {str(k): v for k, v in self.precision_at.items()},
             "recall": {str(k): v for k, v in self.recall_at.items()},
+            "success": {str(k): v for k, v in self.success_at.items()},
         }
 
 
@@ -98,7 +100,8 @@ def ranking_quality(
     ranked, total = ranked[counted], total[counted]
     if len(ranked) == 0:
         nan = float("nan")
-        return RankingQuality(0, nan, dict.fromkeys(ks, nan), dict.fromkeys(ks, nan))
+        none = dict.fromkeys(ks, nan)
+        return RankingQuality(0, nan, none, none, none)
     found = ranked.sum(axis=1)
     precision = np.nan_to_num(average_precision(ranked)) * found / np.minimum(total, ranked.shape[1])
     return RankingQuality(
@@ -106,4 +109,5 @@ def ranking_quality(
         mean_average_precision=float(precision.mean()),
         precision_at={k: float(precision_at_k(ranked, k).mean()) for k in ks},
         recall_at={k: float(recall_at_k(ranked, k, total).mean()) for k in ks},
+        success_at={k: float(ranked[:, :k].any(axis=1).mean()) for k in ks},
     )

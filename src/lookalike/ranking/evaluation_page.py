@@ -75,10 +75,15 @@ def render(evaluation: Evaluation, photo_bytes: Callable[[str], bytes]) -> str:
 def _tiles(report: dict[str, Any]) -> str:
     seen, search = report["recognition"], report["search"]
     tiles = [(_percent(seen["top1"]), "category top-1"), (_percent(seen["top5"]), "category top-5")]
-    for level in ("category", "product"):
-        if level in search:
-            tiles.append((_percent(search[level]["precision"]["10"]), f"precision@10, same {level}"))
-            tiles.append((_percent(search[level]["recall"]["10"]), f"recall@10, same {level}"))
+    tiles.append(
+        (_percent(search["category"]["precision"]["10"]), "of the first ten hits share the category")
+    )
+    if "product" in search:
+        found = search["product"]["success"]
+        tiles += [
+            (_percent(found["1"]), "first hit is the product"),
+            (_percent(found["10"]), "product in the first ten"),
+        ]
     tiles += [(_percent(v["top1"]), f"aspect {name}") for name, v in report["aspects"].items()]
     tiles.append((f"{search['categories_opened']:.1f}", "categories opened per query"))
     boxes = "".join(
