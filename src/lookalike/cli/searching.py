@@ -144,8 +144,8 @@ def answer_photo(
     from lookalike.ranking.request import Query
     from lookalike.ranking.search import open_searcher
 
-    artefacts = [fetch(place.store, ref, place.cache_dir) for ref in (live.release, live.index)]
-    searcher = open_searcher(*artefacts, threads=threads)
+    release, index = (fetch(place.store, ref, place.cache_dir) for ref in (live.release, live.index))
+    searcher = open_searcher(release, index, threads=threads)
     square = load_square(data, searcher.card.preset.resize, box=box)
     return searcher.search_all([Query(request, photo=square)])[0]
 

@@ -5,9 +5,10 @@ Equal distances are ordered by gallery position, so a gallery sorted by listing 
 repeat; left to the sort's mood, they move by one or two points. Rows that a query must not be credited for (its
 own photo, say) are excluded before ranking. Numpy alone.
 
-Definitions, per query and then averaged: precision@k = relevant in the first k / k; recall@k = relevant in the
-first k / relevant rows; success@k = 1 where the first k hold a relevant row; average precision = mean over the relevant rows of the precision at their rank (Manning,
-Raghavan, Schütze: Introduction to Information Retrieval, 8.4). Queries without a relevant row do not count.
+Definitions, per query and then averaged: precision@k = relevant in the first k / k; recall@k = relevant in the first
+k / relevant rows; success@k = 1 where the first k hold a relevant row; average precision = mean over the relevant
+rows of the precision at their rank (Manning, Raghavan, Schütze: Introduction to Information Retrieval, 8.4). Queries
+without a relevant row do not count.
 """
 
 from __future__ import annotations
