@@ -82,34 +82,40 @@ def _lane_sums(builder: ir.IRBuilder, rows: list[ir.Value]) -> ir.Value:
     return rows[0]
 
 
-@intrinsic
-def _near8(_context, codes, row, queries, query, limit):
-    """uint8: which of the 8 rows of 64 words from `row` on are at most `limit` from that query."""
+@intrinsic(prefer_literal=True)
+def _near8(_context, codes, row, chunks, queries, query, limit):
+    """uint8: which of the 8 rows from `row` on are at most `limit` from that query.
+
+    A row has `chunks` times 8 words. It is a literal, so that each width has code without an inner loop.
+    """
+    if not isinstance(chunks, types.IntegerLiteral):
+        return None
+    width = chunks.literal_value
 
     def generate(context, builder, signature, arguments):
-        base = context.make_array(signature.args[0])(context, builder, arguments[0]).data
-        wanted = context.make_array(signature.args[2])(context, builder, arguments[2]).data
+        base, wanted = (
+            context.make_array(signature.args[i])(context, builder, arguments[i]).data for i in (0, 3)
+        )
         vector = _vector(_I64, 8)
-        first, start = builder.mul(arguments[1], _I64(64)), builder.mul(arguments[3], _I64(64))
+        first, start = (builder.mul(arguments[i], _I64(8 * width)) for i in (1, 4))
 
         def words(pointer: ir.Value, origin: ir.Value, n: int) -> ir.Value:
             return _load(builder, pointer, builder.add(origin, _I64(8 * n)), vector, 8)
 
-        query_words = [words(wanted, start, n) for n in range(8)]
+        query_words = [words(wanted, start, n) for n in range(width)]
         rows = []
         for row in range(8):
-            counts = [
-                _call(builder, "ctpop", builder.xor(query_words[n], words(base, first, 8 * row + n)))
-                for n in range(8)
+            differing = [
+                builder.xor(query_words[n], words(base, first, width * row + n)) for n in range(width)
             ]
+            counts = [_call(builder, "ctpop", d) for d in differing]
             while len(counts) > 1:
                 counts = [builder.add(a, b) for a, b in zip(counts[0::2], counts[1::2], strict=True)]
             rows.append(counts[0])
-        distances = _lane_sums(builder, rows)
-        near = builder.icmp_unsigned("<=", distances, _splat(builder, arguments[4], 8))
+        near = builder.icmp_unsigned("<=", _lane_sums(builder, rows), _splat(builder, arguments[5], 8))
         return builder.bitcast(near, _I8)
 
-    return types.uint8(codes, types.int64, queries, types.int64, types.int64), generate
+    return types.uint8(codes, types.int64, chunks, queries, types.int64, types.int64), generate
 
 
 @intrinsic
@@ -197,65 +203,79 @@ def _fetch(codes, row):
 
 
 @njit(nogil=True, cache=True)
-def _replace_worst(heap, key):
-    n, at = heap.shape[0], 0
+def _replace_worst(heaps, query, key):
+    n, at = heaps.shape[1], 0
     while True:
         child = 2 * at + 1
         if child >= n:
             break
-        if child + 1 < n and heap[child + 1] > heap[child]:
+        if child + 1 < n and heaps[query, child + 1] > heaps[query, child]:
             child += 1
-        if heap[child] <= key:
+        if heaps[query, child] <= key:
             break
-        heap[at] = heap[child]
+        heaps[query, at] = heaps[query, child]
         at = child
-    heap[at] = key
+    heaps[query, at] = key
 
 
 @njit(nogil=True, cache=True)
-def _offer(heap, worst, codes, row, queries, query):
+def _offer(heaps, worst, codes, row, queries, query):
     """The key to beat after `row` has been looked at."""
     key = _distance(codes, row, queries, query) << ROW_BITS | row
     if key < worst:
-        _replace_worst(heap, key)
-        return min(worst, heap[0])
+        _replace_worst(heaps, query, key)
+        return min(worst, heaps[query, 0])
     return worst
+
+
+@njit(nogil=True, cache=True)
+def _lower(limits, query, heaps):
+    """Tell other threads the distance that the k-th best row found here has, once there are k."""
+    if heaps[query, 0] != NOTHING:
+        limits[query] = min(limits[query], heaps[query, 0] | ROW_MASK)
 
 
 @njit(nogil=True, cache=True)
 def scan(queries, codes, first, last, allowed, heaps, limits):
     """Offer the rows `first` to `last` of `codes` to every query's heap.
 
-    heaps int64[q, k]; `first` is a multiple of 8. Only rows whose
-    bit is set in `allowed` uint8[ceil(n / 8)] count, all where it is empty. Rows must beat `limits` int64[q], which
-    are shared by threads: a limit is lowered to the distance of the k-th best row found.
+    heaps int64[q, k]; `first` is a multiple of 8. Only rows whose bit is set in `allowed` uint8[ceil(n / 8)] count, all
+    where it is empty. Rows must beat `limits` int64[q], which are shared by threads: a limit is lowered to the
+    distance of the k-th best row found.
     """
-    q = limits.shape[0]
-    filtered = allowed.shape[0] > 0
+    q, words = limits.shape[0], codes.shape[1]
+    filtered, by_eight = allowed.shape[0] > 0, words in (8, 16, 32, 64)
     for start in range(first, last, _BLOCK):
         stop = min(start + _BLOCK, last)
         for query in range(q):
-            heap = heaps[query]
-            worst = min(heap[0], limits[query])
+            worst = min(heaps[query, 0], limits[query])
             row = start
-            if codes.shape[1] == 64:
-                while row + 8 <= stop:
-                    wanted = allowed[row >> 3] if filtered else np.uint8(255)
-                    if query == 0:
-                        for ahead in range(row + _AHEAD, row + _AHEAD + 8):
-                            _fetch(codes, ahead)
-                    if wanted:
-                        near = _near8(codes, row, queries, query, worst >> ROW_BITS) & wanted
+            while by_eight and row + 8 <= stop:
+                if query == 0:
+                    for ahead in range(row + _AHEAD, row + _AHEAD + 8):
+                        _fetch(codes, ahead)
+                wanted = allowed[row >> 3] if filtered else np.uint8(255)
+                if wanted:
+                    limit = worst >> ROW_BITS
+                    if words == 64:
+                        near: np.uint8 = _near8(codes, row, 8, queries, query, limit)
+                    elif words == 32:
+                        near = _near8(codes, row, 4, queries, query, limit)
+                    elif words == 16:
+                        near = _near8(codes, row, 2, queries, query, limit)
+                    else:
+                        near = _near8(codes, row, 1, queries, query, limit)
+                    near &= wanted
+                    if near:
                         for i in range(8):
                             if near >> i & 1:
-                                worst = _offer(heap, worst, codes, row + i, queries, query)
-                    row += 8
+                                worst = _offer(heaps, worst, codes, row + i, queries, query)
+                row += 8
             while row < stop:
                 if not filtered or allowed[row >> 3] >> (row & 7) & 1:
-                    worst = _offer(heap, worst, codes, row, queries, query)
+                    worst = _offer(heaps, worst, codes, row, queries, query)
                 row += 1
-            if heap[0] != NOTHING:
-                limits[query] = min(limits[query], heap[0] | ROW_MASK)
+            _lower(limits, query, heaps)
 
 
 @njit(nogil=True, cache=True)
@@ -265,14 +285,12 @@ def scan_rows(queries, codes, rows, heaps, limits):
     for start in range(0, m, _BLOCK):
         stop = min(start + _BLOCK, m)
         for query in range(q):
-            heap = heaps[query]
-            worst = min(heap[0], limits[query])
+            worst = min(heaps[query, 0], limits[query])
             for i in range(start, stop):
                 if query == 0 and i + _AHEAD < m:
                     _fetch(codes, rows[i + _AHEAD])
-                worst = _offer(heap, worst, codes, rows[i], queries, query)
-            if heap[0] != NOTHING:
-                limits[query] = min(limits[query], heap[0] | ROW_MASK)
+                worst = _offer(heaps, worst, codes, rows[i], queries, query)
+            _lower(limits, query, heaps)
 
 
 @njit(nogil=True, cache=True)

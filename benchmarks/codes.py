@@ -1,0 +1,138 @@
+"""Codes for the benchmark of the scan: uniform, or those of a trained network, grown to any number of rows.
+
+A catalogue has too few listings of one category for a benchmark of a million. A row is grown from a real photo and two
+others of its ten nearest neighbours in the same category: their pooled features are mixed in random proportions
+(Dirichlet), and the release's own hash head turns the mixture into a code. So codes vary from row to row as the
+network makes them vary; `bits` instead takes every bit from one of two neighbours at random, which breaks the ties
+between bits and is the harder case for sketches.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.parquet as pq
+
+from lookalike.coding.release import ModelCard
+from lookalike.storage.artefacts import Kind, Ref, fetch, find
+from lookalike.storage.objects import ObjectStore
+
+QUERIES = 32
+NEIGHBOURS = 10
+_CHUNK = 8192
+
+Codes = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Network:
+    """Pooled features of one category's photos, and the hash head over them."""
+
+    name: str
+    features: Floats
+    """float32[photos, d]"""
+    weight: Floats
+    """float32[bits, d]"""
+    bias: Floats
+    """float32[bits], thresholds included: a bit is 1 where weight . features + bias > 0"""
+
+    def codes(self, features: Floats) -> Codes:
+        return np.packbits(features @ self.weight.T + self.bias > 0, axis=1)
+
+
+def uniform(rows: int, seed: int, bits: int = 4096) -> tuple[Codes, Codes]:
+    """Rows and queries without any structure: no sketch can help."""
+    rng = np.random.default_rng(seed)
+    codes = aligned(rows, bits // 8)
+    for start in range(0, rows, _CHUNK):
+        part = codes[start : start + _CHUNK]
+        part[:] = rng.integers(0, 256, part.shape, np.uint8)
+    return codes, rng.integers(0, 256, (QUERIES, bits // 8), np.uint8)
+
+
+def grown(
+    network: Network, rows: int, seed: int, mix: Literal["features", "bits"] = "features"
+) -> tuple[Codes, Codes]:
+    """Rows grown from all but `QUERIES` photos of the category, and the codes of those as queries."""
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(network.features))
+    queries, base = network.features[order[:QUERIES]], network.features[order[QUERIES:]]
+    base_codes = network.codes(base)
+    squares = (base * base).sum(axis=1)
+    near = np.empty((len(base), NEIGHBOURS + 1), np.int64)
+    for start in range(0, len(base), 1024):
+        distances = squares - 2 * base[start : start + 1024] @ base.T
+        near[start : start + 1024] = np.argpartition(distances, NEIGHBOURS, axis=1)[:, : NEIGHBOURS + 1]
+    codes = aligned(rows, network.weight.shape[0] // 8)
+    for start in range(0, rows, _CHUNK):
+        part = codes[start : start + _CHUNK]
+        photos = near[rng.integers(0, len(base), len(part))]
+        if mix == "features":
+            chosen = np.take_along_axis(photos, rng.integers(0, NEIGHBOURS + 1, (len(part), 3)), axis=1)
+            shares = rng.dirichlet(np.ones(3), len(part)).astype(np.float32)
+            part[:] = network.codes((base[chosen] * shares[:, :, None]).sum(axis=1))
+        else:
+            pair = np.take_along_axis(photos, rng.integers(0, NEIGHBOURS + 1, (len(part), 2)), axis=1)
+            mask = rng.integers(0, 256, part.shape, np.uint8)
+            part[:] = (base_codes[pair[:, 0]] & mask) | (base_codes[pair[:, 1]] & ~mask)
+    return codes, network.codes(queries)
+
+
+def from_file(name: str, path: Path) -> Network:
+    """From an .npz with `features`, `weight` and `bias`."""
+    with np.load(path) as arrays:
+        return Network(name, arrays["features"], arrays["weight"], arrays["bias"])
+
+
+def from_store(name: str, store: ObjectStore, cache: Path) -> Network:
+    """The newest extraction of a store: the category with the most photos."""
+    manifests = [
+        info.key.split("/")[1] for info in store.list("extractions/") if info.key.endswith("manifest.json")
+    ]
+    extraction = fetch(store, find(store, Kind.EXTRACTION, manifests[-1]), cache)
+    release = fetch(
+        store, Ref.parse(extraction.manifest.meta["release"]), cache, ["model.json", "weights.safetensors"]
+    )
+    curated = fetch(store, Ref.parse(extraction.manifest.inputs["curated"]), cache, ["listings.parquet"])
+    listings = pq.read_table(curated.path("listings.parquet"), columns=["photo_id", "category"])
+    category = dict(zip(listings["photo_id"].to_pylist(), listings["category"].to_pylist(), strict=True))
+    largest = Counter(category.values()).most_common(1)[0][0]
+    features, codes = [], []
+    for entry in json.loads(extraction.path("shards.json").read_text())["shards"]:
+        local = store.local_path(entry["key"])
+        table = pq.read_table(local, columns=["photo_id", "features16", "code"])
+        mine = [i for i, photo in enumerate(table["photo_id"].to_pylist()) if category.get(photo) == largest]
+        features += [table["features16"][i].as_py() for i in mine]
+        codes += [table["code"][i].as_py() for i in mine]
+    from safetensors.numpy import load_file
+
+    weights = load_file(release.path("weights.safetensors"))
+    card = ModelCard.read(release.path("model.json"))
+    thresholds = np.array(card.thresholds or [0.5] * card.bits, np.float32).clip(1e-6, 1 - 1e-6)
+    network = Network(
+        f"{name}: {largest}",
+        np.stack([np.frombuffer(f, np.float16) for f in features]).astype(np.float32),
+        weights["hash_head.linear.weight"],
+        weights["hash_head.linear.bias"] - np.log(thresholds / (1 - thresholds)),
+    )
+    stored = np.stack([np.frombuffer(c, np.uint8) for c in codes])
+    differing = np.bitwise_count(stored ^ network.codes(network.features)).mean() / 8
+    if differing > 0.01:
+        raise SystemExit(
+            f"{name}: {differing:.1%} of the bits differ from the code shards': another kind of hash head"
+        )
+    return network
+
+
+def aligned(rows: int, width: int) -> Codes:
+    """uint8[rows, width] on a cache line, as a segment has them."""
+    space = np.empty(rows * width + 64, np.uint8)
+    start = -space.ctypes.data % 64
+    return space[start : start + rows * width].reshape(rows, width)

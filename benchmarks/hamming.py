@@ -1,0 +1,331 @@
+"""The exact scan against its peers: FAISS IndexBinaryFlat, USearch, numpy, and a plain read of the same bytes.
+
+    python -m benchmarks.hamming --json results.json --plot docs/images/hamming.svg
+    python -m benchmarks.hamming --rows 100000 1000000 --store clothing=file:///tmp/clothing --network fashion=codes.npz
+
+Everything runs in one process, interleaved: each round times every contender once, so that a disturbance hits all alike. The
+ratio to compare is that of the medians of one run. Recall is the part of the true top k, by distance, that was found.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import faiss
+import numba
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from usearch.index import MetricKind, search
+
+from benchmarks import codes as made
+from lookalike.index import sketch
+from lookalike.index.hamming import Scanner, bitmap
+from lookalike.index.reader import Partition
+from lookalike.index.segment import SKETCH_PLANES, aligned
+from lookalike.settings import available_cores
+from lookalike.storage.objects import open_store
+
+K = 100
+SEED = 7
+
+Codes = npt.NDArray[np.uint8]
+Contender = Callable[[], npt.NDArray[np.int64] | None]
+"""One timed call; returns the distances it found, [queries, k], or None where it answers nothing."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """One line of the report; `value` is compared with `peer` (another line) where a `target` says how."""
+
+    name: str
+    value: float
+    unit: str
+    better: str = "lower"
+    target: float | None = None
+    peer: str | None = None
+    recall: float | None = None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rows", type=int, nargs="+", default=[100_000, 1_000_000])
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument(
+        "--network", action="append", default=[], metavar="NAME=FILE.npz", help="see benchmarks/codes.py"
+    )
+    parser.add_argument(
+        "--store", action="append", default=[], metavar="NAME=URI", help="real codes of a store"
+    )
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--plot", type=Path)
+    options = parser.parse_args()
+    networks = [made.from_file(name, Path(path)) for name, path in (n.split("=", 1) for n in options.network)]
+    with TemporaryDirectory() as cache:
+        networks += [
+            made.from_store(name, open_store(uri), Path(cache))
+            for name, uri in (s.split("=", 1) for s in options.store)
+        ]
+    results = []
+    for rows in options.rows:
+        results += uniform_codes(rows, options.rounds)
+        for network in networks:
+            for mix in ("features", "bits"):
+                results += real_codes(network, mix, rows, options.rounds)
+    report = {"machine": machine(), "k": K, "seed": SEED, "results": [asdict(result) for result in results]}
+    if options.json:
+        options.json.write_text(json.dumps(report, indent=1) + "\n")
+    if options.plot:
+        from benchmarks.hamming_plot import draw
+
+        draw(report["results"], options.plot)
+
+
+def uniform_codes(rows: int, rounds: int) -> list[Result]:
+    """Every contender on codes that no sketch helps: 1, 8 and 32 queries, 1 and 2 threads, and filters."""
+    codes, queries = made.uniform(rows, SEED)
+    part = partition(codes)
+    index = faiss.IndexBinaryFlat(codes.shape[1] * 8)
+    index.add(codes)
+    scanners = {threads: Scanner(threads) for threads in (1, 2)}
+    best = truth(codes, queries)
+    where = f"uniform {rows}"
+    results = []
+    for threads in (1, 2):
+        few = {
+            f"{where} read {threads}t": lambda t=threads: read(codes, t),
+            f"{where} lookalike 1q {threads}t": lambda t=threads: scan(scanners[t], part, queries[:1]),
+            f"{where} faiss 1q {threads}t": lambda t=threads: ask_faiss(index, queries[:1], t),
+            f"{where} usearch 1q {threads}t": lambda t=threads: ask_usearch(codes, queries[:1], t),
+        }
+        if threads == 1:
+            few[f"{where} numpy 1q 1t"] = lambda: ask_numpy(codes, queries[:1])
+        results += measure(
+            few, best, rounds, {"lookalike": [("read", 1.10), ("faiss", 0.75 if threads == 1 else 1.0)]}
+        )
+        for q in (8, 32):
+            many = {
+                f"{where} lookalike {q}q {threads}t": lambda t=threads, n=q: scan(
+                    scanners[t], part, queries[:n]
+                ),
+                f"{where} faiss {q}q {threads}t": lambda t=threads, n=q: ask_faiss(index, queries[:n], t),
+            }
+            results += measure(
+                many, best, max(3, rounds // 3), {"lookalike": [("faiss", 0.125 if q == 32 else 0.25)]}
+            )
+    rng = np.random.default_rng(SEED)
+    masks = {share: bitmap(rng.random(rows) < share) for share in (0.1, 0.01)}
+    filters: dict[str, Contender] = {f"{where} filter 100%": lambda: scan(scanners[1], part, queries[:1])}
+    for share, allowed in masks.items():
+        filters[f"{where} filter {share:.0%}"] = lambda a=allowed: silent(scanners[1], part, queries[:1], a)
+    return results + measure(filters, best, rounds, {"filter 1%": [("filter 100%", 0.2)]})
+
+
+def real_codes(network: made.Network, mix: str, rows: int, rounds: int) -> list[Result]:
+    """The pruned scan on one category of a network's codes; times are means over all queries, one at a time."""
+    codes, queries = made.grown(network, rows, SEED, mix)
+    part = partition(codes)
+    where = f"{network.name} ({mix} mixed) {rows}"
+    if part.sketch is None:
+        print(f"{where}: no sketch, the plain scan is used", file=sys.stderr)
+    index = faiss.IndexBinaryFlat(codes.shape[1] * 8)
+    index.add(codes)
+    best = truth(codes, queries)
+    scanner, some = Scanner(1), queries[:4]
+    contenders: dict[str, Contender] = {
+        f"{where} read": lambda: read(codes, 1),
+        f"{where} lookalike plain": lambda: scan(scanner, part, queries[:1], sketches=False),
+        f"{where} faiss": lambda: ask_faiss(index, queries[:1], 1),
+    }
+    for i in range(len(queries)):
+        contenders[f"{where} lookalike pruned #{i}"] = lambda n=i: scan(scanner, part, queries[n : n + 1])
+    for name in ("plain", "pruned"):
+        contenders[f"{where} lookalike 32q {name}"] = lambda s=name == "pruned": scan(
+            scanner, part, queries, sketches=s
+        )
+    found = measure(contenders, best, rounds, {})
+    single = [r for r in found if "#" in r.name]
+    read_name = f"{where} read"
+    mean = statistics.mean(r.value for r in single)
+    worst = max(r.value for r in single)
+    base = next(r.value for r in found if r.name == read_name)
+    recall = min(r.recall or 0.0 for r in single)
+    del some
+    return [
+        *(r for r in found if "#" not in r.name),
+        Result(f"{where} lookalike pruned", mean, "ms", recall=recall),
+        Result(
+            f"{where} lookalike pruned / read",
+            mean / base,
+            "ratio",
+            target=0.25,
+            peer=read_name,
+            recall=recall,
+        ),
+        Result(f"{where} lookalike pruned worst query / read", worst / base, "ratio", peer=read_name),
+        Result(f"{where} rows read", 100 * rows_read(part, queries, best), "%"),
+    ]
+
+
+def measure(
+    contenders: dict[str, Contender],
+    best: npt.NDArray[np.int64],
+    rounds: int,
+    compared: dict[str, list[tuple[str, float]]],
+) -> list[Result]:
+    """Medians in ms, and the ratios that `compared` names: word in the name -> (word in the peer's name, target)."""
+    recalls, times = {}, {name: [] for name in contenders}
+    for name, contender in contenders.items():
+        distances = contender()
+        recalls[name] = None if distances is None else recall(distances, best[: len(distances)])
+    for _ in range(rounds):
+        for name, contender in contenders.items():
+            started = time.perf_counter()
+            contender()
+            times[name].append(time.perf_counter() - started)
+    medians = {name: statistics.median(t) * 1e3 for name, t in times.items()}
+    results = [Result(name, value, "ms", recall=recalls[name]) for name, value in medians.items()]
+    for word, peers in compared.items():
+        name = next(n for n in medians if word in n)
+        for other, target in peers:
+            peer = next((n for n in medians if other in n), None)
+            if peer:
+                results.append(
+                    Result(f"{name} / {other}", medians[name] / medians[peer], "ratio", "lower", target, peer)
+                )
+    for result in results:
+        if "#" not in result.name:
+            target = "" if result.target is None else f" (target {result.target})"
+            print(
+                f"{result.name:60s} {result.value:10.3f} {result.unit}{target}  recall {result.recall}",
+                flush=True,
+            )
+    return results
+
+
+def partition(codes: Codes) -> Partition:
+    """The codes as the builder would put them into one category, sketch and all."""
+    ids = pa.array([f"{i:09d}" for i in range(len(codes))])
+    sample = np.ascontiguousarray(codes[:: max(1, len(codes) // sketch.SAMPLE)][: sketch.SAMPLE])
+    grouping = sketch.fit(sample) if len(codes) >= sketch.MIN_ROWS else None
+    found = None
+    if grouping:
+        planes = np.zeros((SKETCH_PLANES, aligned(len(codes))), np.uint8)
+        planes[:, : len(codes)] = grouping.counter()(codes)
+        found = sketch.Sketch(grouping, planes, grouping.counter())
+    return Partition("benchmark", codes, ids, ids, ids, np.zeros(len(codes)), {}, found)
+
+
+def scan(
+    scanner: Scanner, part: Partition, queries: Codes, *, sketches: bool = True
+) -> npt.NDArray[np.int64]:
+    return scanner.top_k(queries, [part], K, sketches=sketches).distance.astype(np.int64)
+
+
+def silent(scanner: Scanner, part: Partition, queries: Codes, allowed: Codes) -> None:
+    scanner.top_k(queries, [part], K, allowed=[allowed])
+
+
+def ask_faiss(index: faiss.IndexBinaryFlat, queries: Codes, threads: int) -> npt.NDArray[np.int64]:
+    faiss.omp_set_num_threads(threads)
+    distances, _ = index.search(queries, K)
+    return distances.astype(np.int64)
+
+
+def ask_usearch(codes: Codes, queries: Codes, threads: int) -> npt.NDArray[np.int64]:
+    found = search(codes, queries, K, MetricKind.Hamming, exact=True, threads=threads)
+    return np.asarray(found.distances).reshape(len(queries), -1).astype(np.int64)
+
+
+def ask_numpy(codes: Codes, queries: Codes) -> npt.NDArray[np.int64]:
+    words = codes.view(np.uint64)
+    return np.stack(
+        [
+            np.sort(
+                np.partition(np.bitwise_count(words ^ query.view(np.uint64)).sum(axis=1, dtype=np.int64), K)[
+                    :K
+                ]
+            )
+            for query in queries
+        ]
+    )
+
+
+def truth(codes: Codes, queries: Codes) -> npt.NDArray[np.int64]:
+    """The k smallest distances of every query, by numpy."""
+    return np.concatenate([ask_numpy(codes, queries[i : i + 1]) for i in range(len(queries))])
+
+
+def recall(found: npt.NDArray[np.int64], best: npt.NDArray[np.int64]) -> float:
+    """Part of the rows found that are as near as the k-th best, at most 1."""
+    near = (np.sort(found, axis=1) <= best[:, -1:]).sum(axis=1)
+    return float(np.minimum(near / best.shape[1], 1.0).mean())
+
+
+def rows_read(part: Partition, queries: Codes, best: npt.NDArray[np.int64]) -> float:
+    """Part of the rows whose bound is not above the k-th best distance: those that no order of reading can avoid."""
+    if part.sketch is None:
+        return 1.0
+    counts = part.sketch.count(queries).astype(np.int64)
+    shares = []
+    for i in range(min(8, len(queries))):
+        bounds = np.zeros(len(part), np.int64)
+        for plane, count in zip(part.sketch.planes, counts[:, i], strict=True):
+            bounds += np.abs(plane[: len(part)].astype(np.int64) - count)
+        shares.append((bounds <= best[i, -1]).mean())
+    return float(np.mean(shares))
+
+
+@numba.njit(nogil=True)
+def _sum(words: npt.NDArray[np.uint64]) -> int:
+    total = np.uint64(0)
+    for i in range(words.shape[0]):
+        total += words[i]
+    return total
+
+
+@numba.njit(nogil=True, parallel=True)
+def _sum_parallel(words: npt.NDArray[np.uint64]) -> int:
+    total = np.uint64(0)
+    for i in numba.prange(words.shape[0]):
+        total += words[i]
+    return total
+
+
+def read(codes: Codes, threads: int) -> None:
+    """Touch every byte once and do nothing else: what memory allows."""
+    words = codes.view(np.uint64).reshape(-1)
+    _sum(words) if threads == 1 else _sum_parallel(words)
+
+
+def machine() -> dict[str, object]:
+    cpu = Path("/proc/cpuinfo")
+    models = (
+        [line.split(":")[1].strip() for line in cpu.read_text().splitlines() if "model name" in line]
+        if cpu.exists()
+        else []
+    )
+    return {
+        "cpu": models[0] if models else platform.processor(),
+        "cores": available_cores(),
+        "load_before": round(os.getloadavg()[0], 2),
+        "python": platform.python_version(),
+        "faiss": faiss.__version__,
+        "numba": numba.__version__,
+    }
+
+
+if __name__ == "__main__":
+    main()
