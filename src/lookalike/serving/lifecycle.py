@@ -149,10 +149,13 @@ class Lifecycle:
             self._swap(loaded)
 
     def _run(self) -> None:
-        if hasattr(os, "setpriority"):  # on Linux this is the thread's own: loading yields to answering
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+        yielding = not hasattr(os, "setpriority")
         while not self._stop.is_set():
             self.check()
+            if self._current is not None and not yielding:
+                # On Linux this is the thread's own priority: further loading yields to answering.
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+                yielding = True
             self._stop.wait(self.config.poll_seconds)
 
     def _wanted(self) -> Pair | None:
