@@ -3,8 +3,9 @@
     python -m benchmarks.hamming --json results.json --plot docs/images/hamming.svg
     python -m benchmarks.hamming --rows 100000 1000000 --store clothing=file:///tmp/clothing --network fashion=codes.npz
 
-Everything runs in one process, interleaved: each round times every contender once, so that a disturbance hits all alike. The
-ratio to compare is that of the medians of one run. Recall is the part of the true top k, by distance, that was found.
+Everything runs in one process, interleaved: each round times every contender once, so that a disturbance hits all
+alike. The ratio to compare is that of the medians of one run. Recall is the part of the true top k, by distance, that
+was found.
 """
 
 from __future__ import annotations

@@ -118,7 +118,7 @@ def test_equals_the_oracle(
 def test_sketches_change_no_answer(threads: int, keep: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hamming, "PIECE_ROWS", 256)
     rng = np.random.default_rng(5)
-    codes = correlated(rng, 2003, 4096)
+    codes = correlated(rng, 2003, 1024)
     ids = [f"{i:05d}" for i in rng.permutation(2003)]
     partitions = [
         partition(codes[:1000], ids[:1000], sketched=True),
@@ -127,7 +127,7 @@ def test_sketches_change_no_answer(threads: int, keep: float | None, monkeypatch
     ]
     assert partitions[0].sketch is not None
     assert partitions[2].sketch is not None
-    queries = np.concatenate([codes[:2], correlated(rng, 1, 4096), rng.integers(0, 256, (1, 512), np.uint8)])
+    queries = np.concatenate([codes[:2], correlated(rng, 1, 1024), rng.integers(0, 256, (1, 128), np.uint8)])
     masks = [rng.random(len(part)) < (keep or 1.0) for part in partitions]
     allowed = [bitmap(mask) for mask in masks] if keep else None
     expected = oracle(queries, partitions, 2003, masks)
@@ -138,11 +138,11 @@ def test_sketches_change_no_answer(threads: int, keep: float | None, monkeypatch
 
 def test_a_sketch_bounds_the_distance_from_below_and_saves_most_reads() -> None:
     rng = np.random.default_rng(3)
-    codes = correlated(rng, 3000, 4096)
+    codes = correlated(rng, 3000, 1024)
     grouping = sketch.fit(codes[: sketch.SAMPLE])
     assert grouping is not None
     count = grouping.counter()
-    planes, query = count(codes), codes[7:8] ^ (np.arange(512) == 3).astype(np.uint8)
+    planes, query = count(codes), codes[7:8] ^ (np.arange(128) == 3).astype(np.uint8)
     bounds, histogram = np.empty(3008, np.uint16), np.zeros(4096, np.int64)
     kernels.lower_bounds(
         planes, 0, 3000, np.ascontiguousarray(count(query)[:, 0]), hamming.ALL, bounds, histogram

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from lookalike.errors import CatalogueError, CorruptObject, SettingsError
+from lookalike.errors import CatalogueError, SettingsError
 from lookalike.index import kernels, sketch
 from lookalike.index.segment import FORMAT, SKETCH_PLANES, Header, aligned, grouping_length, segment_name
 from lookalike.index.writer import Holes, SegmentWriter
 from lookalike.progress import Progress, silent
-from lookalike.storage.artefacts import ArtefactWriter, Kind, Ref, fetch, sha256_of_file
+from lookalike.settings import available_cores
+from lookalike.storage.artefacts import ArtefactWriter, FileEntry, Kind, Ref, fetch, fetch_file
 from lookalike.storage.objects import ObjectStore
 
 MAX_SHARDS = 999
@@ -78,12 +80,17 @@ def build(
     if meta["bits"] % 64:
         raise SettingsError(f"codes of {meta['bits']} bits cannot be indexed: a multiple of 64 can")
     entries = json.loads(extracted.path("shards.json").read_text())["shards"]
-    paths = [_fetch_shard(store, entry, cache_dir) for entry in entries]
-    photos = [pq.read_table(path, columns=["photo_id"])["photo_id"] for path in paths]
+    with ThreadPoolExecutor(available_cores()) as pool:
+        paths = list(pool.map(lambda entry: _fetch_shard(store, entry, cache_dir), entries))
+        photos = list(pool.map(lambda path: pq.read_table(path, columns=["photo_id"])["photo_id"], paths))
     code = pc.index_in(
         listings["photo_id"], _one(pa.chunked_array([c for p in photos for c in p.chunks], pa.utf8()))
     )
-    coded = listings.append_column("code", _one(code).cast(pa.int64())).filter(_one(code).is_valid())
+    coded = (
+        listings.append_column("code", _one(code).cast(pa.int64()))
+        .filter(_one(code).is_valid())
+        .combine_chunks()
+    )
     if coded.num_rows == 0:
         raise CatalogueError(
             "no listing has a code, so there is nothing to index: check the splits and the extraction"
@@ -94,9 +101,15 @@ def build(
         files = [Path(work, segment_name(shard, shards)) for shard in range(shards)]
         holes, places, rows = _lay_out(files, coded, shape)
         maps = [np.memmap(file, np.uint8, "r+") for file in files]
-        total = sum(entry["rows"] for entry in entries)
-        for done in _scatter(paths, maps, places, meta["bits"] // 8):
-            progress("index", done, total)
+        ends = np.cumsum([len(photo_ids) for photo_ids in photos]).tolist()
+        with ThreadPoolExecutor(available_cores()) as pool:
+            tasks = [
+                pool.submit(_scatter, path, start, maps, places, meta["bits"] // 8)
+                for path, start in zip(paths, [0, *ends], strict=False)
+            ]
+            for task, done in zip(tasks, ends, strict=True):
+                task.result()
+                progress("index", done, ends[-1])
         for number, (category, n) in enumerate(rows.items()):
             if n >= sketch.MIN_ROWS:
                 _sketch(maps, [h[number] for h in holes], meta["bits"])
@@ -129,18 +142,7 @@ def _read_listings(path: Path, splits: Collection[str] | None) -> pa.Table:
 
 def _fetch_shard(store: ObjectStore, entry: Mapping[str, Any], cache_dir: Path) -> Path:
     """The local file of a code shard, verified. Raises `CorruptObject`."""
-    path = store.local_path(entry["key"])
-    if path is None:
-        path = cache_dir / entry["key"]
-        if not path.exists() or path.stat().st_size != entry["size"]:
-            store.download(entry["key"], path)
-    if sha256_of_file(path) != entry["sha256"]:
-        if store.local_path(entry["key"]) is None:
-            path.unlink()
-        raise CorruptObject(
-            entry["key"], f"{store.uri}/{entry['key']} does not match its digest: it is damaged"
-        )
-    return path
+    return fetch_file(store, FileEntry(entry["key"], entry["key"], entry["size"], entry["sha256"]), cache_dir)
 
 
 def _lay_out(
@@ -191,22 +193,18 @@ def _lay_out(
 
 
 def _scatter(
-    paths: Sequence[Path], maps: Sequence[npt.NDArray[np.uint8]], places: _Places, width: int
-) -> Iterator[int]:
-    """Copy every code to its places; yields how many codes have been read."""
-    done = 0
-    for path in paths:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(_BATCH_ROWS, columns=["code"]):
-                column = batch["code"]
-                codes = np.frombuffer(column.buffers()[1], np.uint8).reshape(-1, width)[column.offset :]
-                first, last = np.searchsorted(places.code, [done, done + len(column)])
-                for shard, target in enumerate(maps):
-                    mine = slice(first, last)
-                    chosen = np.flatnonzero(places.segment[mine] == shard) + first
-                    kernels.scatter(codes, places.code[chosen] - done, target, places.position[chosen])
-                done += len(column)
-                yield done
+    path: Path, start: int, maps: Sequence[npt.NDArray[np.uint8]], places: _Places, width: int
+) -> None:
+    """Copy every code of a shard, whose first is code number `start`, to its places."""
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(_BATCH_ROWS, columns=["code"]):
+            column = batch["code"]
+            codes = np.frombuffer(column.buffers()[1], np.uint8).reshape(-1, width)[column.offset :]
+            first, last = np.searchsorted(places.code, [start, start + len(column)])
+            for shard, target in enumerate(maps):
+                chosen = np.flatnonzero(places.segment[first:last] == shard) + first
+                kernels.scatter(codes, places.code[chosen] - start, target, places.position[chosen])
+            start += len(column)
 
 
 def _sketch(maps: Sequence[npt.NDArray[np.uint8]], holes: Sequence[Holes], bits: int) -> None:
