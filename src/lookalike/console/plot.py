@@ -1,6 +1,7 @@
 """The quality of the last model releases as one SVG picture: a line for each measure, a column for each release.
 
-The picture carries no style of its own: the page's stylesheet colours it, for light and dark, by class.
+The picture carries no style and no legend of its own: the page's stylesheet colours it by class, for light and dark,
+and names the measures below it, in the same order.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from xml.sax.saxutils import escape
 
 from lookalike.console.overview import ReleaseQuality
 
-_WIDTH, _HEIGHT = 720, 260
-_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 150, 14, 44
+_WIDTH, _HEIGHT = 600, 240
+_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 14, 12, 44
 
 
 def quality_plot(releases: Sequence[ReleaseQuality]) -> str:
@@ -51,7 +52,6 @@ def quality_plot(releases: Sequence[ReleaseQuality]) -> str:
         parts.append(
             f'<text class="tick{marked}" x="{x:.1f}" y="{_HEIGHT - _BOTTOM + 34}" text-anchor="middle">{below}</text>'
         )
-    labels: list[tuple[float, int, str]] = []
     for number, measure in enumerate(measures):
         points = [
             (x, height(release.measures[measure]), release)
@@ -66,24 +66,9 @@ def quality_plot(releases: Sequence[ReleaseQuality]) -> str:
                 f'<circle class="dot m{number}" cx="{x:.1f}" cy="{y:.1f}" r="4">'
                 f"<title>{escape(measure)} {value:.3f}, release {escape(release.id)}</title></circle>"
             )
-        last = points[-1][2].measures[measure]
-        labels.append((points[-1][1], number, f"{measure} {last:.3f}"))
-    parts += _labels(labels)
     return "".join([*parts, "</svg>"])
 
 
 def _column(i: int, count: int) -> float:
     width = _WIDTH - _LEFT - _RIGHT
     return _LEFT + width * (i + 0.5) / count
-
-
-def _labels(labels: Sequence[tuple[float, int, str]]) -> list[str]:
-    """The names of the lines at their right ends, pushed apart so that none covers another."""
-    parts, free = [], float(_TOP)
-    for y, number, text in sorted(labels):
-        place = max(y + 4, free)
-        free = place + 16
-        parts.append(
-            f'<text class="label m{number}" x="{_WIDTH - _RIGHT + 10}" y="{place:.1f}">{escape(text)}</text>'
-        )
-    return parts

@@ -2,7 +2,9 @@
 
 const $ = (id) => document.getElementById(id);
 const EVERY_MS = 2000;
+const CATEGORIES = 12; // shown at first
 let state = null;
+let everyCategory = false;
 let wanted = null; // the action whose dialog waits for a log-in
 
 // --- small pieces ------------------------------------------------------------------------------------------------
@@ -51,8 +53,8 @@ function toast(text) {
 
 // --- drawing -----------------------------------------------------------------------------------------------------
 
-function tile(label, value, small = "") {
-  return node("div", { class: "tile" }, node("dt", { text: label }),
+function tile(label, value, small = "", title = null) {
+  return node("div", { class: "tile", title }, node("dt", { text: label }),
     node("dd", { text: value }, small ? node("small", { text: small }) : null));
 }
 
@@ -63,8 +65,8 @@ function drawLive(live, answers) {
     return [node("p", { class: "empty", text })];
   }
   const tiles = node("dl", { class: "tiles" },
-    tile("Model release", live.release, live.recipe ? `recipe ${live.recipe}` : ""),
-    tile("Index snapshot", live.index, `#${live.sequence}, ${live.action === "rollback" ? "rolled back" : "published"}`),
+    tile("Model release", live.release.slice(0, 8), live.recipe ? `recipe ${live.recipe}` : "", live.release),
+    tile("Index snapshot", live.index.slice(0, 8), `#${live.sequence}, ${live.action === "rollback" ? "rolled back to" : "published"}`, live.index),
     tile("Age", ago(live.age_s), `since ${clock(live.at)}`),
     tile("Listings", number(live.listings), `${number(live.categories.length)} categories`),
     tile("By", live.by.replace(/ \(.*\)$/, ""), live.by.match(/\((.*)\)$/)?.[1] ?? ""));
@@ -123,12 +125,19 @@ function drawAction(action) {
 function drawCategories(live) {
   if (!live) return [node("p", { class: "empty", text: "none" })];
   const most = Math.max(...live.categories.map((category) => category.listings));
-  const rows = live.categories.slice(0, 40).map((category) => node("tr", {},
+  const shown = everyCategory ? live.categories : live.categories.slice(0, CATEGORIES);
+  const rows = shown.map((category) => node("tr", {},
     node("th", { scope: "row", text: category.name }),
     node("td", {}, node("progress", { max: most, value: category.listings, "aria-hidden": "true" })),
     node("td", { class: "number", text: number(category.listings) })));
-  const rest = live.categories.length - rows.length;
-  return [node("table", { class: "bars" }, ...rows), rest > 0 ? node("p", { class: "hint", text: `and ${rest} more` }) : ""];
+  return [node("table", { class: "bars" }, ...rows)];
+}
+
+function drawLegend(releases) {
+  const last = releases.at(-1)?.measures ?? {};
+  const names = [...new Set(releases.flatMap((release) => Object.keys(release.measures)))];
+  $("legend").replaceChildren(...names.map((name, i) => node("li", {}, node("i", { class: `m${i}` }), name,
+    node("b", { text: name in last ? last[name].toFixed(3) : "" }))));
 }
 
 function put(id, children, none = "") {
@@ -146,8 +155,11 @@ function draw() {
   put("history", (live?.history ?? []).map(drawRecord), "nothing yet");
   put("actions", state.actions.map(drawAction), "none yet");
   put("categories", drawCategories(live));
+  $("all-categories").hidden = (live?.categories.length ?? 0) <= CATEGORIES;
+  $("all-categories").textContent = everyCategory ? "Show the largest" : `Show all ${live?.categories.length}`;
   if ($("plot").dataset.svg !== state.plot) {
     $("plot").dataset.svg = state.plot;
+    drawLegend(state.releases);
     $("plot").innerHTML = state.plot || '<p class="empty">No model release yet.</p>'; // made and escaped by plot.py
   }
   $("next").textContent = runs?.next ? `next scheduled re-index ${clock(runs.next)}` : "";
@@ -254,7 +266,8 @@ async function ask(action) {
     toast(error.message);
     return;
   }
-  for (const [name, schema] of Object.entries(form)) {
+  const order = (name) => (FIRST.includes(name) ? FIRST.indexOf(name) : FIRST.length);
+  for (const [name, schema] of Object.entries(form).sort(([a], [b]) => order(a) - order(b))) {
     $(FIRST.includes(name) ? "fields" : "more-fields").append(field(name, schema));
   }
   $("more").hidden = $("more-fields").childElementCount === 0;
@@ -310,5 +323,6 @@ $("log-in").addEventListener("click", () => { wanted = null; open($("login")); }
 $("log-out").addEventListener("click", async () => { await call("DELETE", "/api/session"); await refresh(); });
 for (const button of document.querySelectorAll("[data-close]")) button.addEventListener("click", () => button.closest("dialog").close());
 for (const button of document.querySelectorAll("[data-action]")) button.addEventListener("click", () => ask(button.dataset.action));
+$("all-categories").addEventListener("click", () => { everyCategory = !everyCategory; draw(); });
 document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); });
 watch();

@@ -1,0 +1,56 @@
+"""Nothing is sent to anybody: analytics are off and no process speaks to an address outside this machine."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+
+from tasks.environment import NO_ANALYTICS
+
+from .conftest import Prefect, Unchanged
+
+LOCAL_NAMES = {"unix", "localhost", "any", "0.0.0.0", "::"}
+
+
+def is_local(host: str) -> bool:
+    try:
+        return host in LOCAL_NAMES or ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name
+        return False
+
+
+def test_server_and_flows_connect_to_this_machine_alone(unchanged: Unchanged, connections: Path) -> None:
+    """Server, flows and their encoders are watched by an audit hook in every process that these tests start;
+    `unchanged` is a whole re-index."""
+    lines = [line.split(" ", 1) for line in connections.read_text().splitlines()]
+    assert len(lines) > 20, "the watch did not see the flows talk to their server"
+    assert {host for _, host in lines if not is_local(host)} == set()
+
+
+def test_the_server_knows_that_analytics_are_off(prefect: Prefect) -> None:
+    import json
+    import urllib.request
+
+    with urllib.request.urlopen(f"{prefect.api}/admin/settings", timeout=10) as reply:
+        settings = json.loads(reply.read())
+    assert settings["server"]["analytics_enabled"] is False
+    assert settings["server"]["ui"]["show_promotional_content"] is False
+    assert settings["telemetry"]["enable_resource_metrics"] is False
+    assert settings["cloud"]["enable_orchestration_telemetry"] is False
+
+
+def test_importing_the_flows_turns_analytics_off_whoever_imports_them() -> None:
+    import subprocess
+    import sys
+
+    code = f"import flows, os; print(*(os.environ[name] for name in {sorted(NO_ANALYTICS)}))"
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PATH": "/usr/bin:/bin", "PREFECT_SERVER_ANALYTICS_ENABLED": "true"},
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert found.stdout.split() == [NO_ANALYTICS[name] for name in sorted(NO_ANALYTICS)]

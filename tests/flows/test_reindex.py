@@ -1,0 +1,63 @@
+"""The re-index flow: new listings found, sold ones gone, codes for new photos alone, the model release untouched."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from lookalike.catalogue.snapshot import CuratedSnapshot
+from lookalike.index.reader import IndexSnapshot
+from lookalike.storage import keys
+from lookalike.storage.artefacts import fetch
+from tests.shop import Listing
+
+from .conftest import Prefect, Shop, Unchanged
+
+
+def searchable(shop: Shop) -> set[str]:
+    snapshot = IndexSnapshot.open(fetch(shop.store, shop.live().index, shop.cache))
+    return {
+        listing_id
+        for category in snapshot.categories
+        for part in snapshot.partitions(category)
+        for listing_id in part.listing_ids.to_pylist()
+    }
+
+
+def coded(shop: Shop) -> list[str]:
+    """Photo ids in the code shards of the live release; a photo that was encoded twice is there twice."""
+    found = []
+    for info in shop.store.list(keys.code_shards(shop.live().release.id)):
+        path = shop.store.local_path(info.key)
+        found += pq.read_table(path, columns=["photo_id"])["photo_id"].to_pylist()
+    return found
+
+
+def test_fifty_added_twenty_sold(prefect: Prefect, shop: Shop, listings: tuple[Listing, ...]) -> None:
+    added, sold = listings[-50:], listings[:20]
+    release, codes_before = shop.live().release, coded(shop)
+    assert searchable(shop) == {row.listing_id for row in listings[:-50]}
+    shop.offer(listings[20:])
+
+    prefect.result("reindex", shop.where())
+
+    assert shop.live().release == release
+    assert searchable(shop) == {row.listing_id for row in listings[20:]}
+    assert {row.listing_id for row in added} < searchable(shop)
+    assert not {row.listing_id for row in sold} & searchable(shop)
+    curated = CuratedSnapshot.open(shop.store, shop.live_curated(), shop.cache)
+    new = set(curated.photos["photo_id"].to_pylist()) - set(codes_before)
+    assert len(new) >= 40
+    assert sorted(coded(shop)) == sorted([*codes_before, *new])  # each new photo once, no old one again
+
+
+def test_an_unchanged_inventory_costs_nothing(unchanged: Unchanged) -> None:
+    assert unchanged.objects_after == unchanged.objects_before
+
+
+def test_without_anything_live_it_says_so(prefect: Prefect, shop: Shop, tmp_path: Path) -> None:
+    process = prefect.run("reindex", shop.where() | {"store": (tmp_path / "empty").as_uri()})
+    log, _ = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert "nothing is live yet, so there is nothing to re-index; retrain first" in log

@@ -1,0 +1,94 @@
+"""The deployments of prefect.yaml: their schedules make runs, their forms know their bounds."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from lookalike.learning.recipes import RECIPES
+
+from .conftest import ROOT, Prefect, is_up, wait_until
+
+
+@pytest.fixture(scope="module")
+def served(prefect: Prefect, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect]:
+    log = tmp_path_factory.mktemp("served") / "log.txt"
+    with log.open("w") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "local.deployments"],
+            cwd=ROOT,
+            env=dict(prefect.environ),
+            stdout=out,
+            stderr=subprocess.STDOUT,
+        )
+    wait_until("the deployments", lambda: is_up(f"{prefect.api}/deployments/name/publish/publish"), process)
+    yield prefect
+    process.terminate()
+    process.wait(30)
+
+
+def test_the_server_creates_scheduled_runs_of_the_reindex(served: Prefect, tmp_path: Path) -> None:
+    wanted = {
+        "flows": {"name": {"any_": ["reindex"]}},
+        "flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}},
+    }
+
+    def times() -> list[datetime]:
+        return [
+            datetime.fromisoformat(run["expected_start_time"])
+            for run in served.ask("/flow_runs/filter", wanted)
+        ]
+
+    waiting = subprocess.Popen(["sleep", "60"])
+    try:
+        wait_until("scheduled runs", lambda: {7, 17} <= {time.minute for time in times()}, waiting, 50)
+    finally:
+        waiting.kill()
+        waiting.wait()
+    hourly = sorted(time for time in times() if time.minute == 7)
+    assert len(hourly) >= 3
+    assert all((b - a).total_seconds() == 3600 for a, b in itertools.pairwise(hourly))
+    assert {time.hour for time in times() if time.minute == 17} == {3}
+
+
+def test_only_one_reindex_runs_at_a_time_and_a_retrain_waits_its_turn(served: Prefect) -> None:
+    found = {d["name"]: d for d in served.ask("/deployments/filter", {})}
+    assert set(found) == {"retrain", "reindex", "curate", "train", "extract", "index", "publish"}
+    strategy = {name: (d["concurrency_options"] or {}).get("collision_strategy") for name, d in found.items()}
+    assert (strategy["reindex"], strategy["retrain"]) == ("CANCEL_NEW", "ENQUEUE")
+    assert found["retrain"]["global_concurrency_limit"]["limit"] == 1
+
+
+def test_the_form_of_a_flow_knows_choices_bounds_and_descriptions(served: Prefect) -> None:
+    schema = next(d for d in served.ask("/deployments/filter", {}) if d["name"] == "retrain")[
+        "parameter_openapi_schema"
+    ]
+    assert schema["definitions"]["RecipeName"]["enum"] == list(RECIPES)
+    fields = schema["definitions"]["Retrain"]["properties"]
+    assert (fields["margin"]["minimum"], fields["margin"]["maximum"]) == (0, 1)
+    assert all(field.get("description") for field in fields.values())
+
+
+@pytest.mark.parametrize(
+    ("parameters", "complaint"),
+    [
+        ({"recipe": "huge"}, "Input should be"),
+        ({"margin": 2}, "less than or equal to 1"),
+        ({"colour": 1}, "Extra"),
+    ],
+)
+def test_wrong_parameters_are_refused_before_anything_runs(
+    parameters: dict[str, object], complaint: str
+) -> None:
+    from pydantic import ValidationError
+
+    from flows.parameters import Retrain
+
+    with pytest.raises(ValidationError, match=complaint):
+        Retrain.model_validate(parameters)
