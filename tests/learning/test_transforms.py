@@ -65,6 +65,17 @@ def test_every_view_stays_inside_the_photo() -> None:
     assert reach.min() < 1  # some views touch no side
 
 
+def test_a_view_larger_than_the_photo_shows_it_smaller_and_reflected() -> None:
+    photos = torch.full((4, 3, 48, 48), 90, dtype=torch.uint8)
+    photos[:, :, 20:28, 20:28] = 200
+    whole = RandomGeometry(48, dataclasses.replace(STILL, area=(1.96, 1.96)))
+    with seeded(1):
+        views = whole(photos) * 255
+    bright = (views[:, 0] > 145).float().mean(dim=(1, 2))
+    assert bright.tolist() == pytest.approx([(8 / 48) ** 2 / 1.96] * 4, abs=0.005)
+    assert views.min() > 89
+
+
 def test_photos_of_a_batch_differ_in_their_augmentation() -> None:
     same = squares(1).expand(6, -1, -1, -1)
     with seeded(0):
