@@ -48,7 +48,7 @@ def test_a_chosen_photo_shows_look_alikes_with_what_they_are(page: Page, vase: P
     choose(page, vase)
     assert categories_of(page) == {"Vase"}
     first = hits(page).first
-    expect(first.locator(".score")).to_have_text(re.compile(r"\d+ %"))
+    expect(first.locator(".score")).to_have_text(re.compile(r"^[01]\.\d\d$"))
     expect(first.locator(".distance")).to_have_text(re.compile(r"distance \d+"))
     expect(first.locator(".tag", has_text="dark")).to_be_visible()
     expect(page.locator("#timing")).to_contain_text("encode")

@@ -197,3 +197,18 @@ def test_a_release_and_an_index_of_another_do_not_open(shop: Shop) -> None:
     index = fetch(shop.store, shop.index, shop.cache_dir)
     with pytest.raises(ReleaseError, match="built for"):
         open_searcher(fetch(shop.store, other, shop.cache_dir), index, threads=1)
+
+
+def test_appearance_is_measured_among_the_candidates_or_by_the_code(searcher: Searcher) -> None:
+    looks = RankingConfig(blend=1, asymmetric=False, group=False)
+    relative = ask(variant(searcher, looks), photo=photo("home/vase", 5))
+    assert relative.hits[0].score == 1
+    assert relative.hits[-1].score < 0.3
+    absolute = ask(variant(searcher, dataclasses.replace(looks, relative=False)), photo=photo("home/vase", 5))
+    assert ids(absolute) == ids(relative)
+    bits = searcher.card.bits
+    assert [hit.score for hit in absolute.hits] == [
+        pytest.approx(1 - hit.distance / bits, abs=1e-6) for hit in absolute.hits
+    ]
+    alike = ask(variant(searcher, looks), SearchRequest(k=1), listing_id="3-005")
+    assert alike.hits[0].score == 1

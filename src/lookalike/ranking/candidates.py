@@ -6,7 +6,7 @@ partitions they lie in.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import numpy as np
 
@@ -30,6 +30,18 @@ class Candidates:
 
     def __len__(self) -> int:
         return len(self.nearest)
+
+    def without(self, listings: Collection[str], group: str | None) -> Candidates:
+        """Those that are none of `listings` and not of `group`."""
+        kept = [
+            i
+            for i, (listing, own) in enumerate(zip(self.listing_ids(), self.groups(), strict=True))
+            if listing not in listings and own != group
+        ]
+        if len(kept) == len(self):
+            return self
+        found = self.nearest
+        return Candidates(self.job, Nearest(found.distance[kept], found.partition[kept], found.row[kept]))
 
     def place(self, i: int) -> tuple[Partition, int]:
         """Partition and row of candidate `i`."""

@@ -143,6 +143,7 @@ def variants(ranking: RankingConfig) -> dict[str, RankingConfig]:
         "no re-score": change(ranking, asymmetric=False),
         "no aspects": change(ranking, blend=1.0),
         "no grouping": change(ranking, group=False),
+        "appearance by code length": change(ranking, relative=False),
     }
 
 

@@ -34,6 +34,10 @@ class RankingConfig:
     """Score candidates by the query's real-valued activations against their bits, not by Hamming distance."""
     blend: float = 0.75
     """Weight of appearance against aspect reward, as in the paper; 1 switches aspects off."""
+    relative: bool = True
+    """Measure appearance between the nearest and the farthest candidate; False: by the length of the code, as in the
+    paper. Candidates differ in a tenth of their bits, so by the code's length aspects would outweigh appearance: on the
+    sample catalogue that ranks worse than no aspects at all."""
     reward_points: Mapping[str, float] = field(
         default_factory=lambda: {"size": 2.0, "brand": 2.0, "price": 2.0}, hash=False
     )
@@ -124,7 +128,7 @@ class Hit:
     photo_id: str
     category: str
     score: float
-    """0 to 1: the blend of appearance and aspect reward."""
+    """0 to 1: the blend of appearance and aspect reward. Comparable within one answer only, if `relative`."""
     distance: int
     """Hamming distance of the codes, in bits."""
     price: float | None

@@ -42,6 +42,8 @@ from lookalike.storage.artefacts import Artefact
 
 _CACHED_BITMAPS = 512
 _GUESSES_SHOWN = 5
+_LEAST_SPREAD = 1 / 16
+"""Share of the bits by which the farthest candidate is taken to differ at least: few that are all alike stay alike."""
 
 
 def open_searcher(
@@ -213,15 +215,13 @@ class Searcher:
             (found,) = scan(self.scanner, [job])
 
     def _order(self, query: EncodedQuery, request: SearchRequest, candidates: Candidates) -> tuple[Hit, ...]:
+        if request.exclude or query.own_group is not None:
+            candidates = candidates.without(request.exclude, query.own_group)
         if not len(candidates):
             return ()
         scores = self._scores(query, request, candidates)
         distance, ids, groups = candidates.distance, candidates.listing_ids(), candidates.groups()
-        order = [
-            i
-            for i in sorted(range(len(ids)), key=lambda i: (-scores[i], distance[i], ids[i]))
-            if ids[i] not in request.exclude and groups[i] != query.own_group
-        ]
+        order = sorted(range(len(ids)), key=lambda i: (-scores[i], distance[i], ids[i]))
         if self.config.group:
             order = [order[i] for i in first_of_each_group([groups[i] for i in order], limit=request.k)]
         return tuple(
@@ -232,7 +232,7 @@ class Searcher:
     def _scores(self, query: EncodedQuery, request: SearchRequest, candidates: Candidates) -> np.ndarray:
         """f64[m], 0 to 1: the blend of appearance and aspect reward."""
         distances = candidates.expected_distances(query) if self.config.asymmetric else candidates.distance
-        appearance: np.ndarray = 1 - distances / self.card.bits
+        appearance = self._appearance(distances)
         blend = self.config.blend if request.blend is None else request.blend
         if not query.expected or blend == 1:
             return appearance
@@ -245,6 +245,16 @@ class Searcher:
             query.expected, chances, prices, self.config
         )
         return scores
+
+    def _appearance(self, distances: np.ndarray) -> np.ndarray:
+        """f64[m], 0 to 1, of candidates at these distances."""
+        appearance: np.ndarray
+        if self.config.relative:
+            spread = max(float(np.ptp(distances)), _LEAST_SPREAD * self.card.bits)
+            appearance = 1 - (distances - distances.min()) / spread
+        else:
+            appearance = 1 - distances / self.card.bits
+        return appearance
 
     def _hit(self, query: EncodedQuery, partition: Partition, row: int, score: float, distance: int) -> Hit:
         price = float(partition.prices[row])

@@ -21,7 +21,6 @@ const number = new Intl.NumberFormat();
 const money = new Intl.NumberFormat(undefined, { minimumFractionDigits: 2, maximumFractionDigits: 2 });
 export const count = (value) => number.format(value);
 export const price = (value) => money.format(value);
-const percent = (part) => `${Math.round(part * 100)} %`;
 
 export function chip(label, detail, pressed, onToggle) {
   return node("button", { type: "button", className: "chip", ariaPressed: String(pressed), onclick: onToggle }, label, detail ? node("small", {}, detail) : null);
@@ -39,7 +38,7 @@ export function card(hit, bits, actions) {
   return node("li", { className: "card", "data-listing": hit.listing_id },
     node("button", { type: "button", className: "photo", ariaLabel: `Details of ${title}`, onclick: () => actions.open(hit) },
       picture(hit.photo_id, title),
-      node("span", { className: "score", title: "Score: appearance and aspects together" }, percent(hit.score))),
+      node("span", { className: "score", title: "Score among these hits: appearance and aspects together" }, hit.score.toFixed(2))),
     node("div", { className: "text" },
       node("h3", {}, title),
       node("p", { className: "facts" },
