@@ -121,15 +121,30 @@ def evaluate(
     understood = of_photos(
         queries.encoding, predict_aspects(searcher.aspects, queries.encoding), searcher.card
     )
-    answers = _answers(searcher, understood, queries, gallery, progress, "search")
-    report["search"] = search_quality(answers, queries, gallery)
+
+    def search(config: RankingConfig, name: str) -> tuple[list[Answer], list[Answer]]:
+        ungrouped = dataclasses.replace(config, group=False)
+        listed, shown = (
+            _answers(
+                Searcher(encoder, snapshot, each, searcher.scanner, aspects=searcher.aspects),
+                understood,
+                queries,
+                gallery,
+                progress,
+                name,
+            )
+            for each in (ungrouped, config)
+        )
+        return listed, shown
+
+    listed, answers = search(ranking, "search")
+    report["search"] = search_quality(listed, answers, queries, gallery)
     report["aspects"] = aspect_accuracy(answers, queries)
     if ablate:
-        report["ablation"] = {}
-        for name, config in variants(ranking).items():
-            variant = Searcher(encoder, snapshot, config, searcher.scanner, aspects=searcher.aspects)
-            found = _answers(variant, understood, queries, gallery, progress, name)
-            report["ablation"][name] = search_quality(found, queries, gallery)
+        report["ablation"] = {
+            name: search_quality(*search(config, name), queries, gallery)
+            for name, config in variants(ranking).items()
+        }
     predicted = np.array(encoder.card.categories)[queries.encoding.probabilities.argmax(axis=1)]
     return Evaluation(report, queries, answers, encoder.card.categories, predicted)
 
@@ -258,24 +273,41 @@ def code_quality(queries: Queries, gallery: Gallery, progress: Progress = silent
     return result
 
 
-def search_quality(answers: Sequence[Answer], queries: Queries, gallery: Gallery) -> dict[str, Any]:
-    """Quality of the answers as served, cut at `DEPTH` hits."""
+def search_quality(
+    listed: Sequence[Answer], shown: Sequence[Answer], queries: Queries, gallery: Gallery
+) -> dict[str, Any]:
+    """Quality of the search, cut at `DEPTH` hits.
+
+    Grouping hides repeats on purpose, so precision, recall and mAP count the answers before it (`listed`); whether the
+    product was found at all (`success` at product level) counts what a shopper sees (`shown`).
+    """
     place = {listing_id: i for i, listing_id in enumerate(gallery.listing_ids)}
     everything = slice(0, len(queries.listings))
     own = _own(queries, gallery, everything)
     result: dict[str, Any] = {}
     for level, relevant in _relevant(queries, gallery, everything).items():
         relevant = relevant & ~own
-        ranked = np.zeros((len(answers), DEPTH), bool)
-        for i, answer in enumerate(answers):
-            rows = [place[hit.listing_id] for hit in answer.hits]
-            ranked[i, : len(rows)] = relevant[i, rows]
-        quality: RankingQuality = ranking_quality(ranked, KS, relevant.sum(axis=1))
+        total = relevant.sum(axis=1)
+        quality: RankingQuality = ranking_quality(_relevance(listed, relevant, place), KS, total)
         result[level] = quality.to_json()
-    opened = [sum(guess.opened for guess in answer.categories) for answer in answers]
+        if level == "product":
+            seen = ranking_quality(_relevance(shown, relevant, place), KS, total)
+            result[level]["success"] = seen.to_json()["success"]
+    opened = [sum(guess.opened for guess in answer.categories) for answer in shown]
     result["categories_opened"] = float(np.mean(opened))
-    result["listings_scanned"] = float(np.mean([answer.scanned for answer in answers]))
+    result["listings_scanned"] = float(np.mean([answer.scanned for answer in shown]))
     return result
+
+
+def _relevance(
+    answers: Sequence[Answer], relevant: NDArray[np.bool_], place: Mapping[str, int]
+) -> NDArray[np.bool_]:
+    """Relevance of the hits in their order, bool [queries, `DEPTH`]; `relevant` is [queries, gallery]."""
+    ranked = np.zeros((len(answers), DEPTH), bool)
+    for i, answer in enumerate(answers):
+        rows = [place[hit.listing_id] for hit in answer.hits]
+        ranked[i, : len(rows)] = relevant[i, rows]
+    return ranked
 
 
 def aspect_accuracy(answers: Sequence[Answer], queries: Queries) -> dict[str, Any]:
