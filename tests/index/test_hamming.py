@@ -76,7 +76,7 @@ def correlated(rng: np.random.Generator, n: int, bits: int, factors: int = 8) ->
 @given(
     seed=st.integers(0, 2**32),
     sizes=st.lists(st.sampled_from([0, 1, 7, 8, 9, 31, 33, 64, 130]), max_size=4),
-    bits=st.sampled_from([64, 192, 512, 1024, 2048, 4096]),
+    bits=st.sampled_from([64, 192, 512, 1536, 4096]),
     queries=st.sampled_from([0, 1, 2, 33]),
     k=st.sampled_from([0, 1, 5, 40, 1000]),
     distinct=st.sampled_from([1, 4, 1000]),
@@ -187,6 +187,6 @@ def test_a_wrong_query_is_refused(
 def test_the_inner_loop_counts_bits_with_the_machines_own_instruction() -> None:
     SCANNERS[1].top_k(np.zeros((1, 512), np.uint8), [partition(np.zeros((9, 512), np.uint8), "012345678")], 1)
     compiled = njit(nogil=True)(kernels.scan.py_func)  # not from the cache, which keeps no assembly
-    compiled.compile(kernels.scan.signatures[0])
+    compiled.compile(next(s for s in kernels.scan.signatures if s[2].count == 8))
     (assembly,) = compiled.inspect_asm().values()
     assert assembly.count("vpopcntq") >= 64

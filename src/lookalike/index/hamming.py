@@ -53,7 +53,8 @@ def bitmap(mask: npt.NDArray[np.bool_]) -> Bitmap:
 class Scanner:
     """Scans partitions with threads of its own, one per core (`threads` 0). May be shared between threads.
 
-    The kernel is compiled, or read from Numba's cache, when a scanner is made and not at the first query.
+    The kernel for 4096 bits is compiled, or read from Numba's cache, when a scanner is made and not at the first query;
+    that for another width by the first query of that width.
     """
 
     def __init__(self, threads: int = 0) -> None:

@@ -61,11 +61,16 @@ class Piece:
         """Whether so few rows are allowed that they are fetched one by one."""
         return self.rows < SPARSE * (self.last - self.first)
 
+    @property
+    def chunks(self) -> tuple[int, ...]:
+        """What the kernels are compiled for."""
+        return kernels.chunks_of(self.codes.shape[1])
+
     def scan(self, queries: Words, heaps: Keys, limits: Keys) -> None:
         """Offer every allowed row to every query's heap."""
         if self.sparse:
             rows = np.empty(self.rows, np.int64)
             kernels.allowed_rows(self.allowed, self.first, self.last, rows)
-            kernels.scan_rows(queries, self.codes, rows, heaps, limits)
+            kernels.scan_rows(queries, self.codes, self.chunks, rows, heaps, limits)
         else:
-            kernels.scan(queries, self.codes, self.first, self.last, self.allowed, heaps, limits)
+            kernels.scan(queries, self.codes, self.chunks, self.first, self.last, self.allowed, heaps, limits)

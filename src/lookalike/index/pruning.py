@@ -60,7 +60,7 @@ def _scan_one(
         piece, heaps = work[i]
         rows = np.empty(piece.last - piece.first, np.int64)
         found = kernels.rows_within(bounds[i], piece.first, low, high, rows)
-        kernels.scan_rows(query, piece.codes, rows[:found], heaps[number : number + 1], limit)
+        kernels.scan_rows(query, piece.codes, piece.chunks, rows[:found], heaps[number : number + 1], limit)
 
     places = range(len(work))
     each(bound, places)
