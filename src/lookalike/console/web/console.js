@@ -122,12 +122,14 @@ function drawAction(action) {
     node("span", { class: bad ? "why" : "hint", text: action.outcome }));
 }
 
+const breakable = (path) => path.split("/").flatMap((part, i) => (i ? ["/", node("wbr"), part] : [part]));
+
 function drawCategories(live) {
   if (!live) return [node("p", { class: "empty", text: "none" })];
   const most = Math.max(...live.categories.map((category) => category.listings));
   const shown = everyCategory ? live.categories : live.categories.slice(0, CATEGORIES);
   const rows = shown.map((category) => node("tr", {},
-    node("th", { scope: "row", text: category.name }),
+    node("th", { scope: "row" }, ...breakable(category.name)),
     node("td", {}, node("progress", { max: most, value: category.listings, "aria-hidden": "true" })),
     node("td", { class: "number", text: number(category.listings) })));
   return [node("table", { class: "bars" }, ...rows)];
