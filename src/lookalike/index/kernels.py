@@ -99,6 +99,8 @@ def _near8(_context, codes, row, chunks, queries, query, limit):
     width = chunks.count
 
     def generate(context, builder, signature, arguments):
+        if not width:  # compiled, but never called
+            return ir.Constant(_I8, 0)
         base, wanted = (
             context.make_array(signature.args[i])(context, builder, arguments[i]).data for i in (0, 3)
         )
