@@ -55,8 +55,11 @@ class Candidates:
         return answers
 
     def expected_distances(self, query: EncodedQuery) -> np.ndarray:
-        """f64[m]: the asymmetric distance of each candidate."""
-        return self.gather(lambda p, rows: expected_distances(query.bit_probabilities, p.codes[rows]))
+        """f32[m]: the asymmetric distance of each candidate."""
+        codes = np.empty((len(self), len(query.code)), np.uint8)
+        for partition, members, rows in self._members:
+            codes[members] = partition.codes[rows]
+        return expected_distances(query.bit_probabilities, codes)
 
     def listing_ids(self) -> list[str]:
         return self._texts(lambda partition: partition.listing_ids)

@@ -27,18 +27,17 @@ def bit_probabilities(activations: np.ndarray, thresholds: np.ndarray | float) -
 def expected_distances(probabilities: np.ndarray, codes: np.ndarray) -> np.ndarray:
     """Expected Hamming distance f32[n] of one query, `probabilities` f32[bits], to `codes` u8[n, bits // 8]."""
     by_byte = _distance_of_each_byte(probabilities)
-    distances: np.ndarray = by_byte[np.arange(codes.shape[1]), codes].sum(axis=1, dtype=np.float32)
+    places = codes + np.arange(0, by_byte.size, 256, dtype=np.int32)
+    distances: np.ndarray = by_byte.ravel().take(places).sum(axis=1, dtype=np.float32)
     return distances
 
 
-def _distance_of_each_byte(probabilities: np.ndarray) -> np.ndarray:
-    """f32[bits // 8, 256]: what each value of each byte of a stored code adds to the distance.
+_BITS_OF_BYTE = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).astype(np.float32)  # [256, 8]
 
-    Doubled bit by bit, the highest first, rather than by a product of matrices: BLAS would wake its threads for it.
-    """
+
+def _distance_of_each_byte(probabilities: np.ndarray) -> np.ndarray:
+    """f32[bits // 8, 256]: what each value of each byte of a stored code adds to the distance."""
     p = probabilities.astype(np.float32).reshape(-1, 8)
-    table: np.ndarray = np.zeros((len(p), 1), np.float32)
-    for bit in range(8):
-        either = np.stack([p[:, bit], 1 - p[:, bit]], axis=1)  # added by a stored 0, by a stored 1
-        table = (table[:, :, None] + either[:, None, :]).reshape(len(p), -1)
+    # einsum, not matmul: BLAS would wake its threads for this little.
+    table: np.ndarray = np.einsum("ij,kj->ik", 1 - 2 * p, _BITS_OF_BYTE) + p.sum(axis=1, keepdims=True)
     return table
