@@ -72,7 +72,7 @@ def ebay_resnet50() -> Recipe:
         trunk="resnet50",
         preset=TransformPreset("squash-256-227", 256, 227),
         category_stage=stage,
-        hash_stage=Stage(epochs=30, rate=0.5, batch=256, policy="plateau", weight_decay=0.0, views=2),
+        hash_stage=Stage(epochs=30, rate=0.1, batch=256, policy="plateau", weight_decay=0.0, views=2),
     )
 
 
@@ -91,7 +91,7 @@ def small_cpu() -> Recipe:
             average=0.998,
             sizes=((0.4, 64), (0.75, 96), (1.0, 112)),
         ),
-        hash_stage=Stage(epochs=30, rate=0.5, batch=128, weight_decay=0.0),
+        hash_stage=Stage(epochs=30, rate=0.1, batch=128, weight_decay=0.0),
     )
 
 
