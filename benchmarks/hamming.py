@@ -70,6 +70,7 @@ def main() -> None:
     parser.add_argument(
         "--store", action="append", default=[], metavar="NAME=URI", help="real codes of a store"
     )
+    parser.add_argument("--mix", nargs="+", choices=("features", "bits"), default=["features", "bits"])
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
@@ -83,7 +84,7 @@ def main() -> None:
     for rows in options.rows:
         results += uniform_codes(rows, options.rounds)
         for network in networks:
-            for mix in ("features", "bits"):
+            for mix in options.mix:
                 results += real_codes(network, mix, rows, options.rounds)
     report = {"machine": machine(), "k": K, "seed": SEED, "results": [asdict(result) for result in results]}
     if options.json:
@@ -144,7 +145,7 @@ def real_codes(network: made.Network, mix: str, rows: int, rounds: int) -> list[
     index = faiss.IndexBinaryFlat(codes.shape[1] * 8)
     index.add(codes)
     best = truth(codes, queries)
-    scanner, some = Scanner(1), queries[:4]
+    scanner = Scanner(1)
     contenders: dict[str, Contender] = {
         f"{where} read": lambda: read(codes, 1),
         f"{where} lookalike plain": lambda: scan(scanner, part, queries[:1], sketches=False),
@@ -163,8 +164,7 @@ def real_codes(network: made.Network, mix: str, rows: int, rounds: int) -> list[
     worst = max(r.value for r in single)
     base = next(r.value for r in found if r.name == read_name)
     recall = min(r.recall or 0.0 for r in single)
-    del some
-    return [
+    results = [
         *(r for r in found if "#" not in r.name),
         Result(f"{where} lookalike pruned", mean, "ms", recall=recall),
         Result(
@@ -178,6 +178,14 @@ def real_codes(network: made.Network, mix: str, rows: int, rounds: int) -> list[
         Result(f"{where} lookalike pruned worst query / read", worst / base, "ratio", peer=read_name),
         Result(f"{where} rows read", 100 * rows_read(part, queries, best), "%"),
     ]
+    for result in results[-4:]:
+        show(result)
+    return results
+
+
+def show(result: Result) -> None:
+    target = "" if result.target is None else f" (target {result.target})"
+    print(f"{result.name:70s} {result.value:10.3f} {result.unit}{target}  recall {result.recall}", flush=True)
 
 
 def measure(
@@ -190,7 +198,8 @@ def measure(
     recalls, times = {}, {name: [] for name in contenders}
     for name, contender in contenders.items():
         distances = contender()
-        recalls[name] = None if distances is None else recall(distances, best[: len(distances)])
+        first = int(name.partition("#")[2] or 0)  # a name may end in the number of its first query
+        recalls[name] = None if distances is None else recall(distances, best[first : first + len(distances)])
     for _ in range(rounds):
         for name, contender in contenders.items():
             started = time.perf_counter()
@@ -208,11 +217,7 @@ def measure(
                 )
     for result in results:
         if "#" not in result.name:
-            target = "" if result.target is None else f" (target {result.target})"
-            print(
-                f"{result.name:60s} {result.value:10.3f} {result.unit}{target}  recall {result.recall}",
-                flush=True,
-            )
+            show(result)
     return results
 
 
