@@ -27,7 +27,7 @@ OUTSIDE = 0xFFFF
 SAMPLED = 8
 """One of so many rows is counted in the histogram of bounds."""
 _AHEAD = 32
-"""Rows between the one that is compared and the one that is fetched: 16 to 80 take about the same time, none 1.5 times it."""
+"""Rows from the one compared to the one fetched: 16 to 80 take about the same time, none 1.5 times it."""
 _BLOCK = 32
 """Rows that several queries visit while they are in the first-level cache, beside 32 queries."""
 _LONG_BLOCK = 1024
