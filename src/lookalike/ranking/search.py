@@ -220,12 +220,13 @@ class Searcher:
         if not len(candidates):
             return ()
         scores = self._scores(query, request, candidates)
-        distance, ids, groups = candidates.distance, candidates.listing_ids(), candidates.groups()
-        order = sorted(range(len(ids)), key=lambda i: (-scores[i], distance[i], ids[i]))
+        # Candidates come by distance and listing id, and a stable sort keeps that order among equal scores.
+        order = np.argsort(-scores, kind="stable").tolist()
         if self.config.group:
+            groups = candidates.groups()
             order = [order[i] for i in first_of_each_group([groups[i] for i in order], limit=request.k)]
         return tuple(
-            self._hit(query, *candidates.place(i), float(scores[i]), int(distance[i]))
+            self._hit(query, *candidates.place(i), float(scores[i]), int(candidates.distance[i]))
             for i in order[: request.k]
         )
 
@@ -258,6 +259,7 @@ class Searcher:
 
     def _hit(self, query: EncodedQuery, partition: Partition, row: int, score: float, distance: int) -> Hit:
         price = float(partition.prices[row])
+        stated = self.stated(partition).of_row(row, query.expected.aspects)
         return Hit(
             listing_id=partition.listing_ids[row].as_py(),
             photo_id=partition.photo_ids[row].as_py(),
@@ -266,7 +268,7 @@ class Searcher:
             distance=distance,
             price=None if np.isnan(price) else price,
             group=partition.groups[row].as_py(),
-            matched_aspects=matched(query.expected, self.stated(partition).of_row(row)),
+            matched_aspects=matched(query.expected, stated),
         )
 
     def _guesses(self, query: EncodedQuery, opened: Sequence[str]) -> tuple[CategoryGuess, ...]:

@@ -6,7 +6,7 @@ in the dictionary once, so a question about rows touches integers only.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -53,10 +53,13 @@ class StatedAspects:
         found = weights[column.codes[starts[owner] + within]]
         return np.bincount(owner, found, minlength=len(rows))
 
-    def of_row(self, row: int) -> dict[str, tuple[str, ...]]:
-        """Every aspect that one row states."""
+    def of_row(self, row: int, names: Iterable[str] | None = None) -> dict[str, tuple[str, ...]]:
+        """What one row states of the aspects `names`, or of all."""
         stated = {}
-        for name, column in self._columns.items():
+        for name in self._columns if names is None else names:
+            column = self._columns.get(name)
+            if column is None:
+                continue
             codes = column.codes[column.offsets[row] : column.offsets[row + 1]]
             if len(codes):
                 stated[name] = tuple(column.values[code] for code in codes)
