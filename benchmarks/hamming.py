@@ -56,6 +56,8 @@ class Result:
     target: float | None = None
     peer: str | None = None
     recall: float | None = None
+    minimum: float | None = None
+    """The shortest time, or the ratio of the shortest: of use where the machine does other things too."""
 
 
 def main() -> None:
@@ -162,20 +164,22 @@ def real_codes(network: made.Network, mix: str, rows: int, rounds: int) -> list[
     read_name = f"{where} read"
     mean = statistics.mean(r.value for r in single)
     worst = max(r.value for r in single)
-    base = next(r.value for r in found if r.name == read_name)
+    least = statistics.mean(r.minimum or r.value for r in single)
+    base = next(r for r in found if r.name == read_name)
     recall = min(r.recall or 0.0 for r in single)
     results = [
         *(r for r in found if "#" not in r.name),
-        Result(f"{where} lookalike pruned", mean, "ms", recall=recall),
+        Result(f"{where} lookalike pruned", mean, "ms", recall=recall, minimum=least),
         Result(
             f"{where} lookalike pruned / read",
-            mean / base,
+            mean / base.value,
             "ratio",
             target=0.25,
             peer=read_name,
             recall=recall,
+            minimum=least / (base.minimum or base.value),
         ),
-        Result(f"{where} lookalike pruned worst query / read", worst / base, "ratio", peer=read_name),
+        Result(f"{where} lookalike pruned worst query / read", worst / base.value, "ratio", peer=read_name),
         Result(f"{where} rows read", 100 * rows_read(part, queries, best), "%"),
     ]
     for result in results[-4:]:
@@ -185,7 +189,11 @@ def real_codes(network: made.Network, mix: str, rows: int, rounds: int) -> list[
 
 def show(result: Result) -> None:
     target = "" if result.target is None else f" (target {result.target})"
-    print(f"{result.name:70s} {result.value:10.3f} {result.unit}{target}  recall {result.recall}", flush=True)
+    least = "" if result.minimum is None else f"  minimum {result.minimum:.3f}"
+    print(
+        f"{result.name:70s} {result.value:10.3f} {result.unit}{least}{target}  recall {result.recall}",
+        flush=True,
+    )
 
 
 def measure(
@@ -206,15 +214,19 @@ def measure(
             contender()
             times[name].append(time.perf_counter() - started)
     medians = {name: statistics.median(t) * 1e3 for name, t in times.items()}
-    results = [Result(name, value, "ms", recall=recalls[name]) for name, value in medians.items()]
+    shortest = {name: min(t) * 1e3 for name, t in times.items()}
+    results = [
+        Result(name, value, "ms", recall=recalls[name], minimum=shortest[name])
+        for name, value in medians.items()
+    ]
     for word, peers in compared.items():
         name = next(n for n in medians if word in n)
         for other, target in peers:
             peer = next((n for n in medians if other in n), None)
             if peer:
-                results.append(
-                    Result(f"{name} / {other}", medians[name] / medians[peer], "ratio", "lower", target, peer)
-                )
+                ratio, least = medians[name] / medians[peer], shortest[name] / shortest[peer]
+                line = f"{name} / {other}"
+                results.append(Result(line, ratio, "ratio", target=target, peer=peer, minimum=least))
     for result in results:
         if "#" not in result.name:
             show(result)
