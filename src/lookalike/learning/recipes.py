@@ -96,19 +96,19 @@ def small_cpu() -> Recipe:
 
 
 def demo() -> Recipe:
-    """A narrow ResNet-18 at 88 pixels: the generated sample catalogue in one to two minutes on two cores."""
+    """A narrow ResNet-18 at 88 pixels: the generated sample catalogue in two to three minutes on two cores."""
     return Recipe(
         "demo",
         trunk="resnet18-w32",
         preset=TransformPreset("squash-96-88", 96, 88),
         category_stage=Stage(
-            epochs=36,
+            epochs=50,
             rate=0.1,
             batch=32,
             warmup_epochs=2.0,
             label_smoothing=0.05,
             average=0.99,
-            sizes=((0.5, 64), (1.0, 88)),
+            sizes=((0.35, 64), (1.0, 88)),
         ),
         hash_stage=Stage(epochs=20, rate=0.5, batch=128, weight_decay=0.0, views=3),
         augmentation=Augmentation(area=(0.35, 1.4), degrees=25.0, brightness=0.4),
