@@ -52,7 +52,7 @@ class Curate(_Catalogue):
         description="Columns that the file names otherwise, ours -> theirs, such as seller -> sender_id.",
     )
     min_category: int = Field(
-        default=20,
+        default=10,
         ge=1,
         le=10_000,
         title="Smallest category",

@@ -13,7 +13,7 @@ import pytest
 
 from lookalike.learning.recipes import RECIPES
 
-from .conftest import ROOT, Prefect, is_up, wait_until
+from .conftest import ROOT, Prefect, Shop, is_up, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def served(prefect: Prefect, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         process = subprocess.Popen(
             [sys.executable, "-m", "local.deployments"],
             cwd=ROOT,
-            env=dict(prefect.environ),
+            env={**prefect.environ, "PREFECT_RUNNER_POLL_FREQUENCY": "1"},
             stdout=out,
             stderr=subprocess.STDOUT,
         )
@@ -73,6 +73,16 @@ def test_the_form_of_a_flow_knows_choices_bounds_and_descriptions(served: Prefec
     fields = schema["definitions"]["Retrain"]["properties"]
     assert (fields["margin"]["minimum"], fields["margin"]["maximum"]) == (0, 1)
     assert all(field.get("description") for field in fields.values())
+
+
+def test_stages_run_as_deployments_of_their_own_and_hand_on_references(served: Prefect, first: Shop) -> None:
+    index = served.result("reindex", first.where(), LOOKALIKE_TASK_STAGES="deployments")
+    assert index == str(first.live().index)
+    for stage in ("curate", "extract", "index", "publish"):
+        runs = served.ask("/flow_runs/filter", {"flows": {"name": {"any_": [stage]}}})
+        mine = [run for run in runs if run["deployment_id"] is not None]
+        assert [run["state_type"] for run in mine] == ["COMPLETED"], stage
+        assert mine[0]["parent_task_run_id"] is not None  # seen below its parent, here and in the console
 
 
 @pytest.mark.parametrize(
