@@ -21,7 +21,7 @@ def quality_plot(releases: Sequence[ReleaseQuality]) -> str:
     if not measures:
         return ""
     values = [value for release in releases for value in release.measures.values()]
-    low = min(0.9, max(0.0, int(min(values) * 10 - 0.5) / 10))
+    low = min(0.8, int(min(values) * 5) / 5)
     columns = [_column(i, len(releases)) for i in range(len(releases))]
 
     def height(value: float) -> float:

@@ -136,10 +136,10 @@ function drawCategories(live) {
 }
 
 function drawLegend(releases) {
-  const last = releases.at(-1)?.measures ?? {};
+  const shown = (releases.find((release) => release.live) ?? releases.at(-1))?.measures ?? {};
   const names = [...new Set(releases.flatMap((release) => Object.keys(release.measures)))];
   $("legend").replaceChildren(...names.map((name, i) => node("li", {}, node("i", { class: `m${i}` }), name,
-    node("b", { text: name in last ? last[name].toFixed(3) : "" }))));
+    node("b", { text: name in shown ? shown[name].toFixed(3) : "" }))));
 }
 
 function put(id, children, none = "") {
