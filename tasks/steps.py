@@ -23,7 +23,6 @@ from tasks import reports
 from tasks.progress import ProgressArtifacts
 from tasks.settings import TASKS, patient
 
-
 CURATION = ("columns", "min_category", "seller_cap", "keep_sellers")
 """What a flow decides about curation; a re-index takes it from the live snapshot."""
 

@@ -97,8 +97,8 @@ def compare(
 ) -> GateReport:
     """Measure `new` and `live` (None: nothing is live) on the held-out photos of `curated`.
 
-    The first release passes whatever it measures. Later ones need held-out photos: `QualityGateError` where the snapshot
-    has none, because the gate never passes what it cannot see.
+    The first release passes whatever it measures. Later ones need held-out photos: `QualityGateError` where the
+    snapshot has none, because the gate never passes what it cannot see.
     """
     snapshot = CuratedSnapshot.open(store, curated, cache_dir)
     split, held_out = _held_out(snapshot, config.queries)
