@@ -186,8 +186,12 @@ def _warm_up() -> None:
     base = np.zeros(SKETCH_PLANES, np.int64)
     grouping = Grouping(np.zeros(bits, np.uint8), np.zeros(bits, np.bool_), base)
     sketch = Sketch(grouping, np.zeros((SKETCH_PLANES, n), np.uint8), grouping.counter())
-    limits, heaps = np.full(1, kernels.NOTHING), np.full((1, 1), kernels.NOTHING)
     for allowed in (read_only(ALL), one):
         piece = Piece.of(0, codes, 0, n, allowed, sketch)
-        piece.scan(codes[:1], heaps, limits)
-        pruning.scan(lambda act, items: list(map(act, items)), codes[:1], [(piece, heaps)], limits)
+        for queries in (codes[:1], codes[:2]):
+            limits, heaps = (
+                np.full(len(queries), kernels.NOTHING),
+                np.full((len(queries), 1), kernels.NOTHING),
+            )
+            piece.scan(queries, heaps, limits)
+        pruning.scan(lambda act, items: list(map(act, items)), queries, [(piece, heaps)], limits)

@@ -30,9 +30,6 @@ _AHEAD = 32
 """Rows from the one compared to the one fetched: 16 to 80 take about the same time, none 1.5 times it."""
 _BLOCK = 32
 """Rows that several queries visit while they are in the first-level cache, beside 32 queries."""
-_LONG_BLOCK = 1024
-"""Rows between two looks at what other threads have found, for one query."""
-
 _MAX_CHUNKS = 8
 """Vectors of the widest row that has unrolled code: 4096 bits, with the query in 8 of 32 registers."""
 
@@ -250,9 +247,8 @@ def scan(queries, codes, chunks, first, last, allowed, heaps, limits):
     distance of the k-th best row found.
     """
     q, filtered = limits.shape[0], allowed.shape[0] > 0
-    block = _BLOCK if q > 1 else _LONG_BLOCK
-    for start in range(first, last, block):
-        stop = min(start + block, last)
+    for start in range(first, last, _BLOCK):
+        stop = min(start + _BLOCK, last)
         for query in range(q):
             worst = min(heaps[query, 0], limits[query])
             rest = stop - (stop - start) % 8 if len(chunks) else start
@@ -275,12 +271,34 @@ def scan(queries, codes, chunks, first, last, allowed, heaps, limits):
 
 
 @njit(nogil=True, cache=True)
+def scan_one(queries, codes, chunks, first, last, allowed, heaps, limits):
+    """`scan` for one query, to which memory is the limit: without blocks it takes a twelfth less time."""
+    filtered = allowed.shape[0] > 0
+    worst = min(heaps[0, 0], limits[0])
+    rest = last - (last - first) % 8 if len(chunks) else first
+    for row in range(first, rest, 8):
+        if filtered and not allowed[row >> 3]:
+            continue
+        near: np.uint8 = _near8(codes, row, chunks, queries, 0, worst >> ROW_BITS)
+        _fetch(codes, row + _AHEAD, chunks, 8)
+        if near:
+            if filtered:
+                near &= allowed[row >> 3]
+            for i in range(8):
+                if near >> i & 1:
+                    worst = _offer(heaps, worst, codes, row + i, queries, 0)
+    for row in range(rest, last):
+        if not filtered or allowed[row >> 3] >> (row & 7) & 1:
+            worst = _offer(heaps, worst, codes, row, queries, 0)
+    _lower(limits, 0, heaps)
+
+
+@njit(nogil=True, cache=True)
 def scan_rows(queries, codes, chunks, rows, heaps, limits):
     """`scan` over the rows that `rows` int64[m] lists, which may lie far apart."""
     q, m = limits.shape[0], rows.shape[0]
-    block = _BLOCK if q > 1 else _LONG_BLOCK
-    for start in range(0, m, block):
-        stop = min(start + block, m)
+    for start in range(0, m, _BLOCK):
+        stop = min(start + _BLOCK, m)
         for query in range(q):
             worst = min(heaps[query, 0], limits[query])
             for i in range(start, stop):

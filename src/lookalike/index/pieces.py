@@ -73,4 +73,5 @@ class Piece:
             kernels.allowed_rows(self.allowed, self.first, self.last, rows)
             kernels.scan_rows(queries, self.codes, self.chunks, rows, heaps, limits)
         else:
-            kernels.scan(queries, self.codes, self.chunks, self.first, self.last, self.allowed, heaps, limits)
+            scan = kernels.scan_one if len(queries) == 1 else kernels.scan
+            scan(queries, self.codes, self.chunks, self.first, self.last, self.allowed, heaps, limits)
