@@ -16,7 +16,9 @@ from lookalike.storage.directory import DirectoryStore
 from lookalike.storage.objects import ObjectStore
 from lookalike.storage.retention import RetentionConfig, apply, plan
 
-LATER = datetime.now(UTC) + timedelta(days=2)  # by then everything written here is older than the grace period
+LATER = datetime.now(UTC) + timedelta(
+    days=2
+)  # by then everything written here is older than the grace period
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,9 @@ def test_the_newest_two_releases_keep_codes_that_no_extraction_lists(tmp_path: P
     store = DirectoryStore(tmp_path / "store")
     pairs = [chain(store, f"release {i}") for i in range(3)]
     for pair in pairs:
-        store.put(keys.code_shard(pair.release.id, "ff" * 32), b"codes of sold listings, wanted when they return")
+        store.put(
+            keys.code_shard(pair.release.id, "ff" * 32), b"codes of sold listings, wanted when they return"
+        )
     publish(store, pairs[-1])
     apply(store, plan(store, RetentionConfig(records=0, releases=2), now=LATER))
     shards = {info.key.split("/")[1] for info in store.list(keys.CODES)}
