@@ -115,7 +115,7 @@ def make_listings(per_category: int, *, prefix: str = "") -> tuple[Listing, ...]
 
 def write_curated(store: ObjectStore, listings: tuple[Listing, ...], work: Path) -> Ref:
     """A curated snapshot of these listings, by its artefact contract."""
-    digest = hashlib.sha256(b"".join(row.listing_id.encode() + row.photo for row in listings)).hexdigest()
+    digest = hashlib.sha256(repr(listings).encode()).hexdigest()
     writer = ArtefactWriter(store, Kind.CURATED, inputs={"catalogue": digest}, config={})
     distinct = {row.photo_id: row.photo for row in listings}
     places, tar_path = [], work / shard_name(0)

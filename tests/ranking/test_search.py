@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from lookalike.catalogue.photos import load_square
+from lookalike.coding.extraction import extract
 from lookalike.errors import QueryError, ReleaseError
+from lookalike.index.builder import build
 from lookalike.ranking.request import Answer, Filters, Query, RankingConfig, SearchRequest
 from lookalike.ranking.search import Searcher, open_searcher
 from lookalike.storage.artefacts import fetch
-from tests.shop import CATEGORIES, SIDE, Listing, Shop, render, write_release
+from tests.shop import CATEGORIES, SIDE, Listing, Shop, render, write_curated, write_release
 
 APPEARANCE_ONLY = RankingConfig(blend=1.0, asymmetric=False, group=False)
 
@@ -212,3 +214,18 @@ def test_appearance_is_measured_among_the_candidates_or_by_the_code(searcher: Se
     ]
     alike = ask(variant(searcher, looks), SearchRequest(k=1), listing_id="3-005")
     assert alike.hits[0].score == 1
+
+
+def test_aspects_that_a_category_never_states_are_not_predicted(shop: Shop, searcher: Searcher) -> None:
+    assert "brand" in ask(searcher, photo=photo("home/vase", 7)).aspects
+    bare = tuple(
+        dataclasses.replace(row, aspects=row.aspects | {"brand": []}) if row.category == "home/vase" else row
+        for row in shop.listings
+    )
+    curated = write_curated(shop.store, bare, shop.cache_dir)
+    extraction = extract(shop.store, curated, shop.release, cache_dir=shop.cache_dir, threads=1)
+    index = build(shop.store, curated, extraction, cache_dir=shop.cache_dir)
+    files = (fetch(shop.store, ref, shop.cache_dir) for ref in (shop.release, index))
+    without = open_searcher(*files, threads=1)
+    assert set(ask(without, photo=photo("home/vase", 7)).aspects) == {"mark"}
+    assert "brand" in ask(without, photo=photo("home/lamp", 7)).aspects

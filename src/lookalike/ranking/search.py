@@ -19,7 +19,7 @@ from lookalike.coding.encoder import Encoder, open_encoder
 from lookalike.errors import QueryError, ReleaseError
 from lookalike.index.hamming import Scanner, bitmap
 from lookalike.index.reader import IndexSnapshot, Partition
-from lookalike.learning.aspects import AspectModels, file_name, load_aspects
+from lookalike.learning.aspects import AspectModels, Predictions, file_name, load_aspects
 from lookalike.ranking import encoded as encode
 from lookalike.ranking.candidates import Candidates
 from lookalike.ranking.encoded import EncodedQuery
@@ -94,6 +94,12 @@ class Searcher:
         self._stated = {
             id(p): StatedAspects(p) for category in index.categories for p in index.partitions(category)
         }
+        self._aspects_of = {
+            category: frozenset[str]().union(
+                *(self.stated(part).counts() for part in index.partitions(category))
+            )
+            for category in index.categories
+        }
         self._bitmaps: OrderedDict[tuple[int, Filters], np.ndarray] = OrderedDict()
         self._lock = Lock()
 
@@ -154,7 +160,12 @@ class Searcher:
             started = time.perf_counter()
             encoding = self.encoder.encode(photos)
             encoded = time.perf_counter()
-            predicted = encode.predict_aspects(self.aspects, encoding)
+            predicted = [
+                self._fitting(aspects, probabilities)
+                for aspects, probabilities in zip(
+                    encode.predict_aspects(self.aspects, encoding), encoding.probabilities, strict=True
+                )
+            ]
             of_photos = encode.of_photos(encoding, predicted, self.card)
             milliseconds["encode"] = (encoded - started) * 1e3
             milliseconds["aspects"] = (time.perf_counter() - encoded) * 1e3
@@ -162,6 +173,11 @@ class Searcher:
         return [
             next(remaining) if q.listing_id is None else self._of_listing(q.listing_id) for q in queries
         ], milliseconds
+
+    def _fitting(self, predicted: Predictions, probabilities: np.ndarray) -> Predictions:
+        """Without the aspects that no listing of the likeliest category states: a mug has no shoe size."""
+        stated = self._aspects_of.get(self.card.categories[int(probabilities.argmax())])
+        return predicted if stated is None else {n: v for n, v in predicted.items() if n in stated}
 
     def _of_listing(self, listing_id: str) -> EncodedQuery:
         place = encode.find_listing(self.index, listing_id)

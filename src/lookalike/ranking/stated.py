@@ -92,7 +92,8 @@ class StatedAspects:
         totals = {}
         for name, column in self._columns.items():
             numbers = np.bincount(column.codes, minlength=len(column.values))
-            totals[name] = {value: int(n) for value, n in zip(column.values, numbers, strict=True) if n}
+            if len(column.codes):
+                totals[name] = {value: int(n) for value, n in zip(column.values, numbers, strict=True) if n}
         return totals
 
 
