@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numba import njit
 
 from lookalike.errors import QueryError
-from lookalike.index import hamming, kernels, sketch
+from lookalike.index import hamming, kernels, pruning, sketch
 from lookalike.index.hamming import Neighbours, Scanner, bitmap
 from lookalike.index.reader import Partition
 
@@ -117,6 +117,7 @@ def test_equals_the_oracle(
 @pytest.mark.parametrize("keep", [None, 0.5, 0.01])
 def test_sketches_change_no_answer(threads: int, keep: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hamming, "PIECE_ROWS", 256)
+    monkeypatch.setattr(pruning, "READ_NS", 10.0)  # prune even where it would not pay
     rng = np.random.default_rng(5)
     codes = correlated(rng, 2003, 1024)
     ids = [f"{i:05d}" for i in rng.permutation(2003)]

@@ -3,7 +3,7 @@
 For each query: (1) the bound of every row, from 16 bytes instead of 512; (2) about the 2k rows with the smallest
 bounds are compared, which gives a distance to beat; (3) the rows whose bound is not above it are compared, and the
 distance falls further on the way. The answer is that of the plain scan. Where (2) shows that too many rows would be
-left for (3), the sketch does not help these queries, and the plain scan, which all of them share, is cheaper.
+left for (3), the rest of the batch is left to the plain scan, which all its queries share.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ import numpy.typing as npt
 from lookalike.index import kernels
 from lookalike.index.pieces import Keys, Piece, Words, read_only
 
-PRUNED = 0.25
-"""The part of the rows that may be left to read; with more, the plain scan's even stride wins."""
+BOUND_NS, READ_NS, SHARED_NS, COMPARE_NS = 1.0, 83.0, 17.0, 3.0
+"""Measured for a row of 512 bytes: bounding it; reading and comparing it on its own; and in a plain scan, reading it
+once for all queries, and comparing it with each while it is in the cache. Only their proportions matter."""
 _BINS = 4096
 
 Work = tuple[Piece, Keys]
@@ -32,10 +33,16 @@ def scan(each: Each, queries: Words, work: Sequence[Work], limits: Keys) -> int:
     done are as they were.
     """
     bounds = [np.empty((piece.last - piece.first + 31) // 32 * 32, np.uint16) for piece, _ in work]
+    share = _share(len(queries))
     for query in range(len(queries)):
-        if not _scan_one(each, queries[query : query + 1], query, work, limits, bounds):
+        if not _scan_one(each, queries[query : query + 1], query, work, limits, bounds, share):
             return query
     return len(queries)
+
+
+def _share(queries: int) -> float:
+    """The part of the rows that may be left to read before a plain scan, which all queries share, costs less."""
+    return (max(SHARED_NS / queries, COMPARE_NS) - BOUND_NS) / READ_NS
 
 
 def _scan_one(
@@ -45,6 +52,7 @@ def _scan_one(
     work: Sequence[Work],
     limits: Keys,
     bounds: Sequence[npt.NDArray[np.uint16]],
+    share: float,
 ) -> bool:
     histograms = np.zeros((len(work), _BINS), np.int64)
     limit = limits[number : number + 1]
@@ -72,7 +80,7 @@ def _scan_one(
     keys = np.concatenate([heaps[number] for _, heaps in work])
     limit[0] = min(limit[0], np.partition(keys, k - 1)[k - 1] | kernels.ROW_MASK)
     beat = min(int(limit[0]) >> kernels.ROW_BITS, _BINS - 1)
-    if below[beat] > PRUNED * below[-1]:
+    if below[beat] > share * below[-1]:
         for _, heaps in work:
             heaps[number] = kernels.NOTHING
         return False
