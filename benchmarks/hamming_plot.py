@@ -6,6 +6,7 @@ python -m benchmarks.hamming_plot results.json docs/images/hamming.svg
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -64,9 +65,11 @@ def draw(results: Sequence[Mapping[str, Any]], path: Path) -> None:
                 hatch="//" if "plain" in name else None,
             )
     right.set_xticks(
-        [5 * i + 1.5 for i in range(len(kinds))], [k.replace(" (", "\n(") for k in kinds], fontsize=7
+        [5 * i + 1.5 for i in range(len(kinds))],
+        [re.sub(r"(: \S+)? \(", "\n(", kind) for kind in kinds],
+        fontsize=7,
     )
-    right.set_title(f"{rows:,} real codes of one category, one query (hatched: without sketch)")
+    right.set_title(f"{rows:,} real codes of one category, 1 query\n(hatched: without sketch)")
     handles = [pyplot.Rectangle((0, 0), 1, 1, color=colour) for colour in COLOURS.values()]
     left.legend(handles, ["plain read of the bytes", *list(COLOURS)[1:]], fontsize=8, loc="upper left")
     for axes in (left, right):
