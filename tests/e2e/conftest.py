@@ -25,7 +25,9 @@ FLAGS = [
 ]
 
 
-@pytest.fixture(scope="package")  # Playwright keeps an event loop running, in which no later test could start one
+@pytest.fixture(
+    scope="package"
+)  # Playwright keeps an event loop running, in which no later test could start one
 def browser() -> Iterator[Browser]:
     if CHROMIUM is None:
         pytest.skip("no Chromium on this machine: apt-get install chromium")
