@@ -18,7 +18,6 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -220,18 +219,3 @@ def shop(first: Shop, tmp_path: Path) -> Shop:
     return Shop(
         tmp_path / "catalogue" / "listings.csv", DirectoryStore(tmp_path / "store"), tmp_path / "cache"
     )
-
-
-@dataclass(frozen=True)
-class Unchanged:
-    """A re-index of an inventory that has not changed: the store's objects, with their times, around it."""
-
-    objects_before: Mapping[str, datetime]
-    objects_after: Mapping[str, datetime]
-
-
-@pytest.fixture(scope="session")
-def unchanged(prefect: Prefect, first: Shop) -> Unchanged:
-    before = {info.key: info.modified for info in first.store.list()}
-    prefect.result("reindex", first.where())
-    return Unchanged(before, {info.key: info.modified for info in first.store.list()})

@@ -6,8 +6,9 @@ import ipaddress
 from pathlib import Path
 
 from tasks.environment import NO_ANALYTICS
+from tests.shop import Listing
 
-from .conftest import Prefect, Unchanged
+from .conftest import Prefect, Shop
 
 LOCAL_NAMES = {"unix", "localhost", "any", "0.0.0.0", "::"}
 
@@ -19,11 +20,14 @@ def is_local(host: str) -> bool:
         return False
 
 
-def test_server_and_flows_connect_to_this_machine_alone(unchanged: Unchanged, connections: Path) -> None:
-    """Server, flows and their encoders are watched by an audit hook in every process that these tests start;
-    `unchanged` is a whole re-index."""
+def test_server_and_flows_connect_to_this_machine_alone(
+    prefect: Prefect, shop: Shop, listings: tuple[Listing, ...], connections: Path
+) -> None:
+    """An audit hook in every process that these tests start notes what it connects to, or asks the resolver for."""
+    shop.offer(listings[10:-40])  # so that the encoder is loaded and extracts
+    prefect.result("reindex", shop.where())
     lines = [line.split(" ", 1) for line in connections.read_text().splitlines()]
-    assert ["socket.connect", "127.0.0.1"] in lines, "the watch did not see the flows talk to their server"
+    assert ["socket.connect", "127.0.0.1"] in lines, "the watch did not see the flow talk to its server"
     assert {host for _, host in lines if not is_local(host)} == set()
 
 

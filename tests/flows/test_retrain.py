@@ -86,9 +86,6 @@ def test_killed_in_every_stage_it_goes_on_and_ends_as_if_undisturbed(
     assert index == str(retrained.live().index)  # ids and digests: byte for byte the same
     assert str(shop.live().index) == index
     assert shop.live().sequence == 1
-    before = {info.key: info.modified for info in store.list()}
-    assert prefect.result("retrain", RECIPE | shop.where(), **cache) == index
-    assert {info.key: info.modified for info in store.list()} == before
 
 
 def wait_for_stage(process: subprocess.Popen[str], stage: str) -> None:

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from lookalike.learning.recipes import RECIPES
+from lookalike.storage.artefacts import read_manifest
 
-from .conftest import ROOT, Prefect, Shop, is_up, wait_until
+from .conftest import ROOT, Prefect, Shop, is_up, result_of, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -75,14 +76,38 @@ def test_the_form_of_a_flow_knows_choices_bounds_and_descriptions(served: Prefec
     assert all(field.get("description") for field in fields.values())
 
 
-def test_stages_run_as_deployments_of_their_own_and_hand_on_references(served: Prefect, first: Shop) -> None:
-    index = served.result("reindex", first.where(), LOOKALIKE_TASK_STAGES="deployments")
-    assert index == str(first.live().index)
-    for stage in ("curate", "extract", "index", "publish"):
-        runs = served.ask("/flow_runs/filter", {"flows": {"name": {"any_": [stage]}}})
-        mine = [run for run in runs if run["deployment_id"] is not None]
-        assert [run["state_type"] for run in mine] == ["COMPLETED"], stage
-        assert mine[0]["parent_task_run_id"] is not None  # seen below its parent, here and in the console
+PARENT = """
+import sys
+from flows.parameters import Index
+from flows.index import index
+from prefect import flow
+from tasks.stages import run_stage
+
+@flow
+def parent():
+    return run_stage(index, Index(store=sys.argv[1], extraction=sys.argv[2], threads=1))
+
+print("RESULT", parent())
+"""
+
+
+def test_a_stage_runs_as_a_deployment_of_its_own_and_hands_on_its_reference(
+    served: Prefect, first: Shop
+) -> None:
+    extraction = read_manifest(first.store, first.live().index).inputs["extraction"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", PARENT, first.store.uri, extraction],
+        cwd=ROOT,
+        env={**served.environ, "LOOKALIKE_TASK_STAGES": "deployments"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert result_of(process) == str(first.live().index)
+    runs = served.ask("/flow_runs/filter", {"flows": {"name": {"any_": ["index"]}}})
+    elsewhere = [run for run in runs if run["deployment_id"] is not None]
+    assert [run["state_type"] for run in elsewhere] == ["COMPLETED"]
+    assert elsewhere[0]["parent_task_run_id"] is not None  # seen below its parent, here and in the console
 
 
 @pytest.mark.parametrize(
