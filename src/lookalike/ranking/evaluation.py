@@ -33,7 +33,7 @@ from lookalike.errors import CatalogueError, LookalikeError
 from lookalike.index.reader import IndexSnapshot
 from lookalike.learning.metrics import RankingQuality, rank_relevance, ranking_quality, top_k_accuracy
 from lookalike.progress import Progress, silent
-from lookalike.ranking.encoded import EncodedQuery, of_photos, predict_aspects
+from lookalike.ranking.encoded import EncodedQuery
 from lookalike.ranking.request import Answer, RankingConfig, SearchRequest
 from lookalike.ranking.search import Searcher, open_searcher
 from lookalike.settings import S3Settings
@@ -118,9 +118,7 @@ def evaluate(
         "recognition": recognition(queries, encoder),
         "codes": code_quality(queries, gallery, progress),
     }
-    understood = of_photos(
-        queries.encoding, predict_aspects(searcher.aspects, queries.encoding), searcher.card
-    )
+    understood = searcher.understand(queries.encoding)
 
     def search(config: RankingConfig, name: str) -> tuple[list[Answer], list[Answer]]:
         ungrouped = dataclasses.replace(config, group=False)

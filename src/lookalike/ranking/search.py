@@ -15,7 +15,7 @@ from threading import Lock
 
 import numpy as np
 
-from lookalike.coding.encoder import Encoder, open_encoder
+from lookalike.coding.encoder import Encoder, Encoding, open_encoder
 from lookalike.errors import QueryError, ReleaseError
 from lookalike.index.hamming import Scanner, bitmap
 from lookalike.index.reader import IndexSnapshot, Partition
@@ -160,19 +160,23 @@ class Searcher:
             started = time.perf_counter()
             encoding = self.encoder.encode(photos)
             encoded = time.perf_counter()
-            predicted = [
-                self._fitting(aspects, probabilities)
-                for aspects, probabilities in zip(
-                    encode.predict_aspects(self.aspects, encoding), encoding.probabilities, strict=True
-                )
-            ]
-            of_photos = encode.of_photos(encoding, predicted, self.card)
+            of_photos = self.understand(encoding)
             milliseconds["encode"] = (encoded - started) * 1e3
             milliseconds["aspects"] = (time.perf_counter() - encoded) * 1e3
         remaining = iter(of_photos)
         return [
             next(remaining) if q.listing_id is None else self._of_listing(q.listing_id) for q in queries
         ], milliseconds
+
+    def understand(self, encoding: Encoding) -> list[EncodedQuery]:
+        """What the forward pass says of each photo, with the aspects that fit its likeliest category."""
+        predicted = [
+            self._fitting(aspects, probabilities)
+            for aspects, probabilities in zip(
+                encode.predict_aspects(self.aspects, encoding), encoding.probabilities, strict=True
+            )
+        ]
+        return encode.of_photos(encoding, predicted, self.card)
 
     def _fitting(self, predicted: Predictions, probabilities: np.ndarray) -> Predictions:
         """Without the aspects that no listing of the likeliest category states: a mug has no shoe size."""
