@@ -23,7 +23,7 @@ ASKED = "asked"
 
 @dataclass(frozen=True, slots=True)
 class AuditRecord:
-    """One action: when (UTC, ISO 8601 with milliseconds), by whom, what, with which details, and how it ended."""
+    """One action: when (UTC, ISO 8601 with microseconds), by whom, what, with which details, and how it ended."""
 
     at: str
     by: str
@@ -36,7 +36,7 @@ def record(
     store: ObjectStore, *, by: str, action: str, detail: Mapping[str, Any], outcome: str
 ) -> AuditRecord:
     """Write one record."""
-    at = datetime.now(UTC).isoformat(timespec="milliseconds")
+    at = datetime.now(UTC).isoformat(timespec="microseconds")
     entry = AuditRecord(at, by, action, dict(detail), outcome)
     key = keys.audit(at, uuid.uuid4().hex[:8])
     store.put(key, json.dumps(asdict(entry), indent=1, ensure_ascii=False).encode() + b"\n", if_absent=True)
