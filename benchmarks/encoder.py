@@ -9,7 +9,6 @@ with random weights, each on the same number of threads. Times are medians of 30
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +19,8 @@ import onnxruntime
 import safetensors.torch
 import torch
 
-from benchmarks.grown import live_photos, machine, median_ms
+from benchmarks.grown import live_photos, median_ms
+from benchmarks.report import entries, machine, write
 from lookalike.catalogue import photos
 from lookalike.coding.encoder import Encoding, compile_encoder, encoding_of
 from lookalike.coding.release import ModelCard, TransformPreset
@@ -42,6 +42,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--json", type=Path, default=None)
     options = parser.parse_args()
+    before = machine()
     store = open_store(options.store)
     live = read_live(store)
     if live is None:
@@ -50,16 +51,11 @@ def main() -> None:
         release = fetch(store, live.live.release, Path(cache))
         queries = live_photos(store, live.live.index, Path(cache), PHOTOS)
         results = compare_encoders(release, queries, options.threads)
-    report = {
-        "benchmark": "encoder",
-        "machine": machine(options.threads),
-        "data": {"release": str(live.live.release), "photos": len(queries), "seed": 0},
-        "results": results,
-    }
-    text = json.dumps(report, indent=1)
-    print(text)
-    if options.json:
-        options.json.write_text(text + "\n")
+    targets = {f"{network}: torch / openvino": 2.0 for network in results}
+    targets |= {f"{network}: default: bits_equal": 0.995 for network in results}
+    peers = {f"{network}: torch / openvino": f"{network}: torch_f32_ms" for network in results}
+    data = {"release": str(live.live.release), "photos": len(queries), "seed": 0}
+    write(options.json, before, list(entries(results, targets, peers)), data=data)
 
 
 def compare_encoders(release: Artefact, queries: Sequence[bytes], threads: int) -> dict[str, Any]:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -24,7 +22,6 @@ import pyarrow.parquet as pq
 from lookalike.catalogue.snapshot import CuratedSnapshot, listings_schema
 from lookalike.index.builder import build
 from lookalike.index.reader import IndexSnapshot
-from lookalike.settings import available_cores
 from lookalike.storage import keys
 from lookalike.storage.artefacts import ArtefactWriter, Kind, Ref, fetch, read_manifest
 from lookalike.storage.objects import ObjectStore, open_store
@@ -130,24 +127,6 @@ def median_ms(work: Callable[[], object], repeats: int = 30) -> float:
         work()
         times.append(time.perf_counter() - started)
     return round(statistics.median(times) * 1e3, 3)
-
-
-def machine(threads: int) -> dict[str, Any]:
-    model = next(
-        (
-            line.split(":")[1].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if "model name" in line
-        ),
-        platform.processor(),
-    )
-    return {
-        "cpu": model,
-        "cores": available_cores(),
-        "threads": threads or available_cores(),
-        "load_before": round(os.getloadavg()[0], 2),
-        "python": platform.python_version(),
-    }
 
 
 def live_photos(store: ObjectStore, index: Ref, cache: Path, count: int) -> list[bytes]:

@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import sys
 import time
@@ -30,11 +28,11 @@ import pyarrow as pa
 from usearch.index import MetricKind, search
 
 from benchmarks import codes as made
+from benchmarks.report import machine
 from lookalike.index import sketch
 from lookalike.index.hamming import Scanner, bitmap
 from lookalike.index.reader import Partition
 from lookalike.index.segment import SKETCH_PLANES, aligned
-from lookalike.settings import available_cores
 from lookalike.storage.objects import open_store
 
 K = 100
@@ -88,7 +86,12 @@ def main() -> None:
         for network in networks:
             for mix in options.mix:
                 results += real_codes(network, mix, rows, options.rounds)
-    report = {"machine": machine(), "k": K, "seed": SEED, "results": [asdict(result) for result in results]}
+    report = {
+        "machine": machine(faiss=faiss.__version__, numba=numba.__version__),
+        "k": K,
+        "seed": SEED,
+        "results": [asdict(result) for result in results],
+    }
     if options.json:
         options.json.write_text(json.dumps(report, indent=1) + "\n")
     if options.plot:
@@ -326,23 +329,6 @@ def read(codes: Codes, threads: int) -> None:
     """Touch every byte once and do nothing else: what memory allows."""
     words = codes.view(np.uint64).reshape(-1)
     _sum(words) if threads == 1 else _sum_parallel(words)
-
-
-def machine() -> dict[str, object]:
-    cpu = Path("/proc/cpuinfo")
-    models = (
-        [line.split(":")[1].strip() for line in cpu.read_text().splitlines() if "model name" in line]
-        if cpu.exists()
-        else []
-    )
-    return {
-        "cpu": models[0] if models else platform.processor(),
-        "cores": available_cores(),
-        "load_before": round(os.getloadavg()[0], 2),
-        "python": platform.python_version(),
-        "faiss": faiss.__version__,
-        "numba": numba.__version__,
-    }
 
 
 if __name__ == "__main__":

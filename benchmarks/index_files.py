@@ -26,7 +26,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.hamming import Result, machine
+from benchmarks.hamming import Result
+from benchmarks.report import machine
 from lookalike.index.builder import build
 from lookalike.index.reader import IndexSnapshot
 from lookalike.storage import keys

@@ -31,7 +31,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.grown import CATEGORY, Grown, grow, live_photos, machine, make_index
+from benchmarks.grown import CATEGORY, Grown, grow, live_photos, make_index
+from benchmarks.report import entries, machine, write
 from lookalike.catalogue import photos
 from lookalike.catalogue.snapshot import CuratedSnapshot
 from lookalike.index.reader import IndexSnapshot
@@ -42,6 +43,19 @@ from lookalike.storage.refs import publish, read_live
 
 CANDIDATES = 300
 QUERIES = 32
+TARGETS = {
+    "start: ready_seconds": 5.0,
+    "reload: failed": 0.0,
+    "reload: p99 during / steady": 2.0,
+    "clients_1: server_overhead_p50_ms": 5.0,
+    "ratios: one photo over HTTP / encode + scan alone": 1.15,
+    "ratios: throughput 16 clients / 1 client": 2.5,
+}
+PEERS = {
+    "reload: p99 during / steady": "reload: steady: p99_ms",
+    "ratios: one photo over HTTP / encode + scan alone": "alone: encode_and_scan_p50_ms",
+    "ratios: throughput 16 clients / 1 client": "clients_1: per_second",
+}
 
 
 @dataclass(frozen=True)
@@ -63,21 +77,15 @@ class Load:
 
 def main() -> None:
     options = parse_options()
+    before = machine()
     workdir = Path(tempfile.mkdtemp(prefix="search-load-", dir=options.work))
     try:
         results = measure(options, workdir)
     finally:
         shutil.rmtree(workdir)
-    report = {
-        "benchmark": "search_load",
-        "machine": machine(options.threads),
-        "data": {"store": options.store, "listings": options.listings, "seed": options.seed},
-        "results": results,
-    }
-    text = json.dumps(report, indent=1)
-    print(text)
-    if options.json:
-        options.json.write_text(text + "\n")
+    found = list(entries(results, TARGETS, PEERS))
+    data = {"store": options.store, "listings": options.listings, "seed": options.seed}
+    write(options.json, before, found, data=data)
 
 
 def parse_options() -> argparse.Namespace:
