@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ import pytest
 
 from lookalike.catalogue.photos import load_square
 from lookalike.coding.encoder import open_encoder
-from lookalike.coding.extraction import code_shards, extract, read_features
+from lookalike.coding.extraction import code_shards, extract, extract_part, read_features
+from lookalike.errors import SettingsError
 from lookalike.storage import keys
 from lookalike.storage.artefacts import Kind, Ref, fetch
 from lookalike.storage.directory import DirectoryStore
@@ -32,6 +34,10 @@ class Place:
     def extract(self, curated: Ref, **options: object) -> Ref:
         settings = {"cache_dir": self.cache_dir, "batch": 4, "shard_size": 8, "threads": 1} | options
         return extract(self.store, curated, self.release, **settings)  # type: ignore[arg-type]
+
+    def extract_part(self, curated: Ref, part: int, parts: int, **options: object) -> int:
+        settings = {"cache_dir": self.cache_dir, "batch": 4, "shard_size": 8, "threads": 1} | options
+        return extract_part(self.store, curated, self.release, part, parts, **settings)  # type: ignore[arg-type]
 
     def rows(self, extraction: Ref) -> dict[str, tuple[bytes, bytes]]:
         found: dict[str, tuple[bytes, bytes]] = {}
@@ -96,6 +102,26 @@ def test_a_stopped_extraction_ends_with_the_same_bytes(place: Place, tmp_path: P
     assert not list(place.store.list("extractions/"))
     assert place.extract(curated) == expected
     assert place.shard_keys() == undisturbed.shard_keys()
+
+
+@pytest.mark.parametrize("parts", [2, 5])
+def test_parts_leave_what_one_extraction_leaves(place: Place, tmp_path: Path, parts: int) -> None:
+    listings = make_listings(4)
+    broken = replace(listings[0], listing_id="x", photo=b"no photo")
+    undisturbed = Place(tmp_path / "other")
+    expected = undisturbed.extract(undisturbed.curate((*listings, broken)))
+    curated = place.curate((*listings, broken))
+    encoded = [place.extract_part(curated, part, parts) for part in reversed(range(parts))]
+    assert sum(encoded) == len(listings)
+    assert place.extract_part(curated, 0, parts) == 0, "a part that is run again finds its work done"
+    keys_of_parts = place.shard_keys()
+    assert place.extract(curated) == expected
+    assert place.shard_keys() == keys_of_parts == undisturbed.shard_keys()
+
+
+def test_a_part_that_does_not_exist_is_refused(place: Place) -> None:
+    with pytest.raises(SettingsError, match="numbered from 0"):
+        place.extract_part(place.curate(make_listings(2)), 2, 2)
 
 
 def test_a_later_snapshot_extracts_only_what_is_new(place: Place) -> None:

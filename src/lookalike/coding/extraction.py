@@ -3,7 +3,8 @@
 Photos are taken in the order of their ids, a shard's worth at a time; each finished shard is one Parquet file, named
 by its content, in the release's own folder of the object store. A shard is whole or not there, so an extraction that
 was killed goes on with the photos that have no code yet, and a later snapshot of the same catalogue extracts only what
-is new. `shards.json` of the extraction artefact names the shards that cover this snapshot.
+is new. `shards.json` of the extraction artefact names the shards that cover this snapshot. Several machines can make
+the first codes of a release together, each a part of the shards (`extract_part`).
 
 Photos are decoded on a thread ahead of the forward pass. A photo that cannot be decoded is named in the manifest.
 """
@@ -27,7 +28,7 @@ from numpy.typing import NDArray
 from lookalike.catalogue.photos import load_square
 from lookalike.catalogue.snapshot import CuratedSnapshot
 from lookalike.coding.encoder import Encoder, Encoding, open_encoder
-from lookalike.errors import CorruptObject, LookalikeError, PhotoError
+from lookalike.errors import CorruptObject, LookalikeError, PhotoError, SettingsError
 from lookalike.progress import Progress, silent
 from lookalike.storage import keys
 from lookalike.storage.artefacts import Artefact, ArtefactWriter, FileEntry, Kind, Ref, fetch, fetch_file
@@ -73,27 +74,15 @@ def extract(
         return found
     snapshot = CuratedSnapshot.open(store, curated, cache_dir)
     encoder = encoder or open_encoder(fetch(store, release, cache_dir), threads=threads)
-    wanted = sorted(snapshot.photos["photo_id"].to_pylist())
+    wanted = _photo_ids(snapshot)
     shards = [
         (shard, ids) for shard, ids in _existing(store, release, cache_dir) if not ids.isdisjoint(wanted)
     ]
     known = {photo_id for _, ids in shards for photo_id in ids}
     missing = [photo_id for photo_id in wanted if photo_id not in known]
-    done = 0
-    undecodable: list[str] = []
-    progress("extract codes", 0, len(missing))
-    for start in range(0, len(missing), shard_size):
-        ids = missing[start : start + shard_size]
-        kept: list[str] = []
-        encodings: list[Encoding] = []
-        for some, encoding in _encodings(ids, snapshot, encoder, batch):
-            kept += some
-            encodings.append(encoding)
-            done += len(some)
-            progress("extract codes", done, len(missing))
-        undecodable += sorted({*ids} - {*kept})
-        if kept:
-            shards.append((_put_shard(store, release, _to_parquet(kept, encodings), len(kept)), set(kept)))
+    new = _encode(store, release, _lots(missing, shard_size), snapshot, encoder, batch, progress)
+    shards += new
+    undecodable = sorted({*missing}.difference(*(ids for _, ids in new)))
     chosen = sorted((shard for shard, _ in shards), key=lambda shard: shard.key)
     writer.add(SHARDS, json.dumps({"shards": [asdict(shard) for shard in chosen]}, indent=1).encode())
     card = encoder.card
@@ -107,6 +96,39 @@ def extract(
             "undecodable": undecodable,
         }
     )
+
+
+def extract_part(
+    store: ObjectStore,
+    curated: Ref,
+    release: Ref,
+    part: int,
+    parts: int,
+    *,
+    cache_dir: Path,
+    batch: int = 32,
+    shard_size: int = 4096,
+    threads: int = 0,
+    encoder: Encoder | None = None,
+    progress: Progress = silent,
+) -> int:
+    """Make part `part` (from 0) of `parts` of a release's first code shards; returns how many photos it encoded.
+
+    The snapshot's photos are cut into lots as `extract` cuts them for a release that has no codes; part i makes the
+    lots i, i + parts, ... All parts together leave the very shards that `extract` would have made, and `extract` then
+    finds nothing missing and names them. A part that is run again encodes only what it did not finish.
+    """
+    if not 0 <= part < parts:
+        raise SettingsError(f"part {part} of {parts}: parts are numbered from 0")
+    snapshot = CuratedSnapshot.open(store, curated, cache_dir)
+    known = {photo_id for _, ids in _existing(store, release, cache_dir) for photo_id in ids}
+    lots = _lots(_photo_ids(snapshot), shard_size)[part::parts]
+    missing = [rest for lot in lots if (rest := [photo_id for photo_id in lot if photo_id not in known])]
+    if not missing:
+        return 0
+    encoder = encoder or open_encoder(fetch(store, release, cache_dir), threads=threads)
+    new = _encode(store, release, missing, snapshot, encoder, batch, progress)
+    return sum(shard.rows for shard, _ in new)
 
 
 def code_shards(extraction: Artefact) -> list[CodeShard]:
@@ -156,6 +178,41 @@ def _existing(store: ObjectStore, release: Ref, cache_dir: Path) -> Iterator[tup
         path = fetch_file(store, FileEntry(info.key, info.key, info.size, sha256), cache_dir)
         ids = pq.read_table(path, columns=["photo_id"])["photo_id"].to_pylist()
         yield CodeShard(info.key, sha256, info.size, len(ids)), set(ids)
+
+
+def _photo_ids(snapshot: CuratedSnapshot) -> list[str]:
+    return sorted(snapshot.photos["photo_id"].to_pylist())
+
+
+def _lots(photo_ids: Sequence[str], size: int) -> list[Sequence[str]]:
+    """The photos of one shard each."""
+    return [photo_ids[start : start + size] for start in range(0, len(photo_ids), size)]
+
+
+def _encode(
+    store: ObjectStore,
+    release: Ref,
+    lots: Sequence[Sequence[str]],
+    snapshot: CuratedSnapshot,
+    encoder: Encoder,
+    batch: int,
+    progress: Progress,
+) -> list[tuple[CodeShard, set[str]]]:
+    """Encode and store each lot as a shard: the shards with the photos in them, which are those that can be decoded."""
+    done, total = 0, sum(len(lot) for lot in lots)
+    progress("extract codes", 0, total)
+    shards = []
+    for lot in lots:
+        kept: list[str] = []
+        encodings: list[Encoding] = []
+        for some, encoding in _encodings(lot, snapshot, encoder, batch):
+            kept += some
+            encodings.append(encoding)
+            done += len(some)
+            progress("extract codes", done, total)
+        if kept:
+            shards.append((_put_shard(store, release, _to_parquet(kept, encodings), len(kept)), set(kept)))
+    return shards
 
 
 def _put_shard(store: ObjectStore, release: Ref, data: bytes, rows: int) -> CodeShard:
