@@ -26,7 +26,8 @@ from lookalike.coding.encoder import open_encoder
 from lookalike.coding.extraction import extract
 from lookalike.coding.release import ModelCard, TransformPreset
 from lookalike.index.builder import build
-from lookalike.learning.aspects import file_name, fit_aspects
+from lookalike.learning.aspect_training import fit_aspects
+from lookalike.learning.aspects import file_name
 from lookalike.storage.artefacts import ArtefactWriter, Kind, Ref, fetch
 from lookalike.storage.objects import ObjectStore
 

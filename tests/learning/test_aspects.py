@@ -10,7 +10,8 @@ import pytest
 
 from lookalike.coding.release import ModelCard, TransformPreset
 from lookalike.errors import ReleaseError
-from lookalike.learning.aspects import AspectModels, file_name, fit_aspects, load_aspects
+from lookalike.learning.aspect_training import fit_aspects
+from lookalike.learning.aspects import AspectModels, file_name, load_aspects
 
 CATEGORIES = ("bags/tote", "shoes/boot", "tops/shirt")
 COLOURS = ("black", "blue", "red")

@@ -21,7 +21,8 @@ from lookalike.coding import codes
 from lookalike.coding.encoder import compile_encoder
 from lookalike.coding.release import ModelCard
 from lookalike.errors import TrainingError
-from lookalike.learning.aspects import AspectModels, fit_aspects
+from lookalike.learning.aspect_training import fit_aspects
+from lookalike.learning.aspects import AspectModels
 from lookalike.learning.calibration import fit_temperature
 from lookalike.learning.curves import draw_curves
 from lookalike.learning.export import export_onnx
