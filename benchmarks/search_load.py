@@ -36,6 +36,7 @@ from benchmarks.report import entries, machine, write
 from lookalike.catalogue import photos
 from lookalike.catalogue.snapshot import CuratedSnapshot
 from lookalike.index.reader import IndexSnapshot
+from lookalike.ranking.local import MappedListings
 from lookalike.ranking.search import open_searcher
 from lookalike.storage.artefacts import ArtefactWriter, Kind, Ref, fetch, read_manifest
 from lookalike.storage.objects import ObjectStore, open_store
@@ -142,13 +143,15 @@ def alone(grown: Grown, queries: Sequence[bytes], threads: int) -> dict[str, flo
         threads=threads,
     )
     squares = [photos.load_square(q, searcher.card.preset.resize) for q in queries]
-    (partitions,) = [searcher.index.partitions(c) for c in searcher.index.categories]
+    listings = searcher.listings
+    assert isinstance(listings, MappedListings)
+    (partitions,) = [listings.index.partitions(c) for c in listings.index.categories]
     encodes, scans = [], []
     for square in squares * 2:
         started = time.perf_counter()
         code = searcher.encoder.encode(square[None]).codes
         encoded = time.perf_counter()
-        searcher.scanner.top_k(code, partitions, CANDIDATES)
+        listings.scanner.top_k(code, partitions, CANDIDATES)
         encodes.append(encoded - started)
         scans.append(time.perf_counter() - encoded)
     both = [e + s for e, s in zip(encodes, scans, strict=True)][len(squares) :]

@@ -12,6 +12,7 @@ from lookalike.catalogue.photos import load_square
 from lookalike.coding.extraction import extract
 from lookalike.errors import QueryError, ReleaseError
 from lookalike.index.builder import build
+from lookalike.ranking.local import MappedListings
 from lookalike.ranking.request import Answer, Filters, Query, RankingConfig, SearchRequest
 from lookalike.ranking.search import Searcher, open_searcher
 from lookalike.storage.artefacts import fetch
@@ -27,7 +28,7 @@ def searcher(shop: Shop) -> Searcher:
 
 
 def variant(searcher: Searcher, config: RankingConfig) -> Searcher:
-    return Searcher(searcher.encoder, searcher.index, config, searcher.scanner, aspects=searcher.aspects)
+    return Searcher(searcher.encoder, searcher.listings, config, aspects=searcher.aspects)
 
 
 def photo(category: str, number: int) -> np.ndarray:
@@ -57,10 +58,11 @@ def test_hits_are_the_nearest_rows_of_the_opened_categories(searcher: Searcher) 
     plain = variant(searcher, APPEARANCE_ONLY)
     (query,) = plain.encode([Query(photo=photo("home/lamp", 8))])
     answer = ask(plain, SearchRequest(k=30, categories=("home",)), photo=photo("home/lamp", 8))
+    assert isinstance(plain.listings, MappedListings)
     everything = [
         (int(np.bitwise_count(query.code ^ part.codes[row]).sum()), part.listing_ids[row].as_py())
         for category in ("home/lamp", "home/vase")
-        for part in plain.index.partitions(category)
+        for part in plain.listings.index.partitions(category)
         for row in range(len(part))
     ]
     assert [(hit.distance, hit.listing_id) for hit in answer.hits] == sorted(everything)[:30]

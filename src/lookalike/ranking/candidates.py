@@ -1,27 +1,36 @@
-"""The candidates of one query: the nearest rows, over several partitions, and what is known of each.
+"""The candidates of one query out of mapped partitions: the nearest rows, and what is known of each.
 
 Enters: a scan job and the rows it found. Leaves: one array per question, in the order of the rows, whatever
-partitions they lie in.
+partitions they lie in. Nothing is read of a row before it is asked for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 
 from lookalike.index.reader import Partition
-from lookalike.ranking.encoded import EncodedQuery
+from lookalike.ranking.listings import IndexedListing
 from lookalike.ranking.rescoring import expected_distances
 from lookalike.ranking.scan import Nearest, ScanJob
+from lookalike.ranking.stated import StatedAspects
 
 
-class Candidates:
-    """The m nearest rows of a query; `distance` i32[m] is their Hamming distance."""
+class MappedCandidates:
+    """`listings.Candidates` of rows that are mapped into this process."""
 
-    def __init__(self, job: ScanJob, nearest: Nearest) -> None:
-        self.job, self.nearest = job, nearest
+    missing: tuple[int, ...] = ()
+
+    def __init__(
+        self,
+        job: ScanJob,
+        nearest: Nearest,
+        weights: np.ndarray | None,
+        stated: Callable[[Partition], StatedAspects],
+    ) -> None:
         self.distance = nearest.distance
+        self._job, self._nearest, self._weights, self._stated = job, nearest, weights, stated
         self._members = [
             (job.partitions[place], members, nearest.row[members])
             for place in np.unique(nearest.partition)
@@ -29,9 +38,9 @@ class Candidates:
         ]
 
     def __len__(self) -> int:
-        return len(self.nearest)
+        return len(self._nearest)
 
-    def without(self, listings: Collection[str], group: str | None) -> Candidates:
+    def without(self, listings: Collection[str], group: str | None) -> MappedCandidates:
         """Those that are none of `listings` and not of `group`."""
         kept = [
             i
@@ -40,32 +49,42 @@ class Candidates:
         ]
         if len(kept) == len(self):
             return self
-        found = self.nearest
-        return Candidates(self.job, Nearest(found.distance[kept], found.partition[kept], found.row[kept]))
+        found = self._nearest
+        nearest = Nearest(found.distance[kept], found.partition[kept], found.row[kept])
+        return MappedCandidates(self._job, nearest, self._weights, self._stated)
 
-    def place(self, i: int) -> tuple[Partition, int]:
-        """Partition and row of candidate `i`."""
-        return self.job.partitions[self.nearest.partition[i]], int(self.nearest.row[i])
+    def listing_ids(self) -> list[str]:
+        return self._texts(lambda partition: partition.listing_ids)
 
-    def gather(self, ask: Callable[[Partition, np.ndarray], np.ndarray]) -> np.ndarray:
+    def photo_ids(self) -> list[str]:
+        return self._texts(lambda partition: partition.photo_ids)
+
+    def groups(self) -> list[str]:
+        return self._texts(lambda partition: partition.groups)
+
+    def prices(self) -> np.ndarray:
+        return self._gather(lambda partition, rows: partition.prices[rows])
+
+    def chances(self, aspect: str, probabilities: Mapping[str, float]) -> np.ndarray:
+        return self._gather(lambda p, rows: self._stated(p).chances(aspect, probabilities, rows))
+
+    def expected_distances(self) -> np.ndarray:
+        assert self._weights is not None
+        codes = np.empty((len(self), len(self._job.code)), np.uint8)
+        for partition, members, rows in self._members:
+            codes[members] = partition.codes[rows]
+        return expected_distances(self._weights, codes)
+
+    def listing(self, i: int, aspects: Collection[str]) -> IndexedListing:
+        partition, row = self._job.partitions[self._nearest.partition[i]], int(self._nearest.row[i])
+        return listing_of(partition, row, self._stated(partition), aspects)
+
+    def _gather(self, ask: Callable[[Partition, np.ndarray], np.ndarray]) -> np.ndarray:
         """f64[m]: `ask(partition, rows)` answers for the rows of one partition."""
         answers = np.empty(len(self))
         for partition, members, rows in self._members:
             answers[members] = ask(partition, rows)
         return answers
-
-    def expected_distances(self, query: EncodedQuery) -> np.ndarray:
-        """f32[m]: the asymmetric distance of each candidate."""
-        codes = np.empty((len(self), len(query.code)), np.uint8)
-        for partition, members, rows in self._members:
-            codes[members] = partition.codes[rows]
-        return expected_distances(query.bit_probabilities, codes)
-
-    def listing_ids(self) -> list[str]:
-        return self._texts(lambda partition: partition.listing_ids)
-
-    def groups(self) -> list[str]:
-        return self._texts(lambda partition: partition.groups)
 
     def _texts(self, column: Callable[[Partition], object]) -> list[str]:
         texts = [""] * len(self)
@@ -74,3 +93,18 @@ class Candidates:
             for i, text in zip(members.tolist(), found, strict=True):
                 texts[i] = text
         return texts
+
+
+def listing_of(
+    partition: Partition, row: int, stated: StatedAspects, aspects: Collection[str] | None = None
+) -> IndexedListing:
+    """One row of a partition, with those of its `aspects` that are asked for, or all."""
+    price = float(partition.prices[row])
+    return IndexedListing(
+        listing_id=partition.listing_ids[row].as_py(),
+        photo_id=partition.photo_ids[row].as_py(),
+        category=partition.category,
+        group=partition.groups[row].as_py(),
+        price=None if np.isnan(price) else price,
+        aspects=stated.of_row(row, aspects),
+    )

@@ -6,7 +6,6 @@ every bit, its category is known, and its own aspects and price are what a good 
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,12 +13,11 @@ import numpy as np
 
 from lookalike.coding.encoder import Encoding
 from lookalike.coding.release import ModelCard
-from lookalike.index.reader import IndexSnapshot, Partition
 from lookalike.learning.aspects import AspectModels, Predictions
+from lookalike.ranking.listings import IndexedListing
 from lookalike.ranking.request import Query
 from lookalike.ranking.rescoring import bit_probabilities
 from lookalike.ranking.rewards import Expectation
-from lookalike.ranking.stated import StatedAspects
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,31 +60,17 @@ def predict_aspects(models: AspectModels, encoding: Encoding) -> list[Prediction
     return models.predict(encoding.features, encoding.probabilities)
 
 
-def of_listing(partition: Partition, row: int, stated: StatedAspects, card: ModelCard) -> EncodedQuery:
-    """The query that looks for more like one listing of the index."""
-    code = partition.codes[row]
-    own = stated.of_row(row)
-    price = float(partition.prices[row])
-    chances = np.array([c == partition.category for c in card.categories], np.float32)
+def of_listing(listing: IndexedListing, code: np.ndarray, card: ModelCard) -> EncodedQuery:
+    """The query that looks for more like one listing of the index, whose stored code is u8[bits // 8]."""
+    chances = np.array([c == listing.category for c in card.categories], np.float32)
     return EncodedQuery(
         code=code,
         bit_probabilities=np.unpackbits(code).astype(np.float32),
         probabilities=chances,
-        expected=Expectation.of_listing(own, None if np.isnan(price) else price),
-        aspects={name: [(value, 1.0) for value in values] for name, values in own.items()},
-        own_group=partition.groups[row].as_py(),
+        expected=Expectation.of_listing(listing.aspects, listing.price),
+        aspects={name: [(value, 1.0) for value in values] for name, values in listing.aspects.items()},
+        own_group=listing.group,
     )
-
-
-def find_listing(index: IndexSnapshot, listing_id: str) -> tuple[Partition, int] | None:
-    """Where a listing lies: rows are sorted by listing id, so this is a binary search in each partition."""
-    for category in index.categories:
-        for partition in index.partitions(category):
-            ids = partition.listing_ids
-            row = bisect_left(range(len(ids)), listing_id, key=lambda i, ids=ids: ids[i].as_py())  # type: ignore[misc]
-            if row < len(ids) and ids[row].as_py() == listing_id:
-                return partition, row
-    return None
 
 
 def photos_of(queries: Sequence[Query]) -> np.ndarray | None:

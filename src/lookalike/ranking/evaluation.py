@@ -104,7 +104,7 @@ def evaluate(
     ranking = ranking or RankingConfig()
     artefacts = fetch(store, release, cache_dir), fetch(store, index, cache_dir)
     searcher = open_searcher(*artefacts, ranking, threads=threads)
-    encoder, snapshot = searcher.encoder, searcher.index
+    encoder, snapshot = searcher.encoder, IndexSnapshot.open(artefacts[1])
     queries = read_queries(catalogue_uri, split, columns, s3, encoder, snapshot.categories, progress)
     gallery = read_gallery(store, index, snapshot, cache_dir)
     report: dict[str, Any] = {
@@ -124,7 +124,7 @@ def evaluate(
         ungrouped = dataclasses.replace(config, group=False)
         listed, shown = (
             _answers(
-                Searcher(encoder, snapshot, each, searcher.scanner, aspects=searcher.aspects),
+                Searcher(encoder, searcher.listings, each, aspects=searcher.aspects),
                 understood,
                 queries,
                 gallery,

@@ -161,6 +161,8 @@ class Answer:
     """Rows of the opened categories."""
     milliseconds: Mapping[str, float]
     """Wall time per stage; a stage that a batch shares counts in full for each of its queries."""
+    missing_shards: tuple[int, ...] = ()
+    """Shards of the index that no process could be asked about: their listings are not among the hits."""
 
 
 def expand_categories(wanted: Collection[str], known: Collection[str]) -> tuple[str, ...]:

@@ -1,33 +1,30 @@
 """The searcher: encode, open the likeliest categories, scan, re-score, reward, blend, group.
 
-Enters: one model release (encoder and aspect models), the index snapshot that was built for it, and queries. Leaves:
-an `Answer` for each. Queries that are asked together share one forward pass and one scan; their answers are those
-they would get alone. Everything here is stateless but for caches of what does not change with a snapshot.
+Enters: one model release (encoder and aspect models), the listings of the index snapshot that was built for it, and
+queries. Leaves: an `Answer` for each. Queries that are asked together share one forward pass and one scan; their
+answers are those they would get alone. Everything here is stateless: what does not change with a snapshot is kept by
+its `Listings`.
 """
 
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
-from threading import Lock
 
 import numpy as np
 
 from lookalike.coding.encoder import Encoder, Encoding, open_encoder
 from lookalike.errors import QueryError, ReleaseError
-from lookalike.index.hamming import Scanner, bitmap
-from lookalike.index.reader import IndexSnapshot, Partition
 from lookalike.learning.aspects import AspectModels, Predictions, file_name, load_aspects
 from lookalike.ranking import encoded as encode
-from lookalike.ranking.candidates import Candidates
 from lookalike.ranking.encoded import EncodedQuery
 from lookalike.ranking.grouping import first_of_each_group
+from lookalike.ranking.listings import Candidates, Listings, Summary, Wanted
+from lookalike.ranking.local import map_listings
 from lookalike.ranking.request import (
     Answer,
     CategoryGuess,
-    Filters,
     Hit,
     Query,
     RankingConfig,
@@ -36,11 +33,8 @@ from lookalike.ranking.request import (
 )
 from lookalike.ranking.rewards import matched, rewards
 from lookalike.ranking.routing import open_categories
-from lookalike.ranking.scan import Nearest, ScanJob, scan
-from lookalike.ranking.stated import StatedAspects
 from lookalike.storage.artefacts import Artefact
 
-_CACHED_BITMAPS = 512
 _GUESSES_SHOWN = 5
 _LEAST_SPREAD = 1 / 16
 """Share of the bits by which the farthest candidate is taken to differ at least: few that are all alike stay alike."""
@@ -54,21 +48,35 @@ def open_searcher(
     threads: int = 0,
     reuse: Searcher | None = None,
 ) -> Searcher:
-    """The searcher of a fetched pair of model release and index snapshot, aspect models included.
+    """The searcher of a fetched pair of model release and index snapshot, mapped into this process.
 
     `reuse` is a searcher of the same release, whose encoder, aspect models and scanning threads serve again. Raises
     `ReleaseError` where the two do not belong together or the release is damaged, `SegmentError` where the index is.
     """
-    snapshot = IndexSnapshot.open(index)
-    if snapshot.release != str(release.ref):
-        raise ReleaseError(f"{index.ref} was built for {snapshot.release}, not for {release.ref}")
-    if reuse is not None and reuse.index.release == snapshot.release:
-        return Searcher(reuse.encoder, snapshot, config, reuse.scanner, aspects=reuse.aspects)
+    listings = map_listings(index, threads=threads, reuse=reuse.listings if reuse else None)
+    return join_searcher(release, listings, config, threads=threads, reuse=reuse)
+
+
+def join_searcher(
+    release: Artefact,
+    listings: Listings,
+    config: RankingConfig | None = None,
+    *,
+    threads: int = 0,
+    reuse: Searcher | None = None,
+) -> Searcher:
+    """The searcher of a fetched model release, aspect models included, over listings wherever they are.
+
+    Raises `ReleaseError` where the two do not belong together or the release is damaged.
+    """
+    summary = listings.summary
+    if summary.release != str(release.ref):
+        raise ReleaseError(f"{summary.name} was built for {summary.release}, not for {release.ref}")
+    if reuse is not None and reuse.listings.summary.release == summary.release:
+        return Searcher(reuse.encoder, listings, config, aspects=reuse.aspects)
     encoder = open_encoder(release, threads=threads)
     paths = {name: release.path(f"aspects/{file_name(name)}") for name in encoder.card.aspects}
-    aspects = load_aspects(paths, encoder.card)
-    scanner = reuse.scanner if reuse is not None else Scanner(threads)
-    return Searcher(encoder, snapshot, config, scanner, aspects=aspects)
+    return Searcher(encoder, listings, config, aspects=load_aspects(paths, encoder.card))
 
 
 class Searcher:
@@ -77,40 +85,24 @@ class Searcher:
     def __init__(
         self,
         encoder: Encoder,
-        index: IndexSnapshot,
+        listings: Listings,
         config: RankingConfig | None = None,
-        scanner: Scanner | None = None,
         *,
         aspects: AspectModels | None = None,
     ) -> None:
         """Raises `ReleaseError` where encoder and index do not belong together."""
-        self.encoder, self.index = encoder, index
+        self.encoder, self.listings = encoder, listings
         self.config = config or RankingConfig()
         self.card = encoder.card
         self.aspects = aspects or AspectModels.none(len(self.card.categories))
-        self.scanner = scanner or Scanner()
+        self.summary: Summary = listings.summary
         self._check_fit()
-        self._present = np.array([bool(index.partitions(c)) for c in self.card.categories])
-        self._stated = {
-            id(p): StatedAspects(p) for category in index.categories for p in index.partitions(category)
-        }
-        self._aspects_of = {
-            category: frozenset[str]().union(
-                *(self.stated(part).counts() for part in index.partitions(category))
-            )
-            for category in index.categories
-        }
-        self._bitmaps: OrderedDict[tuple[int, Filters], np.ndarray] = OrderedDict()
-        self._lock = Lock()
-
-    def stated(self, partition: Partition) -> StatedAspects:
-        """What the listings of one of this index's partitions state."""
-        return self._stated[id(partition)]
+        self._present = np.array([c in self.summary.rows for c in self.card.categories])
 
     def check(self, query: Query) -> None:
         """Raise the `QueryError` that searching for `query` would raise, before it costs anything."""
-        expand_categories(query.request.categories, self.index.categories)
-        if query.listing_id is not None and encode.find_listing(self.index, query.listing_id) is None:
+        expand_categories(query.request.categories, self.summary.rows)
+        if query.listing_id is not None and self.listings.find(query.listing_id) is None:
             raise QueryError(f"unknown listing: {query.listing_id}")
 
     def search_all(self, queries: Sequence[Query]) -> list[Answer]:
@@ -127,27 +119,26 @@ class Searcher:
         """The second half of `search_all`: route and scan together, then order each query's candidates."""
         started = time.perf_counter()
         opened = [self._open(query, request) for query, request in zip(queries, requests, strict=True)]
-        jobs = [
-            self._job(query, request, categories)
+        wanted = [
+            self._wanted(query, request, categories)
             for query, request, categories in zip(queries, requests, opened, strict=True)
         ]
-        nearest = scan(self.scanner, jobs)
+        candidates = self.listings.nearest(wanted)
         scan_ms = (time.perf_counter() - started) * 1e3
         answers = []
-        for query, request, categories, job, found in zip(
-            queries, requests, opened, jobs, nearest, strict=True
-        ):
+        for query, request, want, found in zip(queries, requests, wanted, candidates, strict=True):
             started = time.perf_counter()
-            hits = self._hits(query, request, job, found)
+            hits, missing = self._hits(query, request, want, found)
             answers.append(
                 Answer(
                     hits=hits,
-                    categories=self._guesses(query, categories),
+                    categories=self._guesses(query, want.categories),
                     aspects=query.aspects,
-                    release=self.index.release,
-                    index=self.index.name,
-                    scanned=sum(len(partition) for partition in job.partitions),
+                    release=self.summary.release,
+                    index=self.summary.name,
+                    scanned=self._rows(want.categories),
                     milliseconds={"scan": scan_ms, "rank": (time.perf_counter() - started) * 1e3},
+                    missing_shards=missing,
                 )
             )
         return answers
@@ -180,19 +171,18 @@ class Searcher:
 
     def _fitting(self, predicted: Predictions, probabilities: np.ndarray) -> Predictions:
         """Without the aspects that no listing of the likeliest category states: a mug has no shoe size."""
-        stated = self._aspects_of.get(self.card.categories[int(probabilities.argmax())])
+        stated = self.summary.stated.get(self.card.categories[int(probabilities.argmax())])
         return predicted if stated is None else {n: v for n, v in predicted.items() if n in stated}
 
     def _of_listing(self, listing_id: str) -> EncodedQuery:
-        place = encode.find_listing(self.index, listing_id)
-        if place is None:
+        found = self.listings.find(listing_id)
+        if found is None:
             raise QueryError(f"unknown listing: {listing_id}")
-        partition, row = place
-        return encode.of_listing(partition, row, self.stated(partition), self.card)
+        return encode.of_listing(*found, self.card)
 
     def _open(self, query: EncodedQuery, request: SearchRequest) -> tuple[str, ...]:
         if request.categories:
-            return expand_categories(request.categories, self.index.categories)
+            return expand_categories(request.categories, self.summary.rows)
         config = self.config
         indices = open_categories(
             query.probabilities,
@@ -203,36 +193,30 @@ class Searcher:
         )
         return tuple(self.card.categories[i] for i in indices)
 
-    def _job(self, query: EncodedQuery, request: SearchRequest, categories: Sequence[str]) -> ScanJob:
-        partitions = tuple(p for category in categories for p in self.index.partitions(category))
-        allowed = tuple(self._allowed(partition, request.filters) for partition in partitions)
-        return ScanJob(query.code, partitions, allowed, max(self.config.candidates, request.k))
+    def _wanted(self, query: EncodedQuery, request: SearchRequest, categories: tuple[str, ...]) -> Wanted:
+        return Wanted(
+            code=query.code,
+            categories=categories,
+            filters=request.filters,
+            k=max(self.config.candidates, request.k),
+            weights=query.bit_probabilities if self.config.asymmetric else None,
+            aspects=tuple(query.expected.aspects),
+        )
 
-    def _allowed(self, partition: Partition, filters: Filters) -> np.ndarray | None:
-        """The rows that pass the filters, remembered: shoppers turn pages and keep their filters."""
-        if not filters:
-            return None
-        key = (id(partition), filters)
-        with self._lock:
-            found = self._bitmaps.get(key)
-            if found is None:
-                found = self._bitmaps[key] = bitmap(self.stated(partition).passing(filters))
-                if len(self._bitmaps) > _CACHED_BITMAPS:
-                    self._bitmaps.popitem(last=False)
-            self._bitmaps.move_to_end(key)
-        return found
+    def _rows(self, categories: Sequence[str]) -> int:
+        return sum(self.summary.rows.get(category, 0) for category in categories)
 
     def _hits(
-        self, query: EncodedQuery, request: SearchRequest, job: ScanJob, found: Nearest
-    ) -> tuple[Hit, ...]:
-        """The best k of the candidates; more are scanned until there are k, or no more rows."""
-        reachable = sum(len(partition) for partition in job.partitions)
+        self, query: EncodedQuery, request: SearchRequest, wanted: Wanted, found: Candidates
+    ) -> tuple[tuple[Hit, ...], tuple[int, ...]]:
+        """The best k of the candidates, and the shards missing; more are scanned until there are k, or no more rows."""
+        reachable = self._rows(wanted.categories)
         while True:
-            hits = self._order(query, request, Candidates(job, found))
-            if len(hits) == request.k or len(found) < job.k or job.k >= reachable:
-                return hits
-            job = replace(job, k=min(reachable, job.k * 4))
-            (found,) = scan(self.scanner, [job])
+            hits = self._order(query, request, found)
+            if len(hits) == request.k or len(found) < wanted.k or wanted.k >= reachable:
+                return hits, found.missing
+            wanted = replace(wanted, k=min(reachable, wanted.k * 4))
+            (found,) = self.listings.nearest([wanted])
 
     def _order(self, query: EncodedQuery, request: SearchRequest, candidates: Candidates) -> tuple[Hit, ...]:
         if request.exclude or query.own_group is not None:
@@ -245,25 +229,18 @@ class Searcher:
         if self.config.group:
             groups = candidates.groups()
             order = [order[i] for i in first_of_each_group([groups[i] for i in order], limit=request.k)]
-        return tuple(
-            self._hit(query, *candidates.place(i), float(scores[i]), int(candidates.distance[i]))
-            for i in order[: request.k]
-        )
+        return tuple(self._hit(query, candidates, i, float(scores[i])) for i in order[: request.k])
 
     def _scores(self, query: EncodedQuery, request: SearchRequest, candidates: Candidates) -> np.ndarray:
         """f64[m], 0 to 1: the blend of appearance and aspect reward."""
-        distances = candidates.expected_distances(query) if self.config.asymmetric else candidates.distance
+        distances = candidates.expected_distances() if self.config.asymmetric else candidates.distance
         appearance = self._appearance(distances)
         blend = self.config.blend if request.blend is None else request.blend
         if not query.expected or blend == 1:
             return appearance
-        chances = {
-            name: candidates.gather(lambda p, rows, n=name, v=values: self.stated(p).chances(n, v, rows))  # type: ignore[misc]
-            for name, values in query.expected.aspects.items()
-        }
-        prices = candidates.gather(lambda p, rows: p.prices[rows])
+        chances = {name: candidates.chances(name, values) for name, values in query.expected.aspects.items()}
         scores: np.ndarray = blend * appearance + (1 - blend) * rewards(
-            query.expected, chances, prices, self.config
+            query.expected, chances, candidates.prices(), self.config
         )
         return scores
 
@@ -277,18 +254,17 @@ class Searcher:
             appearance = 1 - distances / self.card.bits
         return appearance
 
-    def _hit(self, query: EncodedQuery, partition: Partition, row: int, score: float, distance: int) -> Hit:
-        price = float(partition.prices[row])
-        stated = self.stated(partition).of_row(row, query.expected.aspects)
+    def _hit(self, query: EncodedQuery, candidates: Candidates, i: int, score: float) -> Hit:
+        found = candidates.listing(i, query.expected.aspects)
         return Hit(
-            listing_id=partition.listing_ids[row].as_py(),
-            photo_id=partition.photo_ids[row].as_py(),
-            category=partition.category,
+            listing_id=found.listing_id,
+            photo_id=found.photo_id,
+            category=found.category,
             score=round(score, 6),
-            distance=distance,
-            price=None if np.isnan(price) else price,
-            group=partition.groups[row].as_py(),
-            matched_aspects=matched(query.expected, stated),
+            distance=int(candidates.distance[i]),
+            price=found.price,
+            group=found.group,
+            matched_aspects=matched(query.expected, found.aspects),
         )
 
     def _guesses(self, query: EncodedQuery, opened: Sequence[str]) -> tuple[CategoryGuess, ...]:
@@ -298,7 +274,7 @@ class Searcher:
         return tuple(CategoryGuess(name, round(chances.get(name, 0.0), 4), name in opened) for name in shown)
 
     def _check_fit(self) -> None:
-        card, index = self.card, self.index
+        card, index = self.card, self.summary
         if index.bits != card.bits:
             raise ReleaseError(f"{index.name}: codes of {index.bits} bits; the model makes {card.bits}")
         wanted = {"name": card.preset.name, "resize": card.preset.resize, "crop": card.preset.crop}

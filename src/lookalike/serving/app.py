@@ -24,7 +24,6 @@ from starlette.types import ASGIApp
 
 from lookalike.catalogue import photos
 from lookalike.errors import QueryError, ServiceBusy
-from lookalike.ranking.encoded import find_listing
 from lookalike.ranking.request import Query
 from lookalike.serving.batching import SearchQueue
 from lookalike.serving.bodies import BodyBudget, read_upload
@@ -122,7 +121,7 @@ class SearchService:
         if parameters.listing_id is not None:
             if upload.photo or parameters.box:
                 raise QueryError("a search takes either a photo (with an optional box) or a listing_id")
-            if find_listing(snapshot.searcher.index, parameters.listing_id) is None:
+            if snapshot.searcher.listings.find(parameters.listing_id) is None:
                 raise HTTPException(HTTPStatus.NOT_FOUND, f"unknown listing: {parameters.listing_id}")
             query = Query(parameters.request, listing_id=parameters.listing_id)
         else:
@@ -144,7 +143,7 @@ class SearchService:
         """GET /v1/listings/{listing_id}"""
         snapshot = self.lifecycle.snapshot
         listing_id = request.path_params["listing_id"]
-        body = listing_json(snapshot.searcher, snapshot.titles, listing_id)
+        body = listing_json(snapshot.searcher.listings, snapshot.titles, listing_id)
         if body is None:
             raise HTTPException(HTTPStatus.NOT_FOUND, f"unknown listing: {listing_id[:100]}")
         return JSONResponse(body, headers=_NEVER_CACHED)
@@ -181,11 +180,11 @@ class SearchService:
     async def metrics_text(self, request: Request) -> Response:
         """GET /metrics"""
         try:
-            index = self.lifecycle.snapshot.searcher.index
+            listings = self.lifecycle.snapshot.searcher.listings
         except ServiceBusy:
             text = self.metrics.text()
         else:
-            text = await asyncio.to_thread(lambda: self.metrics.text(index.memory()))
+            text = await asyncio.to_thread(lambda: self.metrics.text(listings.memory()))
         return Response(text, headers={"Content-Type": CONTENT_TYPE, **_NEVER_CACHED})
 
     async def openapi(self, request: Request) -> Response:

@@ -7,19 +7,16 @@ snapshot is, so looking one up is a binary search and no dictionary of a million
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lookalike.catalogue.snapshot import LISTINGS
 from lookalike.errors import CorruptObject
-from lookalike.index.reader import Partition
-from lookalike.ranking.encoded import find_listing
-from lookalike.ranking.search import Searcher
+from lookalike.ranking.listings import Listings, Summary
 from lookalike.storage.artefacts import Ref, fetch
 from lookalike.storage.objects import ObjectStore
 
@@ -49,55 +46,38 @@ class Titles:
         return title
 
 
-def listing_json(searcher: Searcher, titles: Titles, listing_id: str) -> dict[str, Any] | None:
+def listing_json(listings: Listings, titles: Titles, listing_id: str) -> dict[str, Any] | None:
     """Everything known of one listing, or None where the index has no such listing."""
-    place = find_listing(searcher.index, listing_id)
-    if place is None:
+    found = listings.find(listing_id)
+    if found is None:
         return None
-    partition, row = place
-    price = float(partition.prices[row])
+    listing, _ = found
     return {
         "listing_id": listing_id,
         "title": titles.get(listing_id),
-        "category": partition.category,
-        "price": None if np.isnan(price) else price,
-        "photo_id": partition.photo_ids[row].as_py(),
-        "group": partition.groups[row].as_py(),
-        "aspects": {name: list(values) for name, values in searcher.stated(partition).of_row(row).items()},
+        "category": listing.category,
+        "price": listing.price,
+        "photo_id": listing.photo_id,
+        "group": listing.group,
+        "aspects": {name: list(values) for name, values in listing.aspects.items()},
     }
 
 
-def catalogue_json(searcher: Searcher) -> dict[str, Any]:
+def catalogue_json(summary: Summary) -> dict[str, Any]:
     """What there is to search for: categories, aspect values and prices, with counts, for the page's filters."""
-    index = searcher.index
-    counts: dict[str, Counter[str]] = {}
-    prices = []
-    firsts = [next(p for p in index.partitions(c) if len(p)) for c in index.categories]
-    for category in index.categories:
-        for partition in index.partitions(category):
-            for name, values in searcher.stated(partition).counts().items():
-                counts.setdefault(name, Counter()).update(values)
-            known = partition.prices[~np.isnan(partition.prices)]
-            if len(known):
-                prices.append((float(known.min()), float(known.max())))
+    low, high = summary.prices or (None, None)
     return {
-        "listings": len(index),
-        "categories": {c: sum(len(p) for p in index.partitions(c)) for c in index.categories},
+        "listings": len(summary),
+        "categories": dict(summary.rows),
         "aspects": {
             name: dict(sorted(values.items(), key=lambda item: (-item[1], item[0]))[:_VALUES_LISTED])
-            for name, values in sorted(counts.items())
+            for name, values in sorted(summary.values.items())
         },
-        "price": {"from": min(p[0] for p in prices), "to": max(p[1] for p in prices)} if prices else None,
-        "examples": [_example(p) for p in firsts[:_EXAMPLES]],
-        "release": index.release,
-        "index": index.name,
-    }
-
-
-def _example(partition: Partition) -> dict[str, str]:
-    """A listing to start from, for who has no photo at hand."""
-    return {
-        "listing_id": partition.listing_ids[0].as_py(),
-        "photo_id": partition.photo_ids[0].as_py(),
-        "category": partition.category,
+        "price": {"from": low, "to": high} if summary.prices else None,
+        "examples": [
+            {"listing_id": listing_id, "photo_id": photo_id, "category": category}
+            for category, (listing_id, photo_id) in islice(summary.examples.items(), _EXAMPLES)
+        ],
+        "release": summary.release,
+        "index": summary.name,
     }

@@ -104,7 +104,7 @@ class Lifecycle:
             "reasons": reasons,
             "release": str(current.release.ref) if current else None,
             "index": str(current.index.ref) if current else None,
-            "listings": len(current.searcher.index) if current else 0,
+            "listings": len(current.searcher.summary) if current else 0,
             "load_seconds": round(current.load_seconds, 3) if current else None,
         }
         if refusal is not None:
@@ -167,7 +167,7 @@ class Lifecycle:
         metrics = self.metrics
         metrics.loads.labels("loaded").inc()
         metrics.load_seconds.set(loaded.load_seconds)
-        metrics.listings.set(len(loaded.searcher.index))
+        metrics.listings.set(len(loaded.searcher.summary))
         metrics.snapshot.clear()
         metrics.snapshot.labels(str(loaded.release.ref), str(loaded.index.ref)).set(1)
         metrics.ready.set(0 if self._draining else 1)
@@ -175,7 +175,7 @@ class Lifecycle:
             "serving %s with %s: %d listings, loaded in %.2f s",
             loaded.index.ref,
             loaded.release.ref,
-            len(loaded.searcher.index),
+            len(loaded.searcher.summary),
             loaded.load_seconds,
         )
         if outdated is not None:

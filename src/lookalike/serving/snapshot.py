@@ -16,10 +16,11 @@ import numpy as np
 from lookalike.catalogue import photos
 from lookalike.coding.release import ModelCard
 from lookalike.errors import PhotoError, ReleaseError, SettingsError
-from lookalike.index.reader import Partition
 from lookalike.learning.aspects import file_name
-from lookalike.ranking.request import Query, SearchRequest
-from lookalike.ranking.search import Searcher, open_searcher
+from lookalike.ranking.listings import Wanted
+from lookalike.ranking.local import map_listings
+from lookalike.ranking.request import Filters, Query, SearchRequest
+from lookalike.ranking.search import Searcher, join_searcher
 from lookalike.serving.config import ServingConfig
 from lookalike.serving.details import Titles, catalogue_json
 from lookalike.serving.thumbnails import PhotoShelf
@@ -76,21 +77,18 @@ def open_snapshot(
     started = time.monotonic()
     index_files = fetch(store, index, cache_dir)
     release_files = _fetch_release(store, release, cache_dir)
-    searcher = open_searcher(
-        release_files,
-        index_files,
-        config.ranking,
-        threads=threads,
-        reuse=previous.searcher if previous else None,
+    reuse = previous.searcher if previous else None
+    listings = map_listings(
+        index_files, threads=threads, reuse=reuse.listings if reuse else None, prefetch=True
     )
-    searcher.index.prefetch()
+    searcher = join_searcher(release_files, listings, config.ranking, threads=threads, reuse=reuse)
     curated = Ref.parse(index_files.manifest.inputs["curated"])
     shelf = PhotoShelf(store, curated, cache_dir)
     if previous is None or previous.searcher.encoder is not searcher.encoder:
         warm_up(searcher, config.batch_limit)
     try_out(searcher, shelf)
     titles = Titles(store, curated, cache_dir)
-    catalogue = catalogue_json(searcher)
+    catalogue = catalogue_json(searcher.summary)
     seconds = time.monotonic() - started
     return ServedSnapshot(release_files, index_files, searcher, shelf, titles, catalogue, seconds)
 
@@ -105,40 +103,48 @@ def warm_up(searcher: Searcher, batch_limit: int) -> None:
 def try_out(searcher: Searcher, shelf: PhotoShelf) -> None:
     """Search for listings of the index, by code and by photo. Raises `ReleaseError` where one is not found.
 
-    The nearest row to a listing's own code must be at distance 0; encoding a listing's own photo must give
+    The nearest listing to a listing's own code must be at distance 0; encoding a listing's own photo must give
     (nearly) the code that the index has for it.
     """
-    index = searcher.index
-    if not len(index):
-        raise ReleaseError(f"{index.name} has no listings")
-    largest = max((p for c in index.categories for p in index.partitions(c)), key=len)
-    found = searcher.scanner.top_k(largest.codes[:1], [largest], 1)
-    if found.distance.shape != (1, 1) or found.distance[0, 0] != 0:
-        raise ReleaseError(f"{index.name}: a listing of {largest.category} is not found by its own code")
-    rows = np.unique(np.linspace(0, len(largest) - 1, _TRIED).astype(int))
-    agreement = [
-        share for row in rows if (share := _agreement(searcher, shelf, largest, int(row))) is not None
-    ]
+    summary = searcher.summary
+    if not len(summary):
+        raise ReleaseError(f"{summary.name} has no listings")
+    largest = sorted(summary.rows, key=lambda category: -summary.rows[category])[:_TRIED]
+    agreement = []
+    for category in largest:
+        listing_id, photo_id = summary.examples[category]
+        code = _code_of(searcher, listing_id)
+        (found,) = searcher.listings.nearest([Wanted(code, (category,), Filters(), 1)])
+        if len(found) != 1 or found.distance[0] != 0:
+            raise ReleaseError(f"{summary.name}: a listing of {category} is not found by its own code")
+        if (share := _agreement(searcher, shelf, photo_id, code)) is not None:
+            agreement.append(share)
     if agreement and max(agreement) < _AGREEING_BITS:
         raise ReleaseError(
-            f"{index.name}: photos give other codes than the index has for them "
-            f"({max(agreement):.0%} of the bits agree): it was not built with {index.release}"
+            f"{summary.name}: photos give other codes than the index has for them "
+            f"({max(agreement):.0%} of the bits agree): it was not built with {summary.release}"
         )
-    searcher.search_all([Query(SearchRequest(), listing_id=largest.listing_ids[0].as_py())])
+    searcher.search_all([Query(SearchRequest(), listing_id=summary.examples[largest[0]][0])])
 
 
-def _agreement(searcher: Searcher, shelf: PhotoShelf, partition: Partition, row: int) -> float | None:
+def _code_of(searcher: Searcher, listing_id: str) -> np.ndarray:
+    found = searcher.listings.find(listing_id)
+    if found is None:
+        raise ReleaseError(f"{searcher.summary.name}: it names listing {listing_id} and does not have it")
+    return found[1]
+
+
+def _agreement(searcher: Searcher, shelf: PhotoShelf, photo_id: str, code: np.ndarray) -> float | None:
     """Share of equal bits, or None where the photo cannot be had."""
-    data = shelf.photo_bytes(partition.photo_ids[row].as_py())
+    data = shelf.photo_bytes(photo_id)
     if data is None:
         return None
     try:
         square = photos.load_square(data, searcher.card.preset.resize)
     except PhotoError:
         return None
-    code = searcher.encoder.encode(square[None]).codes[0]
-    differing = int(np.bitwise_count(code ^ partition.codes[row]).sum())
-    return 1 - differing / searcher.index.bits
+    differing = int(np.bitwise_count(searcher.encoder.encode(square[None]).codes[0] ^ code).sum())
+    return 1 - differing / searcher.summary.bits
 
 
 def _fetch_release(store: ObjectStore, release: Ref, cache_dir: Path) -> Artefact:

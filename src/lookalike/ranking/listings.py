@@ -1,0 +1,118 @@
+"""What ranking asks of an index, and what it gets: the seam behind which an index is one process's or many.
+
+Enters: encoded queries with the categories they open. Leaves: the candidates of each, nearest first. `Listings` has two
+implementations, `ranking.local` (segments mapped into this process) and `sharding.remote` (segments that rankers hold).
+Both give the same candidates in the same order with the same numbers, so everything above them gives the same hits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from lookalike.index.reader import Memory
+from lookalike.ranking.request import Filters
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The `k` nearest listings of `categories` that pass `filters`, for one query."""
+
+    code: np.ndarray
+    """u8[bits // 8]"""
+    categories: tuple[str, ...]
+    filters: Filters
+    k: int
+    weights: np.ndarray | None = None
+    """f32[bits]: how sure the query is that each bit is 1, where candidates are to be re-scored by it."""
+    aspects: tuple[str, ...] = ()
+    """Those aspects that candidates will be asked about."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexedListing:
+    """What an index knows of one listing."""
+
+    listing_id: str
+    photo_id: str
+    category: str
+    group: str
+    price: float | None
+    aspects: Mapping[str, tuple[str, ...]]
+    """The aspects that were asked for and that it states."""
+
+
+class Candidates(Protocol):
+    """The m nearest listings of one query, nearest first, equal distances by listing id."""
+
+    @property
+    def distance(self) -> np.ndarray:
+        """i32[m]: Hamming distance, in bits."""
+
+    @property
+    def missing(self) -> tuple[int, ...]:
+        """Shards that nobody could be asked about: their listings are not among these."""
+
+    def __len__(self) -> int: ...
+
+    def without(self, listings: Collection[str], group: str | None) -> Candidates:
+        """Those that are none of `listings` and not of `group`."""
+
+    def listing_ids(self) -> list[str]: ...
+
+    def groups(self) -> list[str]: ...
+
+    def prices(self) -> np.ndarray:
+        """f64[m], NaN where a listing has none."""
+
+    def expected_distances(self) -> np.ndarray:
+        """f32[m]: the asymmetric distance by the query's `weights`."""
+
+    def chances(self, aspect: str, probabilities: Mapping[str, float]) -> np.ndarray:
+        """f64[m]: the summed `probabilities` of the values of `aspect` that each listing states."""
+
+    def listing(self, i: int, aspects: Collection[str]) -> IndexedListing:
+        """Candidate `i`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """An index as a whole: what queries are checked against and what a page offers to filter by."""
+
+    name: str
+    """The artefact's reference, as text."""
+    release: str
+    bits: int
+    preset: Mapping[str, Any]
+    rows: Mapping[str, int]
+    """Listings of each leaf category that has any, in order."""
+    stated: Mapping[str, frozenset[str]]
+    """The aspects that the listings of each category state."""
+    values: Mapping[str, Mapping[str, int]]
+    """How many listings state each value of each aspect."""
+    prices: tuple[float, float] | None
+    """The lowest and the highest price."""
+    examples: Mapping[str, tuple[str, str]]
+    """For each category (listing id, photo id) of one of its listings."""
+
+    def __len__(self) -> int:
+        return sum(self.rows.values())
+
+
+class Listings(Protocol):
+    """All listings of one index snapshot. Safe to use from several threads."""
+
+    @property
+    def summary(self) -> Summary: ...
+
+    def nearest(self, wanted: Sequence[Wanted]) -> list[Candidates]:
+        """The candidates of every query, found together. Raises `ServiceBusy` where nobody can be asked."""
+
+    def find(self, listing_id: str) -> tuple[IndexedListing, np.ndarray] | None:
+        """A listing with all its aspects, and its code u8[bits // 8]; None where the index has no such listing."""
+
+    def memory(self) -> Memory:
+        """How much of the snapshot's files this process holds."""

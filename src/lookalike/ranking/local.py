@@ -1,0 +1,128 @@
+"""`Listings` of an index whose segments are mapped into this process."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter, OrderedDict
+from collections.abc import Sequence
+from threading import Lock
+
+import numpy as np
+
+from lookalike.index.hamming import Scanner, bitmap
+from lookalike.index.reader import IndexSnapshot, Memory, Partition
+from lookalike.ranking.candidates import MappedCandidates, listing_of
+from lookalike.ranking.listings import Candidates, IndexedListing, Listings, Summary, Wanted
+from lookalike.ranking.request import Filters
+from lookalike.ranking.scan import ScanJob, scan
+from lookalike.ranking.stated import StatedAspects
+from lookalike.storage.artefacts import Artefact
+
+_CACHED_BITMAPS = 512
+
+
+def map_listings(
+    index: Artefact, *, threads: int = 0, reuse: Listings | None = None, prefetch: bool = False
+) -> MappedListings:
+    """The listings of a fetched index snapshot. `reuse` is another's, whose scanning threads serve again.
+
+    `prefetch` reads every file before it returns, so that no query waits for a disk. Raises `SegmentError`.
+    """
+    scanner = reuse.scanner if isinstance(reuse, MappedListings) else Scanner(threads)
+    snapshot = IndexSnapshot.open(index)
+    if prefetch:
+        snapshot.prefetch()
+    return MappedListings(snapshot, scanner)
+
+
+class MappedListings:
+    """`listings.Listings` of an opened snapshot, or of some of its shards."""
+
+    def __init__(self, index: IndexSnapshot, scanner: Scanner) -> None:
+        self.index, self.scanner = index, scanner
+        self._stated = {
+            id(p): StatedAspects(p) for category in index.categories for p in index.partitions(category)
+        }
+        self._bitmaps: OrderedDict[tuple[int, Filters], np.ndarray] = OrderedDict()
+        self._lock = Lock()
+        self.summary = self._summarise()
+
+    def nearest(self, wanted: Sequence[Wanted]) -> list[Candidates]:
+        jobs = [self._job(w) for w in wanted]
+        return [
+            MappedCandidates(job, found, w.weights, self.stated)
+            for w, job, found in zip(wanted, jobs, scan(self.scanner, jobs), strict=True)
+        ]
+
+    def find(self, listing_id: str) -> tuple[IndexedListing, np.ndarray] | None:
+        place = self._place(listing_id)
+        if place is None:
+            return None
+        partition, row = place
+        return listing_of(partition, row, self.stated(partition)), partition.codes[row]
+
+    def memory(self) -> Memory:
+        return self.index.memory()
+
+    def stated(self, partition: Partition) -> StatedAspects:
+        """What the listings of one of this index's partitions state."""
+        return self._stated[id(partition)]
+
+    def _place(self, listing_id: str) -> tuple[Partition, int] | None:
+        """Where a listing lies: rows are sorted by listing id, so this is a binary search in each partition."""
+        for category in self.index.categories:
+            for partition in self.index.partitions(category):
+                ids = partition.listing_ids
+                row = bisect_left(range(len(ids)), listing_id, key=lambda i, ids=ids: ids[i].as_py())  # type: ignore[misc]
+                if row < len(ids) and ids[row].as_py() == listing_id:
+                    return partition, row
+        return None
+
+    def _job(self, wanted: Wanted) -> ScanJob:
+        partitions = tuple(p for category in wanted.categories for p in self.index.partitions(category))
+        allowed = tuple(self._allowed(partition, wanted.filters) for partition in partitions)
+        return ScanJob(wanted.code, partitions, allowed, wanted.k)
+
+    def _allowed(self, partition: Partition, filters: Filters) -> np.ndarray | None:
+        """The rows that pass the filters, remembered: shoppers turn pages and keep their filters."""
+        if not filters:
+            return None
+        key = (id(partition), filters)
+        with self._lock:
+            found = self._bitmaps.get(key)
+            if found is None:
+                found = self._bitmaps[key] = bitmap(self.stated(partition).passing(filters))
+                if len(self._bitmaps) > _CACHED_BITMAPS:
+                    self._bitmaps.popitem(last=False)
+            self._bitmaps.move_to_end(key)
+        return found
+
+    def _summarise(self) -> Summary:
+        index = self.index
+        stated: dict[str, frozenset[str]] = {}
+        values: dict[str, Counter[str]] = {}
+        prices: list[float] = []
+        examples: dict[str, tuple[str, str]] = {}
+        for category in index.categories:
+            partitions = index.partitions(category)
+            counts = [self.stated(partition).counts() for partition in partitions]
+            stated[category] = frozenset[str]().union(*counts)
+            for name, found in (item for each in counts for item in each.items()):
+                values.setdefault(name, Counter()).update(found)
+            for partition in partitions:
+                known = partition.prices[~np.isnan(partition.prices)]
+                if len(known):
+                    prices += (float(known.min()), float(known.max()))
+            first = partitions[0]
+            examples[category] = (first.listing_ids[0].as_py(), first.photo_ids[0].as_py())
+        return Summary(
+            name=index.name,
+            release=index.release,
+            bits=index.bits,
+            preset=index.preset,
+            rows=dict(index.rows),
+            stated=stated,
+            values=values,
+            prices=(min(prices), max(prices)) if prices else None,
+            examples=examples,
+        )
