@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lookalike.errors import SegmentError
 from lookalike.index.builder import build
 from lookalike.index.hamming import Scanner
 from lookalike.index.reader import IndexSnapshot
+from lookalike.index.segment import segment_name
 from lookalike.index.switch import SnapshotSwitch
 from lookalike.storage.artefacts import fetch
 from tests.index.conftest import Snapshot, make_snapshot
@@ -38,6 +40,19 @@ def test_columns_are_views_on_the_map(tmp_path: Path) -> None:
     addresses += [buffer.address for ids in (part.listing_ids, part.groups) for buffer in ids.buffers()[1:]]
     assert all(start <= address < start + length for address in addresses)
     assert not part.codes.flags.writeable
+
+
+def test_one_shard_can_be_opened_with_its_file_alone(tmp_path: Path) -> None:
+    made = make_snapshot(tmp_path / "store", {"a": 100, "b": 7})
+    ref = build(made.store, made.curated, made.extraction, shards=3, cache_dir=tmp_path)
+    parts = []
+    for shard in range(3):
+        artefact = fetch(made.store, ref, tmp_path, [segment_name(shard, 3)])
+        index = IndexSnapshot.open(artefact, shard=shard)
+        parts += [i for part in index.partitions("a") for i in part.listing_ids.to_pylist()]
+        with pytest.raises(SegmentError, match="does not list"):
+            IndexSnapshot.open(artefact, shard=(shard + 1) % 3)
+    assert sorted(parts) == open_index(made, tmp_path).partitions("a")[0].listing_ids.to_pylist()
 
 
 def test_an_unknown_category_has_no_partitions(tmp_path: Path) -> None:

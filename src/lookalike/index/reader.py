@@ -57,13 +57,19 @@ class Memory:
 
 
 class IndexSnapshot:
-    """All segments of one index snapshot; use `open`. Partitions stay valid after `close`, as long as they are held."""
+    """The segments of one index snapshot, or one of them; use `open`. Partitions stay valid after `close`, as long as they are held."""
 
-    def __init__(self, segments: Sequence[MappedSegment], name: str = "") -> None:
-        """`segments` in the order of their shards. Raises `SegmentError` (rule `snapshot`) if they are no set."""
+    def __init__(
+        self, segments: Sequence[MappedSegment], name: str = "", *, only: tuple[int, int] | None = None
+    ) -> None:
+        """`segments` in the order of their shards; `only` (shard, shards) says that it is one, out of so many.
+
+        Raises `SegmentError` (rule `snapshot`) if they are not these.
+        """
         headers = [segment.header for segment in segments]
         first = headers[0]
-        for shard, (segment, header) in enumerate(zip(segments, headers, strict=True)):
+        first_shard, shards = only or (0, len(segments))
+        for shard, (segment, header) in enumerate(zip(segments, headers, strict=True), first_shard):
             alike = all(
                 getattr(header, field) == getattr(first, field)
                 for field in ("bits", "release", "preset", "aspects")
@@ -71,7 +77,7 @@ class IndexSnapshot:
             names = [category for category, _ in header.categories] == [
                 category for category, _ in first.categories
             ]
-            if not alike or not names or (header.shard, header.shards) != (shard, len(segments)):
+            if not alike or not names or (header.shard, header.shards) != (shard, shards):
                 message = (
                     f"it is shard {header.shard} of {header.shards} of another snapshot than its neighbours"
                 )
@@ -92,15 +98,21 @@ class IndexSnapshot:
         self._lock = threading.Lock()
 
     @classmethod
-    def open(cls, artefact: Artefact) -> Self:
-        """Map the segments of a fetched index artefact. Raises `SegmentError` naming file and rule."""
-        shards = artefact.manifest.meta.get("shards")
-        names = [segment_name(shard, shards) for shard in range(shards)] if isinstance(shards, int) else []
+    def open(cls, artefact: Artefact, *, shard: int | None = None) -> Self:
+        """Map the segments of a fetched index artefact, or that of one `shard`.
+
+        Raises `SegmentError` naming file and rule.
+        """
+        stated = artefact.manifest.meta.get("shards")
+        shards = stated if isinstance(stated, int) else 0
+        wanted = range(shards) if shard is None else [shard]
+        names = [segment_name(n, shards) for n in wanted]
+        only = None if shard is None else (shard, shards)
         if not names or not set(names) <= set(artefact.paths):
             raise SegmentError(
-                str(artefact.ref), "snapshot", f"the manifest does not list its {shards} segments"
+                str(artefact.ref), "snapshot", f"the manifest does not list its {stated} segments"
             )
-        snapshot = cls.open_files([artefact.path(name) for name in names], name=str(artefact.ref))
+        snapshot = cls.open_files([artefact.path(name) for name in names], name=str(artefact.ref), only=only)
         if (snapshot.release, snapshot.bits) != tuple(
             artefact.manifest.meta.get(n) for n in ("release", "bits")
         ):
@@ -110,15 +122,17 @@ class IndexSnapshot:
         return snapshot
 
     @classmethod
-    def open_files(cls, paths: Iterable[Path], *, name: str = "") -> Self:
-        """Map segments that lie somewhere, without a manifest, in the order of their shards."""
+    def open_files(
+        cls, paths: Iterable[Path], *, name: str = "", only: tuple[int, int] | None = None
+    ) -> Self:
+        """Map segments that lie somewhere, without a manifest, in the order of their shards; `only` as above."""
         segments: list[MappedSegment] = []
         try:
             for path in paths:
                 segments.append(MappedSegment(path))
             if not segments:
                 raise SegmentError(name, "snapshot", "a snapshot has at least one segment")
-            return cls(segments, name)
+            return cls(segments, name, only=only)
         except SegmentError:
             for segment in segments:
                 segment.close()
