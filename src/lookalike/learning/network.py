@@ -5,7 +5,9 @@ categories, and beside it one fully connected layer with a sigmoid, whose activa
 hash layer is trained through a classifier of its own (`hash_classifier`), which no release carries.
 
 The trunk is a torchvision ResNet. Names with a width, such as ``resnet18-w32``, are the same network with that many
-channels in the first stage instead of 64: cost falls with the square, and a few thousand photos need no more.
+channels in the first stage instead of 64: cost falls with the square, and a few thousand photos need no more. Names
+that end in ``-fine``, such as ``resnet10-w32-fine``, begin with one 3x3 convolution of stride 1 instead of ImageNet's
+stem, which would shrink a photo of 28 pixels to 7 before the first block sees it.
 """
 
 from __future__ import annotations
@@ -90,22 +92,25 @@ def build_trunk(name: str) -> tuple[nn.Module, int]:
     """A randomly initialised trunk by name, and how many features it pools to.
 
     Names are torchvision's ``resnet18``, ``resnet34``, ``resnet50`` and ``resnet101``, and ``resnet10`` (one block a
-    stage), each optionally with a width: ``resnet18-w32``. Raises `TrainingError`.
+    stage), each optionally with a width, and with a stem for tiny photos: ``resnet18-w32``, ``resnet10-w32-fine``.
+    Raises `TrainingError`.
     """
-    match = re.fullmatch(r"(resnet\d+)(?:-w(\d+))?", name)
+    match = re.fullmatch(r"(resnet\d+)(?:-w(\d+))?(-fine)?", name)
     if not match or match[1] not in _TRUNKS:
         raise TrainingError(
-            f"unknown trunk {name!r}; known are {', '.join(_TRUNKS)}, each also with -w<channels>"
+            f"unknown trunk {name!r}; known are {', '.join(_TRUNKS)}, each also with -w<channels> and -fine"
         )
     block, layers = _TRUNKS[match[1]]
-    trunk = _SlimResNet(block, layers, int(match[2] or 64))
+    trunk = _SlimResNet(block, layers, int(match[2] or 64), fine=match[3] is not None)
     return trunk, trunk.feature_count
 
 
 class _SlimResNet(ResNet):  # type: ignore[misc]
     """torchvision's ResNet without its classifier, with `width` channels in the first stage."""
 
-    def __init__(self, block: type[BasicBlock | Bottleneck], layers: list[int], width: int) -> None:
+    def __init__(
+        self, block: type[BasicBlock | Bottleneck], layers: list[int], width: int, *, fine: bool
+    ) -> None:
         super().__init__(block, layers, zero_init_residual=True)
         self.feature_count = width * 8 * block.expansion
         self.fc = nn.Identity()
@@ -117,6 +122,9 @@ class _SlimResNet(ResNet):  # type: ignore[misc]
             self.layer2 = self._make_layer(block, width * 2, layers[1], stride=2)
             self.layer3 = self._make_layer(block, width * 4, layers[2], stride=2)
             self.layer4 = self._make_layer(block, width * 8, layers[3], stride=2)
+        if fine:
+            self.conv1 = nn.Conv2d(3, width, 3, padding=1, bias=False)
+            self.maxpool = nn.Identity()
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
