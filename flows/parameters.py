@@ -83,6 +83,23 @@ class Extract(_Parameters):
     curated: Reference = Field(title="Curated snapshot", description="Its reference.")
     release: Reference = Field(title="Model release", description="Its reference.")
 
+    parts: int = Field(
+        default=1,
+        ge=1,
+        le=256,
+        title="Parts",
+        description="Machines that share the work, each making a part of the code shards; 1 does it in one run.",
+    )
+    shard_size: int = Field(
+        default=4096, ge=1, le=1_000_000, title="Shard size", description="Photos of one code shard."
+    )
+
+
+class ExtractPart(Extract):
+    """Make one part of a release's first code shards."""
+
+    part: int = Field(ge=0, title="Part", description="Its number, from 0.")
+
 
 class Index(_Parameters):
     """Build an index snapshot from the codes of an extraction."""
@@ -143,6 +160,13 @@ class Retrain(_Gate, _Retention, Curate):
     )
     shards: int = Field(
         default=1, ge=1, le=999, title="Shards", description="Segments to spread each category over."
+    )
+    extract_parts: int = Field(
+        default=1,
+        ge=1,
+        le=256,
+        title="Extraction parts",
+        description="Machines that share the extraction of the new release's codes.",
     )
 
 

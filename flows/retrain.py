@@ -21,7 +21,16 @@ def retrain(parameters: Retrain = Retrain()) -> str:
     curated = run_stage(curate, curating)
     release = run_stage(train, Train(store=store, threads=threads, curated=curated, recipe=parameters.recipe))
     curated = run_stage(curate, curating)  # the inventory as it is after hours of training
-    extraction = run_stage(extract, Extract(store=store, threads=threads, curated=curated, release=release))
+    extraction = run_stage(
+        extract,
+        Extract(
+            store=store,
+            threads=threads,
+            curated=curated,
+            release=release,
+            parts=parameters.extract_parts,
+        ),
+    )
     built = run_stage(
         index, Index(store=store, threads=threads, extraction=extraction, shards=parameters.shards)
     )

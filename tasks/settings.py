@@ -32,6 +32,10 @@ class TaskSettings(BaseSettings):
     """Hours that training may take."""
     stages: Literal["here", "deployments"] = "here"
     """Where the stages of `retrain` and `reindex` run: in this process, or each as a run of its own deployment."""
+    stage_attempts: int = Field(default=3, ge=1, le=20)
+    """How often a stage that runs elsewhere is run while its runs crash (its pod was killed, its node went away)."""
+    starts: int = Field(default=5, ge=1, le=100)
+    """How often a parent whose stages run elsewhere may be started before it is given up: it crashed all the time."""
 
 
 TASKS = TaskSettings()

@@ -2,28 +2,43 @@
 
 Either way the caller gets a reference. A stage that ran elsewhere leaves it as an artifact of its run, in Prefect's
 database: so no result storage has to be shared, and nothing but references can travel.
+
+Runs elsewhere survive pods that die. A stage whose run crashed is run again, and goes on where the store says that it
+was. A parent that is started again after its own crash finds the runs that it had asked for, finished or not, by their
+keys (parent, number of the stage, attempt), and asks for no second one.
 """
 
 from __future__ import annotations
 
+import time
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
+from uuid import UUID
 
+import httpx
 from prefect import Flow
 from prefect.artifacts import create_markdown_artifact
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
     ArtifactFilter,
     ArtifactFilterFlowRunId,
     ArtifactFilterKey,
 )
 from prefect.client.schemas.objects import FlowRun
+from prefect.context import FlowRunContext
 from prefect.deployments import run_deployment
+from prefect.logging import get_run_logger
 from pydantic import BaseModel
 
 from lookalike.errors import LookalikeError
 from tasks.settings import TASKS
 
 REFERENCE = "reference"
+_POLL_S = 2.0
+_asked_for: Counter[tuple[UUID, int]] = Counter()
+"""How many stages each start of a parent has asked for so far."""
 
 
 class StageFailed(LookalikeError):
@@ -34,23 +49,90 @@ def run_stage(stage: Flow[Any, str], parameters: BaseModel) -> str:
     """The reference that `stage` comes to."""
     if TASKS.stages == "here":
         return stage(parameters)
-    run = run_deployment(
-        f"{stage.name}/{stage.name}",
-        parameters={"parameters": parameters.model_dump(mode="json")},
-        timeout=None,
-    )
-    if not isinstance(run, FlowRun) or run.state is None or not run.state.is_completed():
-        state = getattr(run, "state", None)
-        raise StageFailed(
-            f"{stage.name}: {state.name if state else 'lost'}: {state.message if state else ''}"
-        )
+    [run] = _run_elsewhere(stage.name, [parameters])
     return _reference(run)
+
+
+def run_parts(part: Flow[Any, Any], parameters: Sequence[BaseModel]) -> None:
+    """Run `part` for each of `parameters`: one after the other here, all at once where stages run elsewhere."""
+    if TASKS.stages == "deployments":
+        _run_elsewhere(part.name, parameters)
+        return
+    for some in parameters:
+        part(some)
 
 
 def leave_reference(reference: str) -> str:
     """Note the result of this flow run where a parent finds it, and return it."""
     create_markdown_artifact(key=REFERENCE, markdown=f"`{reference}`", description=reference)
     return reference
+
+
+class _Elsewhere:
+    """One stage's run elsewhere, over its attempts."""
+
+    def __init__(self, stage: str, key: str, parameters: BaseModel, began: datetime) -> None:
+        self._stage, self._key, self._began = stage, key, began
+        self._parameters = {"parameters": parameters.model_dump(mode="json")}
+        self._attempt = self._crashes = 0
+        self.run = self._start()
+
+    def _start(self) -> FlowRun:
+        """The run of the next attempt: a new one, unless an earlier start of the parent has asked for it already."""
+        self._attempt += 1
+        run = run_deployment(
+            f"{self._stage}/{self._stage}",
+            parameters=self._parameters,
+            timeout=0,
+            idempotency_key=f"{self._key}/{self._attempt}",
+        )
+        assert isinstance(run, FlowRun)  # a coroutine only where called from one
+        return run
+
+    def completed(self, client: SyncPrefectClient) -> bool:
+        """Whether it has; starts it again where it crashed. Raises `StageFailed`."""
+        try:
+            self.run = run = client.read_flow_run(self.run.id)
+        except httpx.TransportError as error:
+            get_run_logger().warning("%s: Prefect's server cannot be reached: %s", self._stage, error)
+            return False
+        state = run.state
+        if state is None or not state.is_final():
+            return False
+        if state.is_completed():
+            return True
+        if (
+            run.end_time is not None and run.end_time < self._began
+        ):  # the parent's earlier start ended with it
+            self.run = self._start()
+            return False
+        self._crashes += state.is_crashed()
+        if not state.is_crashed() or self._crashes >= TASKS.stage_attempts:
+            raise StageFailed(f"{self._stage}: {state.name}: {state.message or ''}")
+        get_run_logger().warning("%s crashed (%s); it is run again", self._stage, state.message)
+        self.run = self._start()
+        return False
+
+
+def _run_elsewhere(stage: str, asked: Sequence[BaseModel]) -> list[FlowRun]:
+    """The completed runs of `stage`, one for each of `asked`, all started at once."""
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None:
+        raise RuntimeError("stages belong to a flow run")
+    parent = context.flow_run
+    if parent.run_count > TASKS.starts:
+        raise StageFailed(f"this run was started {parent.run_count} times and never came to its end")
+    _asked_for[parent.id, parent.run_count] += 1
+    key = f"{parent.id}/{_asked_for[parent.id, parent.run_count]}"
+    runs = [
+        _Elsewhere(stage, f"{key}.{part}", parameters, context.start_time)
+        for part, parameters in enumerate(asked)
+    ]
+    with get_client(sync_client=True) as client:
+        waiting = list(runs)
+        while waiting := [run for run in waiting if not run.completed(client)]:
+            time.sleep(_POLL_S)
+    return [run.run for run in runs]
 
 
 def _reference(run: FlowRun) -> str:

@@ -95,7 +95,7 @@ def train(store: str, curated: str, recipe: str, threads: int) -> str:
 
 
 @task(**patient())
-def extract(store: str, curated: str, release: str, threads: int) -> str:
+def extract(store: str, curated: str, release: str, shard_size: int, threads: int) -> str:
     """Curated snapshot and model release -> extraction; photos that have a code already are not encoded again."""
     from lookalike.coding.extraction import extract as extract_codes
 
@@ -105,11 +105,33 @@ def extract(store: str, curated: str, release: str, threads: int) -> str:
         Ref.parse(curated),
         Ref.parse(release),
         cache_dir=Settings().cache_dir,
+        shard_size=shard_size,
         threads=threads,
         progress=ProgressArtifacts(),
     )
     get_run_logger().info("%s: %d photos have codes", ref, read_manifest(opened, ref).meta["photos"])
     return str(ref)
+
+
+@task(**patient())
+def extract_part(
+    store: str, curated: str, release: str, part: int, parts: int, shard_size: int, threads: int
+) -> None:
+    """One part of a release's first code shards."""
+    from lookalike.coding.extraction import extract_part as extract_codes
+
+    encoded = extract_codes(
+        place(store),
+        Ref.parse(curated),
+        Ref.parse(release),
+        part,
+        parts,
+        cache_dir=Settings().cache_dir,
+        shard_size=shard_size,
+        threads=threads,
+        progress=ProgressArtifacts(),
+    )
+    get_run_logger().info("part %d of %d: encoded %d photos", part + 1, parts, encoded)
 
 
 @task(**patient())

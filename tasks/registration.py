@@ -1,0 +1,133 @@
+"""What Prefect's server must know before a cluster can run our flows: work pools, and what to do about lost runs.
+
+``python -m tasks.registration FOLDER`` waits for the server of PREFECT_API_URL, then creates the work pools `cpu` and
+`gpu` from ``FOLDER/cpu.json`` and ``FOLDER/gpu.json`` (k8s/jobs) and the automations below, or brings them up to date.
+The deployments themselves are `prefect deploy --all`'s work. Concurrency limits are set only where a pool is new: they
+are the operator's to change.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
+from prefect.client.schemas.objects import StateType
+from prefect.events.actions import ChangeFlowRunState
+from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
+from prefect.events.schemas.events import ResourceSpecification
+from prefect.exceptions import ObjectNotFound
+
+from lookalike.errors import SettingsError
+
+LIMITS = {"cpu": 8, "gpu": 1}
+"""Runs at once in each pool. `retrain`, `reindex` and `extract` hold one while they wait for others: never below 4."""
+SILENCE = timedelta(seconds=150)
+"""A run that says nothing for so long is lost; runs of the pools say something every 30 seconds."""
+_SERVER_S = 300.0
+_HEARTBEAT, _ENDS = (
+    "prefect.flow-run.heartbeat",
+    ("Completed", "Failed", "Cancelled", "Crashed", "AwaitingRetry"),
+)
+_ANY_RUN = ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"})
+
+AUTOMATIONS = (
+    AutomationCore(
+        name="lost runs have crashed",
+        description="A run whose pod or node vanished stays Running for ever, unless somebody notices its silence.",
+        trigger=EventTrigger(
+            posture=Posture.Proactive,
+            match=_ANY_RUN,
+            for_each={"prefect.resource.id"},
+            after={_HEARTBEAT},
+            expect={_HEARTBEAT, *(f"prefect.flow-run.{name}" for name in _ENDS)},
+            threshold=1,
+            within=SILENCE,
+        ),
+        actions=[
+            ChangeFlowRunState(
+                name="Crashed",
+                state=StateType.CRASHED,
+                message=f"no heartbeat for {SILENCE.total_seconds():.0f} s: its pod or node is gone",
+                force=False,
+            )
+        ],
+    ),
+    AutomationCore(
+        name="crashed parents start again",
+        description="They find the stages that they had asked for; crashed stages are theirs to run again.",
+        trigger=EventTrigger(
+            posture=Posture.Reactive,
+            match=_ANY_RUN,
+            match_related=ResourceSpecification(
+                {"prefect.resource.role": "tag", "prefect.resource.id": "prefect.tag.parent"}
+            ),
+            for_each={"prefect.resource.id"},
+            expect={"prefect.flow-run.Crashed"},
+            threshold=1,
+        ),
+        actions=[
+            ChangeFlowRunState(
+                name="AwaitingRetry",
+                state=StateType.SCHEDULED,
+                message="started again after a crash",
+                force=False,
+            )
+        ],
+    ),
+)
+
+
+def register(client: SyncPrefectClient, folder: Path) -> None:
+    """Create or update the pools of `folder` and the automations. Raises `SettingsError`."""
+    for name, limit in LIMITS.items():
+        _pool(client, name, limit, folder / f"{name}.json")
+    known = {automation.name: automation.id for automation in client.read_automations()}
+    for automation in AUTOMATIONS:
+        if automation.name in known:
+            client.update_automation(known[automation.name], automation)
+        else:
+            client.create_automation(automation)
+
+
+def _pool(client: SyncPrefectClient, name: str, limit: int, file: Path) -> None:
+    try:
+        template = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{file} is no job template of a work pool: {error}") from error
+    try:
+        client.read_work_pool(name)
+    except ObjectNotFound:
+        client.create_work_pool(
+            WorkPoolCreate(name=name, type="kubernetes", base_job_template=template, concurrency_limit=limit)
+        )
+    else:
+        client.update_work_pool(name, WorkPoolUpdate(base_job_template=template))
+
+
+def _wait_for_server(client: SyncPrefectClient) -> None:
+    until = time.monotonic() + _SERVER_S
+    while (error := client.api_healthcheck()) is not None:
+        if time.monotonic() > until:
+            raise SettingsError(f"Prefect's server at {client.api_url} does not answer: {error}")
+        time.sleep(1)
+
+
+def main() -> None:
+    if len(sys.argv) != 2:
+        raise SystemExit("usage: python -m tasks.registration FOLDER")
+    try:
+        with get_client(sync_client=True) as client:
+            _wait_for_server(client)
+            register(client, Path(sys.argv[1]))
+    except (SettingsError, httpx.HTTPError) as error:
+        raise SystemExit(f"tasks.registration: {error}") from error
+
+
+if __name__ == "__main__":
+    main()
