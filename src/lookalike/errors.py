@@ -9,7 +9,8 @@ where they enter (storage, photos, index files, the Kubernetes API), with the ca
     ├── SettingsError            a setting or an option is wrong
     ├── CatalogueError           the catalogue as a whole cannot be used
     ├── PhotoError               these bytes are not a photo we take (`rule` says which rule)
-    ├── TrainingError            nothing to learn from, or the loss is not a number
+    ├── TrainingError            nothing to learn from, the loss is not a number, or a rank is gone
+    │   └── TrainingStopped      SIGTERM: what was learned is kept, the same command goes on
     ├── StorageError
     │   ├── ObjectNotFound       no such key
     │   ├── StoreUnavailable     cannot be reached, no such bucket, access denied
@@ -55,6 +56,12 @@ class PhotoError(LookalikeError):
 
 class TrainingError(LookalikeError):
     """Training cannot start or go on."""
+
+
+class TrainingStopped(TrainingError):
+    """Training was asked to stop (SIGTERM) and has kept its state. Exit code 143 is 128 + SIGTERM, as shells say it."""
+
+    exit_code = 143
 
 
 class StorageError(LookalikeError):

@@ -1,7 +1,8 @@
 """Settings of the whole program, and the only place that reads the environment.
 
 Every field can be set by an environment variable of its name with the prefix ``LOOKALIKE_`` (``LOOKALIKE_STORE``),
-those of `S3Settings` with ``LOOKALIKE_S3_``; options of the command line win over both.
+those of `S3Settings` with ``LOOKALIKE_S3_``; options of the command line win over both. `Launch` reads what `torchrun`
+says to its processes.
 """
 
 from __future__ import annotations
@@ -54,6 +55,17 @@ class Settings(BaseSettings):
     """Local disk for fetched artefacts and work in progress; may be deleted at any time."""
     threads: int = Field(default=0, ge=0)
     """Threads for decoding, encoding and scanning; 0 takes what the machine (or the cgroup quota) allows."""
+
+
+class Launch(BaseSettings):
+    """Which process of a training this is, as `torchrun` says in the environment; alone where it says nothing."""
+
+    model_config = SettingsConfigDict(frozen=True)
+
+    rank: int = Field(default=0, ge=0)
+    world_size: int = Field(default=1, ge=1)
+    local_rank: int = Field(default=0, ge=0)
+    local_world_size: int = Field(default=1, ge=1)
 
 
 def available_cores() -> int:

@@ -21,6 +21,7 @@ from lookalike.cli.options import (
 )
 from lookalike.cli.output import Output
 from lookalike.errors import SettingsError
+from lookalike.settings import Launch
 from lookalike.storage.artefacts import Kind, Ref, read_manifest
 
 if TYPE_CHECKING:
@@ -69,14 +70,18 @@ def train(
 ) -> None:
     """Train the network on a curated snapshot: category head first, then the hash head.
 
-    Killed at any moment, the same command goes on from the last checkpoint.
+    Stopped by SIGTERM (exit code 143) or killed at any moment, the same command goes on from the last checkpoint.
+    Started by torchrun, it trains on several GPUs and machines.
 
     [dim]Example:[/dim] lookalike train --recipe ebay_resnet50
+
+    [dim]Example:[/dim] torchrun --standalone --nproc-per-node gpu -m lookalike train --recipe ebay_resnet50
     """
     out, place = Output(as_json=as_json), open_workplace(store)
     with out.progress() as progress:
         ref = trained_step(place, place.ref(Kind.CURATED, curated), recipe, threads, progress)
-    show_release(out, place, ref)
+    if Launch().rank == 0:
+        show_release(out, place, ref)
 
 
 def extract(

@@ -53,10 +53,18 @@ class TrainingData:
     note: str
     """Where the validation listings come from."""
 
-    def batch(self, examples: Examples, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        """Photos uint8 [n, 3, side, side] and labels int64 [n] of some rows of `examples`."""
-        squares = torch.from_numpy(self.squares[examples.photo[rows]])
-        return squares.permute(0, 3, 1, 2), torch.from_numpy(examples.labels[rows])
+    def batch(
+        self, examples: Examples, rows: NDArray[np.int64], *, pinned: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Photos uint8 [n, 3, side, side] and labels int64 [n] of some rows of `examples`.
+
+        `pinned` memory is copied to a GPU without the CPU's waiting for it.
+        """
+        at = examples.photo[rows]
+        squares = torch.empty((len(at), *self.squares.shape[1:]), dtype=torch.uint8, pin_memory=pinned)
+        np.take(self.squares, at, axis=0, out=squares.numpy(), mode="clip")  # `raise` would copy twice
+        labels = torch.from_numpy(examples.labels[rows])
+        return squares.permute(0, 3, 1, 2), labels.pin_memory() if pinned else labels
 
 
 def load_training_data(
@@ -104,11 +112,16 @@ def load_training_data(
     return data
 
 
-def shuffled_batches(count: int, batch: int, *, seed: Sequence[int]) -> Iterator[NDArray[np.int64]]:
-    """Rows 0..count in an order that `seed` decides, in batches of one size; a smaller rest is left for another day."""
+def shuffled_batches(
+    count: int, batch: int, *, seed: Sequence[int], first: int = 0
+) -> Iterator[NDArray[np.int64]]:
+    """Rows 0..count in an order that `seed` decides, in batches of one size; a smaller rest is left for another day.
+
+    The first `first` batches are passed over.
+    """
     order = np.random.default_rng(list(seed)).permutation(count)
     size = min(batch, count)
-    for start in range(0, count - size + 1, size):
+    for start in range(first * size, count - size + 1, size):
         yield order[start : start + size]
 
 

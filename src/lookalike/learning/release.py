@@ -43,12 +43,15 @@ def write(
 ) -> Ref:
     """Write the release of a trained network through `writer`, using `folder` for its files.
 
-    Raises `TrainingError` where the exported graph does not agree with the network.
+    All ranks compute the outputs and return the release; rank 0 does the rest. Raises `TrainingError` where the
+    exported graph does not agree with the network.
     """
     recipe, data, network = trainer.recipe, trainer.data, trainer.network
     trainer.bf16 = False
     validation = _numpy(trainer.plain_outputs(data.validation, "measure on validation"))
     training = _numpy(trainer.plain_outputs(data.train, "measure on training"))
+    if not trainer.ranks.first:
+        return Ref.parse(trainer.ranks.told(""))
     aspects = _fit_aspects(trainer, snapshot, training, validation, threads)
     metrics = _quality(trainer, training, validation) | {"aspects": aspects.metrics, "validation": data.note}
     card = ModelCard(
@@ -73,9 +76,10 @@ def write(
     for path in aspects.save(folder / "aspects"):
         writer.add(f"aspects/{path.name}", path)
     summary = {name: value for name, value in metrics.items() if isinstance(value, float)}
-    return writer.commit(
+    ref = writer.commit(
         {"recipe": recipe.name, "categories": len(data.categories), "bits": recipe.bits, "metrics": summary}
     )
+    return Ref.parse(trainer.ranks.told(str(ref)))
 
 
 def _export(trainer: Trainer, card: ModelCard, folder: Path, expected: Outputs) -> None:

@@ -4,7 +4,9 @@ Squares enter as uint8 [n, 3, side, side], normalised float32 [n, 3, crop, crop]
 `torchvision.transforms.v2.Transform`s, so they compose with torchvision's own, but draw one set of parameters
 per photo and apply all of them in one operation: one photo at a time costs 4 ms each, more than a quarter of a
 training step on two cores; a batch costs about a tenth of that. Randomness comes from torch's global
-generator: `seeded` makes it a function of numbers, so a resumed run sees the same photos.
+generator on the CPU: `seeded` makes it a function of numbers, so a resumed run sees the same photos. Pixels are
+computed where the squares are, on a GPU if they are there; and a rank that has a `Part` of a batch draws for all of
+it, so a photo looks the same however many ranks share the work.
 """
 
 from __future__ import annotations
@@ -54,18 +56,46 @@ class Augmentation:
     """Share of photos of which a rectangle is replaced by the batch's mean colour."""
 
 
-class RandomGeometry(v2.Transform):  # type: ignore[misc]
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Photos `rows` of a batch of `of`."""
+
+    rows: slice
+    of: int
+
+
+class _PerPhoto(v2.Transform):  # type: ignore[misc]
+    """A transform with parameters for each photo: drawn for the whole batch, kept for this part of it."""
+
+    def __init__(self, augmentation: Augmentation, part: Part | None = None) -> None:
+        super().__init__()
+        self.augmentation, self.part = augmentation, part
+
+    def draw(self, n: int) -> dict[str, Tensor]:
+        """Parameters of `n` photos, on the CPU, each tensor [n, ...]."""
+        raise NotImplementedError
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        photos = flat_inputs[0]
+        part = self.part or Part(slice(None), len(photos))
+        drawn = {name: values[part.rows] for name, values in self.draw(part.of).items()}
+        # Indices, not a mask: on a GPU a mask would make the CPU wait for its count.
+        chosen = {name: v.nonzero()[:, 0] if v.dtype == torch.bool else v for name, v in drawn.items()}
+        return {name: values.to(photos.device, non_blocking=True) for name, values in chosen.items()}
+
+
+class RandomGeometry(_PerPhoto):
     """A random part of the square, rotated and perhaps mirrored, as float32 [n, 3, size, size] in 0..1.
 
     Crop, scale, rotation and mirror are one affine sampling, so the photo is interpolated once.
     """
 
-    def __init__(self, size: int, augmentation: Augmentation) -> None:
-        super().__init__()
-        self.size, self.augmentation = size, augmentation
+    def __init__(self, size: int, augmentation: Augmentation, part: Part | None = None) -> None:
+        super().__init__(augmentation, part)
+        self.size = size
 
-    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
-        n, a = len(flat_inputs[0]), self.augmentation
+    def draw(self, n: int) -> dict[str, Tensor]:
+        a = self.augmentation
         area = torch.empty(n).uniform_(*a.area)
         aspect = torch.exp(torch.empty(n).uniform_(-1, 1) * math.log(a.aspect) / 2)
         most = max(1.0, math.sqrt(a.area[1]))
@@ -87,15 +117,11 @@ class RandomGeometry(v2.Transform):  # type: ignore[misc]
         return F.grid_sample(photos, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
 
 
-class RandomLighting(v2.Transform):  # type: ignore[misc]
+class RandomLighting(_PerPhoto):
     """Brightness, contrast, saturation and tint, as one affine map of the colour space per photo."""
 
-    def __init__(self, augmentation: Augmentation) -> None:
-        super().__init__()
-        self.augmentation = augmentation
-
-    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
-        n, a = len(flat_inputs[0]), self.augmentation
+    def draw(self, n: int) -> dict[str, Tensor]:
+        a = self.augmentation
 
         def factor(spread: float, *shape: int) -> Tensor:
             return 1 + spread * torch.empty(*shape).uniform_(-1, 1)
@@ -114,19 +140,15 @@ class RandomLighting(v2.Transform):  # type: ignore[misc]
         return torch.baddbmm(offset, contrast * matrix, pixels).clamp_(0, 1).view_as(inpt)
 
 
-class RandomVariation(v2.Transform):  # type: ignore[misc]
+class RandomVariation(_PerPhoto):
     """Blur of some photos, and a rectangle of some replaced by the mean colour."""
 
-    def __init__(self, augmentation: Augmentation) -> None:
-        super().__init__()
-        self.augmentation = augmentation
-
-    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
-        n, a = len(flat_inputs[0]), self.augmentation
+    def draw(self, n: int) -> dict[str, Tensor]:
+        a = self.augmentation
         area, aspect = torch.empty(n).uniform_(0.02, 0.25), torch.empty(n).uniform_(-1, 1).exp()
         half = torch.stack([(area * aspect).sqrt(), (area / aspect).sqrt()], dim=1) / 2
         half = half * (torch.rand(n, 1) < a.erase)
-        return {"blurred": (torch.rand(n) < a.blur).nonzero()[:, 0], "centre": torch.rand(n, 2), "half": half}
+        return {"blurred": torch.rand(n) < a.blur, "centre": torch.rand(n, 2), "half": half}
 
     def transform(self, inpt: Tensor, params: dict[str, Any]) -> Tensor:
         photos, blurred = inpt.clone(), params["blurred"]
@@ -134,19 +156,25 @@ class RandomVariation(v2.Transform):  # type: ignore[misc]
             photos[blurred] = v2.functional.gaussian_blur(
                 photos[blurred], kernel_size=[5, 5], sigma=[1.2, 1.2]
             )
-        at = (torch.arange(inpt.shape[-1]) + 0.5) / inpt.shape[-1]
+        at = (torch.arange(inpt.shape[-1], device=inpt.device) + 0.5) / inpt.shape[-1]
         inside = (at - params["centre"][:, :, None]).abs() < params["half"][:, :, None]  # [n, 2, size]
         mask = (inside[:, 0, None, :] & inside[:, 1, :, None]).unsqueeze(1)
         return torch.where(mask, photos.mean(dim=(0, 2, 3), keepdim=True), photos)
 
 
-def training_transform(preset: TransformPreset, size: int, augmentation: Augmentation) -> v2.Transform:
-    """Geometry, lighting, variation and normalisation: squares uint8 [n, 3, s, s] to float32 [n, 3, size, size]."""
+def training_transform(
+    preset: TransformPreset, size: int, augmentation: Augmentation, part: Part | None = None
+) -> v2.Transform:
+    """Geometry, lighting, variation and normalisation: squares uint8 [n, 3, s, s] to float32 [n, 3, size, size].
+
+    With `part`, the n squares are that part of a batch. Of all parameters only the colour of an erased rectangle, the
+    mean of the n, then depends on who else is in the part.
+    """
     return v2.Compose(
         [
-            RandomGeometry(size, augmentation),
-            RandomLighting(augmentation),
-            RandomVariation(augmentation),
+            RandomGeometry(size, augmentation, part),
+            RandomLighting(augmentation, part),
+            RandomVariation(augmentation, part),
             v2.Normalize(list(preset.mean), list(preset.std)),
         ]
     )

@@ -1,0 +1,72 @@
+"""What each stage of training minimises: a module of the parts it trains, whose forward pass is the loss of a batch.
+
+That the loss is a forward pass lets `DistributedDataParallel` average its gradient and `torch.compile` see all of it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812  torch's own usage
+
+from lookalike.learning.network import HashNetwork
+from lookalike.learning.recipes import Stage
+
+
+class Objective(nn.Module, ABC):
+    """Softmax loss over `scores`, with the stage's label smoothing and mixup.
+
+    Submodules are what the stage trains. A subclass with another loss overrides `loss`, or `forward` as a whole.
+    """
+
+    def __init__(self, stage: Stage) -> None:
+        super().__init__()
+        self.stage = stage
+
+    @abstractmethod
+    def scores(self, inputs: Tensor) -> Tensor:
+        """f32 [n, categories]: what training minimises the loss of, and validation takes the best of."""
+
+    def forward(self, inputs: Tensor, labels: Tensor) -> Tensor:
+        """The mean loss of a batch; `labels` int64 [n]. Randomness comes from torch's global generator."""
+        if not self.stage.mixup:
+            return self.loss(self.scores(inputs), labels)
+        share = torch.distributions.Beta(self.stage.mixup, self.stage.mixup).sample().item()
+        other = torch.randperm(len(labels)).to(labels.device)
+        mixed = self.scores(share * inputs + (1 - share) * inputs[other])
+        return share * self.loss(mixed, labels) + (1 - share) * self.loss(mixed, labels[other])
+
+    def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
+        """Mean loss of these scores."""
+        return F.cross_entropy(scores.float(), labels, label_smoothing=self.stage.label_smoothing)
+
+
+class CategoryObjective(Objective):
+    """Stage 1: trunk and category head; inputs are normalised photos f32 [n, 3, h, w]."""
+
+    def __init__(self, network: HashNetwork, stage: Stage, *, bf16: bool) -> None:
+        super().__init__(stage)
+        self.trunk, self.category_head = network.trunk, network.category_head
+        self._bf16 = bf16
+
+    def scores(self, inputs: Tensor) -> Tensor:
+        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self._bf16):
+            features = self.trunk(inputs)
+        scores: Tensor = self.category_head(features.float())
+        return scores
+
+
+class HashObjective(Objective):
+    """Stage 2: the hash head through a classifier on its activations; inputs are pooled features f32 [n, d]."""
+
+    def __init__(self, network: HashNetwork, stage: Stage) -> None:
+        super().__init__(stage)
+        self.hash_head, self.hash_classifier = network.hash_head, network.hash_classifier
+
+    def scores(self, inputs: Tensor) -> Tensor:
+        # Around 0, or all bits drift to one side together.
+        centred = 2 * self.hash_head(inputs) - 1
+        scores: Tensor = self.hash_classifier(centred)
+        return scores
