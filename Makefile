@@ -7,7 +7,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check format clean
+.PHONY: help setup demo up test check format lock clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,12 @@ check: .venv/installed ## style, types, import contracts
 format: .venv/installed ## let ruff sort and lay out the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+lock: .venv/installed ## resolve the images' packages anew and write requirements/*.txt
+	for extras in search pipeline,console; do \
+	  $(BIN)/pip install --dry-run --ignore-installed --quiet --report - ".[$$extras]" \
+	    | $(BIN)/python requirements/lock.py > requirements/$${extras%%,*}.txt; \
+	done
 
 clean: ## remove what the verbs made
 	rm -rf .venv .demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
