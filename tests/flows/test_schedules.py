@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
+import psutil
 import pytest
 
+from lookalike.coding.extraction import extract
 from lookalike.learning.recipes import RECIPES
 from lookalike.storage.artefacts import read_manifest
+from lookalike.storage.directory import DirectoryStore
 
 from .conftest import ROOT, Prefect, Shop, is_up, result_of, wait_until
 
@@ -60,7 +65,16 @@ def test_the_server_creates_scheduled_runs_of_the_reindex(served: Prefect, tmp_p
 
 def test_only_one_reindex_runs_at_a_time_and_a_retrain_waits_its_turn(served: Prefect) -> None:
     found = {d["name"]: d for d in served.ask("/deployments/filter", {})}
-    assert set(found) == {"retrain", "reindex", "curate", "train", "extract", "index", "publish"}
+    assert set(found) == {
+        "retrain",
+        "reindex",
+        "curate",
+        "train",
+        "extract",
+        "extract-part",
+        "index",
+        "publish",
+    }
     strategy = {name: (d["concurrency_options"] or {}).get("collision_strategy") for name, d in found.items()}
     assert (strategy["reindex"], strategy["retrain"]) == ("CANCEL_NEW", "ENQUEUE")
     assert found["retrain"]["global_concurrency_limit"]["limit"] == 1
@@ -108,6 +122,57 @@ def test_a_stage_runs_as_a_deployment_of_its_own_and_hands_on_its_reference(
     elsewhere = [run for run in runs if run["deployment_id"] is not None]
     assert [run["state_type"] for run in elsewhere] == ["COMPLETED"]
     assert elsewhere[0]["parent_task_run_id"] is not None  # seen below its parent, here and in the console
+
+
+SHARED = """
+import sys
+from flows.extract import extract
+from flows.parameters import Extract
+
+asked = Extract(store=sys.argv[1], curated=sys.argv[2], release=sys.argv[3], parts=2, shard_size=40, threads=1)
+print("RESULT", extract(asked))
+"""
+
+
+def test_a_shared_extraction_ends_as_an_undivided_one_though_a_part_of_it_was_killed(
+    served: Prefect, first: Shop, tmp_path: Path
+) -> None:
+    curated, release = first.live_curated(), first.live().release
+    stores = [DirectoryStore(tmp_path / name) for name in ("undivided", "shared")]
+    for store in stores:
+        shutil.copytree(first.store.root, store.root)
+        for prefix in ("codes", "extractions"):
+            shutil.rmtree(store.root / prefix)
+    expected = extract(stores[0], curated, release, cache_dir=first.cache, shard_size=40, threads=1)
+    process = subprocess.Popen(
+        [sys.executable, "-c", SHARED, stores[1].uri, str(curated), str(release)],
+        cwd=ROOT,
+        env={**served.environ, "LOOKALIKE_TASK_STAGES": "deployments"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    parts = {"flows": {"name": {"any_": ["extract-part"]}}}
+    running = parts | {"flow_runs": {"state": {"type": {"any_": ["PENDING", "RUNNING"]}}}}
+    wait_until("a part runs", lambda: served.ask("/flow_runs/filter", running), process)
+    run = served.ask("/flow_runs/filter", running)[0]["id"]
+    wait_until("its process", lambda: processes_of(run), process)
+    for victim in processes_of(run):
+        victim.kill()
+    assert result_of(process) == str(expected)
+    assert [info.key for info in stores[1].list("codes/")] == [info.key for info in stores[0].list("codes/")]
+    states = [run["state_type"] for run in served.ask("/flow_runs/filter", parts)]
+    assert sorted(states) == ["COMPLETED", "COMPLETED", "CRASHED"]
+
+
+def processes_of(run: str) -> list[psutil.Process]:
+    """The processes that work on a flow run."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get("PREFECT__FLOW_RUN_ID") == run:
+                found.append(process)
+    return found
 
 
 @pytest.mark.parametrize(

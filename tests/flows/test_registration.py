@@ -1,0 +1,121 @@
+"""What a cluster's Prefect server is told: pools that fit the worker, and that lost runs have crashed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from .conftest import ROOT, Prefect, wait_until
+
+
+def register(prefect: Prefect) -> None:
+    command = [sys.executable, "-m", "tasks.registration", "k8s/jobs"]
+    done = subprocess.run(command, cwd=ROOT, env=prefect.environ, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def registered(prefect: Prefect) -> Iterator[Prefect]:
+    register(prefect)
+    yield prefect
+    for deployment in prefect.ask("/deployments/filter", {"flows": {"name": {"any_": ["lost"]}}}):
+        call(prefect, "DELETE", f"/deployments/{deployment['id']}")
+
+
+def call(prefect: Prefect, method: str, path: str, body: Any = None) -> None:
+    data = None if body is None else json.dumps(body).encode()
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(prefect.api + path, data, headers, method=method)
+    urllib.request.urlopen(request, timeout=10).close()
+
+
+def run_of_a_flow(prefect: Prefect, *tags: str) -> str:
+    """A flow run that somebody has begun."""
+    flow = prefect.ask("/flows/", {"name": "lost"})["id"]
+    deployment = prefect.ask(
+        "/deployments/", {"name": f"lost-{uuid4().hex}", "flow_id": flow, "tags": list(tags)}
+    )
+    body = {"tags": list(tags), "state": {"type": "RUNNING", "name": "Running"}}
+    return str(prefect.ask(f"/deployments/{deployment['id']}/create_flow_run", body)["id"])
+
+
+def state_of(prefect: Prefect, run: str) -> dict[str, Any]:
+    with urllib.request.urlopen(f"{prefect.api}/flow_runs/{run}", timeout=10) as reply:
+        state = json.loads(reply.read())["state"]
+    assert isinstance(state, dict)
+    return state
+
+
+def tell(prefect: Prefect, run: str, name: str, when: datetime, *tags: str) -> None:
+    """An event of a flow run, as its process would emit it."""
+    resource = {"prefect.resource.id": f"prefect.flow-run.{run}"}
+    related = [{"prefect.resource.id": f"prefect.tag.{tag}", "prefect.resource.role": "tag"} for tag in tags]
+    event = {
+        "id": str(uuid4()),
+        "occurred": when.isoformat(),
+        "event": f"prefect.flow-run.{name}",
+        "resource": resource,
+        "related": related,
+    }
+    call(prefect, "POST", "/events", [event])
+
+
+def waiting() -> subprocess.Popen[bytes]:
+    return subprocess.Popen(["sleep", "120"])
+
+
+def test_registered_twice_it_is_the_same_and_the_operators_limit_stays(registered: Prefect) -> None:
+    call(registered, "PATCH", "/work_pools/cpu", {"concurrency_limit": 5})
+    register(registered)
+    pools = {pool["name"]: pool for pool in registered.ask("/work_pools/filter", {})}
+    assert {pools[name]["type"] for name in ("cpu", "gpu")} == {"kubernetes"}
+    assert (pools["cpu"]["concurrency_limit"], pools["gpu"]["concurrency_limit"]) == (5, 1)
+    template = json.loads((ROOT / "k8s/jobs/gpu.json").read_text())
+    assert pools["gpu"]["base_job_template"] == template
+    names = [automation["name"] for automation in registered.ask("/automations/filter", {})]
+    assert sorted(names) == ["crashed parents start again", "lost runs have crashed"]
+
+
+def test_a_run_that_fell_silent_has_crashed_and_one_that_speaks_goes_on(registered: Prefect) -> None:
+    silent, speaking = run_of_a_flow(registered), run_of_a_flow(registered)
+    now = datetime.now(UTC)
+    tell(registered, silent, "heartbeat", now - timedelta(seconds=170))
+    tell(registered, speaking, "heartbeat", now - timedelta(seconds=145))  # due in five seconds
+    tell(registered, speaking, "heartbeat", now)
+    patience = waiting()
+    try:
+        wait_until(
+            "the silent run crashed", lambda: state_of(registered, silent)["type"] == "CRASHED", patience, 90
+        )
+    finally:
+        patience.kill()
+        patience.wait()
+    assert "no heartbeat" in state_of(registered, silent)["message"]
+    assert state_of(registered, speaking)["type"] == "RUNNING"
+
+
+def test_a_crashed_parent_starts_again_and_a_crashed_stage_is_left_to_its_parent(registered: Prefect) -> None:
+    parent, stage = run_of_a_flow(registered, "parent"), run_of_a_flow(registered, "stage")
+    for run in (stage, parent):
+        registered.ask(f"/flow_runs/{run}/set_state", {"state": {"type": "CRASHED", "name": "Crashed"}})
+    patience = waiting()
+    try:
+        wait_until(
+            "the parent is scheduled",
+            lambda: state_of(registered, parent)["type"] == "SCHEDULED",
+            patience,
+            90,
+        )
+    finally:
+        patience.kill()
+        patience.wait()
+    assert state_of(registered, parent)["name"] == "AwaitingRetry"
+    assert state_of(registered, stage)["type"] == "CRASHED"
