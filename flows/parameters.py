@@ -18,6 +18,7 @@ class RecipeName(StrEnum):
 
     small_cpu = "small_cpu"
     ebay_resnet50 = "ebay_resnet50"
+    fashion_mnist = "fashion_mnist"
     demo = "demo"
     tiny = "tiny"
 

@@ -6,15 +6,17 @@ nothing visible and goes on where it was. Only an unreachable store is worth ano
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
 from prefect import task
+from prefect.exceptions import TerminationSignal
 from prefect.logging import get_run_logger
 
 from lookalike import publishing, quality_gate
-from lookalike.errors import LostRace, SettingsError
+from lookalike.errors import LostRace, SettingsError, TrainingStopped
 from lookalike.settings import S3Settings, Settings
 from lookalike.storage import refs, retention
 from lookalike.storage.artefacts import Ref, read_manifest
@@ -82,14 +84,19 @@ def train(store: str, curated: str, recipe: str, threads: int) -> str:
     from lookalike.learning.training import train as train_release
 
     opened = place(store)
-    ref = train_release(
-        opened,
-        Ref.parse(curated),
-        RECIPES[recipe](),
-        cache_dir=Settings().cache_dir,
-        threads=threads,
-        progress=ProgressArtifacts(),
-    )
+    try:
+        ref = train_release(
+            opened,
+            Ref.parse(curated),
+            RECIPES[recipe](),
+            cache_dir=Settings().cache_dir,
+            threads=threads,
+            progress=ProgressArtifacts(),
+        )
+    except (
+        TrainingStopped
+    ) as stopped:  # Prefect's word for it: the run is scheduled again where its pod was evicted
+        raise TerminationSignal(signal.SIGTERM) from stopped
     reports.release(opened, ref)
     return str(ref)
 
