@@ -101,6 +101,7 @@ def test_a_damaged_new_snapshot_is_refused_and_the_old_one_goes_on(town: Town) -
         assert body["index"] == str(town.shop.index)
         assert body["refused"]["index"] == str(town.larger.index)
         assert "digest" in body["refused"]["reason"]
+        assert body["refused"]["damaged"], "waiting does not help"
         assert process.client.post("/v1/search", content=VASE).status_code == 200
         assert 'loads_total{result="refused"} 1.0' in process.client.get("/metrics").text
         town.publish(town.shop)
@@ -214,9 +215,9 @@ def test_sigterm_gives_notice_finishes_and_ends(town: Town) -> None:
             eventually(lambda: answers(client), 60)
             process.send_signal(signal.SIGTERM)
             eventually(lambda: client.get("/readyz").status_code == 503)
-            assert client.post("/v1/search", content=VASE).status_code == 200, (
-                "it still answers while draining"
-            )
+            last = client.post("/v1/search", content=VASE)
+            assert last.status_code == 200, "it still answers while draining"
+            assert last.headers["connection"] == "close", "so that no later request meets the end"
         assert process.wait(20) == 0
         assert process.stderr is not None
         assert "draining" in process.stderr.read()

@@ -76,7 +76,9 @@ def serve(
     index: Annotated[
         str | None,
         typer.Option(
-            metavar="REF", help="Serve exactly this index snapshot instead of following the live ref."
+            metavar="REF",
+            help="Serve exactly this index snapshot instead of following the live ref.",
+            envvar="LOOKALIKE_INDEX",  # a pod's template names it; see k8s/base/search
         ),
     ] = None,
     store: Store = None,

@@ -121,7 +121,7 @@ class SearchService:
         if parameters.listing_id is not None:
             if upload.photo or parameters.box:
                 raise QueryError("a search takes either a photo (with an optional box) or a listing_id")
-            if snapshot.searcher.listings.find(parameters.listing_id) is None:
+            if await asyncio.to_thread(snapshot.searcher.listings.find, parameters.listing_id) is None:
                 raise HTTPException(HTTPStatus.NOT_FOUND, f"unknown listing: {parameters.listing_id}")
             query = Query(parameters.request, listing_id=parameters.listing_id)
         else:
@@ -143,7 +143,7 @@ class SearchService:
         """GET /v1/listings/{listing_id}"""
         snapshot = self.lifecycle.snapshot
         listing_id = request.path_params["listing_id"]
-        body = listing_json(snapshot.searcher.listings, snapshot.titles, listing_id)
+        body = await asyncio.to_thread(listing_json, snapshot.searcher.listings, snapshot.titles, listing_id)
         if body is None:
             raise HTTPException(HTTPStatus.NOT_FOUND, f"unknown listing: {listing_id[:100]}")
         return JSONResponse(body, headers=_NEVER_CACHED)
@@ -213,4 +213,4 @@ class SearchService:
 def create_app(service: SearchService) -> ASGIApp:
     """The ASGI application of a service. Its lifespan must run: it loads and ends what the service holds."""
     app = Starlette(routes=service.routes(), lifespan=service.lifespan, exception_handlers=HANDLERS)
-    return Observer(app, service.metrics)
+    return Observer(app, service.metrics, draining=lambda: service.lifecycle.draining)

@@ -15,16 +15,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lookalike.errors import LookalikeError, ServiceBusy
+from lookalike.errors import (
+    CorruptObject,
+    LookalikeError,
+    ObjectNotFound,
+    ReleaseError,
+    SegmentError,
+    ServiceBusy,
+)
 from lookalike.serving.config import ServingConfig
 from lookalike.serving.metrics import Metrics
 from lookalike.serving.snapshot import ServedSnapshot, open_snapshot, release_of
+from lookalike.sharding.fleet import Fleet
 from lookalike.storage.artefacts import Artefact, Ref
 from lookalike.storage.objects import ObjectStore
 from lookalike.storage.refs import read_live
 
 _LOG = logging.getLogger("lookalike.serving")
 _LONGEST_RETRY_S = 60.0
+_DAMAGED = (CorruptObject, ObjectNotFound, SegmentError, ReleaseError)
+"""What says that the pair itself is at fault, not the way to it: whoever rolls it out need not wait for longer."""
 
 Pair = tuple[Ref, Ref]
 
@@ -35,6 +45,7 @@ class Refusal:
 
     pair: Pair
     reason: str
+    damaged: bool
     attempts: int
     again_at: float
 
@@ -53,6 +64,7 @@ class Lifecycle:
     ) -> None:
         self.store, self.config, self.metrics = store, config, metrics
         self.cache_dir, self.threads = cache_dir, threads
+        self._fleet = Fleet(config.rankers) if config.rankers else None
         self._current: ServedSnapshot | None = None
         self._previous: ServedSnapshot | None = None
         self._refusal: Refusal | None = None
@@ -62,6 +74,8 @@ class Lifecycle:
         self._thread = threading.Thread(target=self._run, name="lifecycle", daemon=True)
 
     def start(self) -> None:
+        if self._fleet is not None:
+            self._fleet.start()
         self._thread.start()
 
     def stop(self) -> None:
@@ -69,6 +83,8 @@ class Lifecycle:
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join()
+        if self._fleet is not None:
+            self._fleet.stop()
 
     def drain(self) -> None:
         """Say not ready from now on, so that no new requests are sent here; those that come are answered."""
@@ -109,7 +125,12 @@ class Lifecycle:
         }
         if refusal is not None:
             release, index = refusal.pair
-            body["refused"] = {"release": str(release), "index": str(index), "reason": refusal.reason}
+            body["refused"] = {
+                "release": str(release),
+                "index": str(index),
+                "reason": refusal.reason,
+                "damaged": refusal.damaged,
+            }
         return not reasons, body
 
     def check(self) -> None:
@@ -137,9 +158,10 @@ class Lifecycle:
                 cache_dir=self.cache_dir,
                 threads=self.threads,
                 previous=current,
+                fleet=self._fleet,
             )
         except LookalikeError as error:
-            self._refuse(wanted, str(error))
+            self._refuse(wanted, str(error), damaged=isinstance(error, _DAMAGED))
         except Exception as error:
             _LOG.exception("loading %s failed", wanted[1])
             self._refuse(wanted, f"{type(error).__name__} while loading; the log has more")
@@ -164,6 +186,8 @@ class Lifecycle:
     def _swap(self, loaded: ServedSnapshot) -> None:
         outdated, self._previous = self._previous, self._current
         self._current, self._refusal = loaded, None
+        if self._fleet is not None:
+            self._fleet.keep(loaded.index.ref)
         metrics = self.metrics
         metrics.loads.labels("loaded").inc()
         metrics.load_seconds.set(loaded.load_seconds)
@@ -196,11 +220,11 @@ class Lifecycle:
             if path is not None and path not in kept and self.store.local_path(entry.key) is None:
                 path.unlink(missing_ok=True)
 
-    def _refuse(self, pair: Pair, reason: str) -> None:
+    def _refuse(self, pair: Pair, reason: str, *, damaged: bool = False) -> None:
         before = self._refusal
         attempts = before.attempts + 1 if before is not None and before.pair == pair else 1
         delay = min(_LONGEST_RETRY_S, self.config.poll_seconds * 2**attempts)
-        self._refusal = Refusal(pair, reason, attempts, time.monotonic() + delay)
+        self._refusal = Refusal(pair, reason, damaged, attempts, time.monotonic() + delay)
         self.metrics.loads.labels("refused").inc()
         _LOG.error("refused %s: %s", pair[1], reason)
 

@@ -11,6 +11,7 @@ import logging
 import re
 import time
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -39,8 +40,16 @@ _HEADERS = (
 class Observer:
     """ASGI middleware around the whole application, its handler of unexpected errors included."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self.app, self.metrics = app, metrics
+    def __init__(
+        self,
+        app: ASGIApp,
+        metrics: Metrics,
+        *,
+        draining: Callable[[], bool] = lambda: False,
+        quiet: frozenset[str] = frozenset(),
+    ) -> None:
+        """`quiet`: routes whose successes are counted and not logged, beside the probes."""
+        self.app, self.metrics, self.draining, self.quiet = app, metrics, draining, quiet | _QUIET
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -62,6 +71,8 @@ class Observer:
                     *_HEADERS,
                     (b"x-request-id", request_id.encode()),
                 ]
+                if self.draining():  # or the client's next request could meet the connection's end
+                    message["headers"].append((b"connection", b"close"))
             await send(message)
 
         try:
@@ -81,7 +92,7 @@ class Observer:
         path = getattr(route, "path", "") or "other"
         method = scope["method"] if scope["method"] in _METHODS else "other"
         self.metrics.requests.labels(path, method, str(status)).inc()
-        if path in _QUIET and status < 400:
+        if path in self.quiet and status < 400:
             return
         _ACCESS.info(
             "request",
