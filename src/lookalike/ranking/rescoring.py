@@ -27,17 +27,16 @@ def bit_probabilities(activations: np.ndarray, thresholds: np.ndarray | float) -
 def expected_distances(probabilities: np.ndarray, codes: np.ndarray) -> np.ndarray:
     """Expected Hamming distance f32[n] of one query, `probabilities` f32[bits], to `codes` u8[n, bits // 8]."""
     by_byte = _distance_of_each_byte(probabilities)
-    places = codes + np.arange(0, by_byte.size, 256, dtype=np.int32)
+    places = np.multiply(codes, by_byte.shape[1], dtype=np.intp)
+    places += np.arange(by_byte.shape[1])
     distances: np.ndarray = by_byte.ravel().take(places).sum(axis=1, dtype=np.float32)
     return distances
 
 
-_BITS_OF_BYTE = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).astype(np.float32)  # [256, 8]
-
-
 def _distance_of_each_byte(probabilities: np.ndarray) -> np.ndarray:
-    """f32[bits // 8, 256]: what each value of each byte of a stored code adds to the distance."""
-    p = probabilities.astype(np.float32).reshape(-1, 8)
-    # einsum, not matmul: BLAS would wake its threads for this little.
-    table: np.ndarray = np.einsum("ij,kj->ik", 1 - 2 * p, _BITS_OF_BYTE) + p.sum(axis=1, keepdims=True)
+    """f32[256, bits // 8]: what each value of each byte of a stored code adds to the distance."""
+    p = probabilities.astype(np.float32)
+    table = np.stack([p, 1 - p])  # of each value of each bit; then of 2, of 4 and of 8 bits
+    for _ in range(3):
+        table = (table[:, None, 0::2] + table[None, :, 1::2]).reshape(len(table) ** 2, -1)
     return table

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from lookalike.ranking.request import RankingConfig
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Expectation:
     """What is expected of a good hit: per aspect the probability of each value, and the query listing's price."""
 
@@ -30,6 +31,15 @@ class Expectation:
     @classmethod
     def of_listing(cls, stated: Mapping[str, Sequence[str]], price: float | None) -> Expectation:
         return cls({aspect: dict.fromkeys(values, 1.0) for aspect, values in stated.items() if values}, price)
+
+    @cached_property
+    def matching(self) -> dict[str, dict[str, float]]:
+        """Per aspect the values by which a hit matches: the likeliest, and others of probability 1/2 or more."""
+        likeliest = {aspect: max(c, key=c.__getitem__) for aspect, c in self.aspects.items() if c}
+        return {
+            aspect: {value: p for value, p in self.aspects[aspect].items() if value == best or p >= 0.5}
+            for aspect, best in likeliest.items()
+        }
 
     def __bool__(self) -> bool:
         return bool(self.aspects) or self.price is not None
@@ -60,9 +70,8 @@ def rewards(
 def matched(expected: Expectation, stated: Mapping[str, Sequence[str]]) -> dict[str, str]:
     """The aspects in which a listing has the likeliest expected value, or another of probability 1/2 or more."""
     found = {}
-    for aspect, chances in expected.aspects.items():
-        likeliest = max(chances, key=lambda value: chances[value], default=None)
-        hits = [v for v in stated.get(aspect, ()) if v == likeliest or chances.get(v, 0.0) >= 0.5]
+    for aspect, chances in expected.matching.items():
+        hits = [value for value in stated.get(aspect, ()) if value in chances]
         if hits:
-            found[aspect] = max(hits, key=lambda value: chances[value])
+            found[aspect] = max(hits, key=chances.__getitem__)
     return found

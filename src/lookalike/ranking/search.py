@@ -98,6 +98,7 @@ class Searcher:
         self.summary: Summary = listings.summary
         self._check_fit()
         self._present = np.array([c in self.summary.rows for c in self.card.categories])
+        self._number = {category: i for i, category in enumerate(self.card.categories)}
 
     def check(self, query: Query) -> None:
         """Raise the `QueryError` that searching for `query` would raise, before it costs anything."""
@@ -268,10 +269,13 @@ class Searcher:
         )
 
     def _guesses(self, query: EncodedQuery, opened: Sequence[str]) -> tuple[CategoryGuess, ...]:
-        chances = dict(zip(self.card.categories, query.probabilities.tolist(), strict=True))
-        likeliest = sorted(chances, key=lambda name: -chances[name])[:_GUESSES_SHOWN]
-        shown = sorted({*likeliest, *opened}, key=lambda name: (-chances.get(name, 0.0), name))
-        return tuple(CategoryGuess(name, round(chances.get(name, 0.0), 4), name in opened) for name in shown)
+        likeliest = np.argsort(-query.probabilities, kind="stable")[:_GUESSES_SHOWN].tolist()
+        shown = {self.card.categories[i]: float(query.probabilities[i]) for i in likeliest}
+        for name in opened:
+            i = self._number.get(name)
+            shown[name] = 0.0 if i is None else float(query.probabilities[i])
+        ranked = sorted(shown, key=lambda name: (-shown[name], name))
+        return tuple(CategoryGuess(name, round(shown[name], 4), name in opened) for name in ranked)
 
     def _check_fit(self) -> None:
         card, index = self.card, self.summary

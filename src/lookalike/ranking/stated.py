@@ -60,9 +60,9 @@ class StatedAspects:
             column = self._columns.get(name)
             if column is None:
                 continue
-            codes = column.codes[column.offsets[row] : column.offsets[row + 1]]
-            if len(codes):
-                stated[name] = tuple(column.values[code] for code in codes)
+            codes = column.codes[column.offsets[row] : column.offsets[row + 1]].tolist()
+            if codes:
+                stated[name] = tuple([column.values[code] for code in codes])
         return stated
 
     def having(self, aspect: str, values: Collection[str]) -> np.ndarray:
