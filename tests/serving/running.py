@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 
-from lookalike.serving.app import SearchService
+from lookalike.serving.app import SearchService, create_app
 from lookalike.serving.config import ServingConfig
 from lookalike.serving.server import DrainingServer, make_server
 from lookalike.storage.objects import ObjectStore
@@ -37,7 +37,7 @@ def running(
 ) -> Iterator[Running]:
     config = config or ServingConfig(poll_seconds=0.05, notice_seconds=0)
     service = SearchService(store, config, cache_dir=cache_dir, threads=1)
-    server = make_server(service, "127.0.0.1", 0)
+    server = make_server(service, create_app(service), "127.0.0.1", 0)
     thread = threading.Thread(target=server.run, name="server")
     thread.start()
     try:

@@ -57,7 +57,10 @@ class Memory:
 
 
 class IndexSnapshot:
-    """The segments of one index snapshot, or one of them; use `open`. Partitions stay valid after `close`, as long as they are held."""
+    """The segments of one index snapshot, or one of them; use `open`.
+
+    Partitions stay valid after `close`, as long as they are held.
+    """
 
     def __init__(
         self, segments: Sequence[MappedSegment], name: str = "", *, only: tuple[int, int] | None = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
+import pyarrow as pa
 
 from lookalike.index.reader import Partition
 from lookalike.ranking.listings import IndexedListing
@@ -54,13 +55,10 @@ class MappedCandidates:
         return MappedCandidates(self._job, nearest, self._weights, self._stated)
 
     def listing_ids(self) -> list[str]:
-        return self._texts(lambda partition: partition.listing_ids)
-
-    def photo_ids(self) -> list[str]:
-        return self._texts(lambda partition: partition.photo_ids)
+        return self._texts(lambda partition, rows: partition.listing_ids.take(rows))
 
     def groups(self) -> list[str]:
-        return self._texts(lambda partition: partition.groups)
+        return self._texts(lambda partition, rows: partition.groups.take(rows))
 
     def prices(self) -> np.ndarray:
         return self._gather(lambda partition, rows: partition.prices[rows])
@@ -79,6 +77,19 @@ class MappedCandidates:
         partition, row = self._job.partitions[self._nearest.partition[i]], int(self._nearest.row[i])
         return listing_of(partition, row, self._stated(partition), aspects)
 
+    def categories(self) -> list[str]:
+        """The category of each candidate."""
+        return [self._job.partitions[place].category for place in self._nearest.partition.tolist()]
+
+    def column(self, ask: Callable[[Partition, np.ndarray], pa.Array]) -> pa.Array:
+        """What `ask(partition, rows)` says of the rows of each partition, in the order of the candidates, of which
+        there must be some."""
+        parts = [ask(partition, pa.array(rows)) for partition, _, rows in self._members]
+        if len(parts) == 1:
+            return parts[0]
+        order = np.argsort(np.concatenate([members for _, members, _ in self._members]))
+        return pa.concat_arrays(parts).take(pa.array(order))
+
     def _gather(self, ask: Callable[[Partition, np.ndarray], np.ndarray]) -> np.ndarray:
         """f64[m]: `ask(partition, rows)` answers for the rows of one partition."""
         answers = np.empty(len(self))
@@ -86,12 +97,8 @@ class MappedCandidates:
             answers[members] = ask(partition, rows)
         return answers
 
-    def _texts(self, column: Callable[[Partition], object]) -> list[str]:
-        texts = [""] * len(self)
-        for partition, members, rows in self._members:
-            found = column(partition).take(rows).to_pylist()  # type: ignore[attr-defined]
-            for i, text in zip(members.tolist(), found, strict=True):
-                texts[i] = text
+    def _texts(self, ask: Callable[[Partition, np.ndarray], pa.Array]) -> list[str]:
+        texts: list[str] = self.column(ask).to_pylist() if len(self) else []
         return texts
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from lookalike.catalogue.photos import PhotoLimits
 from lookalike.errors import SettingsError
 from lookalike.ranking.request import RankingConfig
+from lookalike.sharding.fleet import FleetConfig
 from lookalike.storage.artefacts import Ref
 
 
@@ -18,6 +19,8 @@ class ServingConfig:
     """Serve exactly this index snapshot (a pod whose template names it); None: follow the live ref."""
     poll_seconds: float = 5.0
     """How often the live ref is looked at when it is followed. A look is one small GET."""
+    rankers: FleetConfig | None = None
+    """Let these rankers hold the index and scan it; None: hold it in this process."""
     ranking: RankingConfig = field(default_factory=RankingConfig)
     photo: PhotoLimits = field(default_factory=lambda: PhotoLimits(max_bytes=15_000_000))
     """What a query photo may be: smaller than a catalogue's, since a page shrinks photos before it sends them."""

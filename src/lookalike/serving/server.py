@@ -14,15 +14,18 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 import uvicorn
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from lookalike.errors import SettingsError
 from lookalike.serving.app import SearchService, create_app
 from lookalike.serving.config import ServingConfig
+from lookalike.serving.holdings import Part
 from lookalike.serving.observing import MAXIMUM_HEAD_BYTES, JsonFormatter
+from lookalike.serving.ranker import RankerService
 from lookalike.settings import Settings
 from lookalike.storage.artefacts import Kind, Ref, find
 from lookalike.storage.objects import ObjectStore, open_store
@@ -50,14 +53,38 @@ def run(
     if index is not None:
         config = replace_index(config, opened, index)
     service = SearchService(opened, config, cache_dir=cache_dir or Settings().cache_dir, threads=threads)
-    server = make_server(service, host, port)
+    _serve(make_server(service, create_app(service), host, port))
+
+
+def run_ranker(
+    store: str,
+    part: str,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8001,
+    threads: int = 0,
+    cache_dir: Path | None = None,
+    config: ServingConfig | None = None,
+) -> None:
+    """Hold the shards of `part` (`holdings.Part`) for fronts until a signal ends it. Raises as `run` does."""
+    log_as_json()
+    service = RankerService(
+        open_store(store),
+        Part.parse(part),
+        config or ServingConfig(),
+        cache_dir=cache_dir or Settings().cache_dir,
+        threads=threads,
+    )
+    _serve(make_server(service, service.app(), host, port))
+
+
+def _serve(server: DrainingServer) -> None:
     try:
         server.run()
     except SystemExit as error:  # uvicorn's way to say that it could not listen
         if error.code:
-            raise SettingsError(
-                f"cannot listen on {host}:{port}: the address is in use or not ours"
-            ) from error
+            address = f"{server.config.host}:{server.config.port}"
+            raise SettingsError(f"cannot listen on {address}: the address is in use or not ours") from error
 
 
 def replace_index(config: ServingConfig, store: ObjectStore, index: str) -> ServingConfig:
@@ -68,11 +95,30 @@ def replace_index(config: ServingConfig, store: ObjectStore, index: str) -> Serv
     return replace(config, index=ref)
 
 
-def make_server(service: SearchService, host: str, port: int) -> DrainingServer:
-    """A server for the service; port 0 takes a free one."""
+class Drainable(Protocol):
+    """What can say that it is stopping before it stops."""
+
+    def drain(self) -> None: ...
+
+    @property
+    def draining(self) -> bool: ...
+
+
+class Service(Protocol):
+    """What is served: its settings, and the life that ends with it."""
+
+    @property
+    def config(self) -> ServingConfig: ...
+
+    @property
+    def lifecycle(self) -> Drainable: ...
+
+
+def make_server(service: Service, app: ASGIApp, host: str, port: int) -> DrainingServer:
+    """A server for the application of a service; port 0 takes a free one."""
     config = service.config
     settings = uvicorn.Config(
-        create_app(service),
+        app,
         host=host,
         port=port,
         http=_protocol(config.header_seconds),
@@ -91,7 +137,7 @@ def make_server(service: SearchService, host: str, port: int) -> DrainingServer:
 class DrainingServer(uvicorn.Server):
     """Says that it is stopping before it stops."""
 
-    def __init__(self, settings: uvicorn.Config, service: SearchService) -> None:
+    def __init__(self, settings: uvicorn.Config, service: Service) -> None:
         super().__init__(settings)
         self.service = service
 

@@ -17,13 +17,15 @@ from lookalike.catalogue import photos
 from lookalike.coding.release import ModelCard
 from lookalike.errors import PhotoError, ReleaseError, SettingsError
 from lookalike.learning.aspects import file_name
-from lookalike.ranking.listings import Wanted
+from lookalike.ranking.listings import Listings, Wanted
 from lookalike.ranking.local import map_listings
 from lookalike.ranking.request import Filters, Query, SearchRequest
 from lookalike.ranking.search import Searcher, join_searcher
 from lookalike.serving.config import ServingConfig
 from lookalike.serving.details import Titles, catalogue_json
 from lookalike.serving.thumbnails import PhotoShelf
+from lookalike.sharding.fleet import Fleet
+from lookalike.sharding.remote import RemoteListings
 from lookalike.storage.artefacts import Artefact, Ref, fetch, read_manifest
 from lookalike.storage.objects import ObjectStore
 
@@ -69,18 +71,24 @@ def open_snapshot(
     cache_dir: Path,
     threads: int = 0,
     previous: ServedSnapshot | None = None,
+    fleet: Fleet | None = None,
 ) -> ServedSnapshot:
     """Fetch, verify, map, warm up and try. What `previous` has of the same release is used again.
 
-    Raises `StorageError`, `CorruptObject`, `SegmentError` or `ReleaseError`: whichever step failed.
+    With a `fleet` the index stays where it is, and rankers must hold all of it. Raises `StorageError`,
+    `CorruptObject`, `SegmentError`, `ReleaseError` or `ServiceBusy`: whichever step failed.
     """
     started = time.monotonic()
-    index_files = fetch(store, index, cache_dir)
+    index_files = fetch(store, index, cache_dir, None if fleet is None else [])
     release_files = _fetch_release(store, release, cache_dir)
     reuse = previous.searcher if previous else None
-    listings = map_listings(
-        index_files, threads=threads, reuse=reuse.listings if reuse else None, prefetch=True
-    )
+    listings: Listings
+    if fleet is not None:
+        listings = RemoteListings(fleet, index, index_files.manifest)
+    else:
+        listings = map_listings(
+            index_files, threads=threads, reuse=reuse.listings if reuse else None, prefetch=True
+        )
     searcher = join_searcher(release_files, listings, config.ranking, threads=threads, reuse=reuse)
     curated = Ref.parse(index_files.manifest.inputs["curated"])
     shelf = PhotoShelf(store, curated, cache_dir)

@@ -63,7 +63,8 @@ def parse_parameters(items: Iterable[tuple[str, str]]) -> SearchParameters:
 
 def answer_json(answer: Answer, milliseconds: Mapping[str, float]) -> dict[str, Any]:
     """The reply's body; `milliseconds` adds the stages that the service itself timed."""
-    return {
+    partial = {"partial": {"missing_shards": list(answer.missing_shards)}} if answer.missing_shards else {}
+    return partial | {
         "hits": [hit_json(hit) for hit in answer.hits],
         "categories": [
             {"category": guess.category, "probability": guess.probability, "opened": guess.opened}

@@ -1,0 +1,191 @@
+"""`Listings` of an index whose shards are held by rankers.
+
+Every shard answers with its own nearest listings; the nearest of all are among these, so the merge is exact: by
+distance, ties by listing id, as one process orders them. A shard that nobody answers for within the deadline is
+missing, and its candidates say so.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, OrderedDict
+from collections.abc import Collection, Mapping, Sequence
+from threading import Lock
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lookalike.errors import ReleaseError, ServiceBusy
+from lookalike.index.reader import Memory
+from lookalike.ranking.listings import Candidates, IndexedListing, Summary, Wanted
+from lookalike.sharding import wire
+from lookalike.sharding.fleet import Ask, Fleet
+from lookalike.storage.artefacts import Manifest, Ref
+
+_REMEMBERED = 1000
+"""Listings found by id, which a search and the page behind it ask for several times in a row."""
+
+
+class RemoteListings:
+    """`listings.Listings` on rankers."""
+
+    def __init__(self, fleet: Fleet, index: Ref, manifest: Manifest) -> None:
+        """Waits until the rankers hold all shards. Raises `ServiceBusy` where they do not, `ReleaseError` where what
+        they hold is not one index."""
+        self._fleet, self._index = fleet, index
+        self.shards = int(manifest.meta["shards"])
+        fleet.wait_for(index, self.shards)
+        answers = fleet.ask([Ask(index, shard, "/v1/summary") for shard in range(self.shards)])
+        parts = [wire.read_summary(json.loads(body)) for body in answers if body is not None]
+        if len(parts) < self.shards:
+            raise ServiceBusy(f"{index}: not every ranker says what its shard holds")
+        self.summary = merge_summaries(parts)
+        self._found: OrderedDict[str, tuple[IndexedListing, np.ndarray]] = OrderedDict()
+        self._lock = Lock()
+
+    def nearest(self, wanted: Sequence[Wanted]) -> list[Candidates]:
+        body = wire.wanted_bytes(wanted)
+        answers = self._fleet.ask(
+            [
+                Ask(self._index, shard, "/v1/nearest", body=body, content_type=wire.CONTENT_TYPE)
+                for shard in range(self.shards)
+            ]
+        )
+        missing = tuple(shard for shard, answer in enumerate(answers) if answer is None)
+        found = [wire.read_found(answer, wanted) for answer in answers if answer is not None]
+        if not found:
+            raise ServiceBusy("no ranker answers for any shard")
+        return [
+            RemoteCandidates(w, merge_nearest(w, batches), missing)
+            for w, batches in zip(wanted, zip(*found, strict=True), strict=True)
+        ]
+
+    def find(self, listing_id: str) -> tuple[IndexedListing, np.ndarray] | None:
+        """Any shard may have it, so all are asked. Raises `ServiceBusy` where it may be in one that is missing."""
+        with self._lock:
+            if listing_id in self._found:
+                self._found.move_to_end(listing_id)
+                return self._found[listing_id]
+        parameters = {"listing_id": listing_id}
+        asks = [Ask(self._index, shard, "/v1/listing", parameters) for shard in range(self.shards)]
+        answers = self._fleet.ask(asks)
+        for answer in answers:
+            found = None if answer is None else wire.read_listing(json.loads(answer))
+            if found is not None:
+                with self._lock:
+                    self._found[listing_id] = found
+                    if len(self._found) > _REMEMBERED:
+                        self._found.popitem(last=False)
+                return found
+        if None in answers:
+            raise ServiceBusy(f"listing {listing_id[:100]} may be in a shard that no ranker answers for")
+        return None
+
+    def memory(self) -> Memory:
+        return Memory(0, 0)
+
+
+class RemoteCandidates:
+    """`listings.Candidates` as rankers described them."""
+
+    def __init__(self, wanted: Wanted, rows: pa.RecordBatch, missing: tuple[int, ...]) -> None:
+        self._wanted, self._rows, self.missing = wanted, rows, missing
+        self.distance: np.ndarray = rows.column("distance").to_numpy()
+
+    def __len__(self) -> int:
+        return int(self._rows.num_rows)
+
+    def without(self, listings: Collection[str], group: str | None) -> RemoteCandidates:
+        kept = [
+            i
+            for i, (listing, own) in enumerate(zip(self.listing_ids(), self.groups(), strict=True))
+            if listing not in listings and own != group
+        ]
+        if len(kept) == len(self):
+            return self
+        return RemoteCandidates(self._wanted, self._rows.take(pa.array(kept, pa.int64())), self.missing)
+
+    def listing_ids(self) -> list[str]:
+        texts: list[str] = self._rows.column("listing_id").to_pylist()
+        return texts
+
+    def groups(self) -> list[str]:
+        texts: list[str] = self._rows.column("group").to_pylist()
+        return texts
+
+    def prices(self) -> np.ndarray:
+        prices: np.ndarray = self._rows.column("price").to_numpy()
+        return prices
+
+    def expected_distances(self) -> np.ndarray:
+        distances: np.ndarray = self._rows.column("expected").to_numpy()
+        return distances
+
+    def chances(self, aspect: str, probabilities: Mapping[str, float]) -> np.ndarray:
+        lists = wire.aspect_column(self._rows, aspect)
+        weights = np.array([probabilities.get(v, 0.0) for v in lists.flatten().to_pylist()], np.float64)
+        return np.bincount(pc.list_parent_indices(lists).to_numpy(), weights, minlength=len(self))
+
+    def listing(self, i: int, aspects: Collection[str]) -> IndexedListing:
+        row = {
+            name: self._rows.column(name)[i].as_py() for name in ("listing_id", "photo_id", "group", "price")
+        }
+        stated = {name: tuple(wire.aspect_column(self._rows, name)[i].as_py()) for name in aspects}
+        return IndexedListing(
+            listing_id=row["listing_id"],
+            photo_id=row["photo_id"],
+            category=self._wanted.categories[self._rows.column("category")[i].as_py()],
+            group=row["group"],
+            price=None if np.isnan(row["price"]) else row["price"],
+            aspects={name: values for name, values in stated.items() if values},
+        )
+
+
+def merge_nearest(wanted: Wanted, parts: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
+    """The query's k nearest of all shards, by distance, ties by listing id."""
+    rows = pa.concat_batches(parts)
+    distance: np.ndarray = rows.column("distance").to_numpy()
+    kept = np.arange(len(distance))
+    if len(distance) > wanted.k:
+        kept = np.flatnonzero(distance <= np.partition(distance, wanted.k - 1)[wanted.k - 1])
+    ids = rows.column("listing_id").take(pa.array(kept)).to_pylist()
+    nearest = distance[kept].tolist()
+    order = sorted(range(len(kept)), key=lambda i: (nearest[i], ids[i]))[: wanted.k]
+    return rows.take(pa.array(kept[order]))
+
+
+def merge_summaries(parts: Sequence[Summary]) -> Summary:
+    """The summary of an index from those of its shards, in their order. Raises `ReleaseError` where they differ."""
+    first = parts[0]
+    for part in parts:
+        if (part.name, part.release, part.bits, part.preset) != (
+            first.name,
+            first.release,
+            first.bits,
+            first.preset,
+        ):
+            raise ReleaseError(f"{part.name}: its shards are not of one index")
+    rows: Counter[str] = Counter()
+    stated: dict[str, frozenset[str]] = {}
+    values: dict[str, Counter[str]] = {}
+    examples: dict[str, tuple[str, str]] = {}
+    for part in parts:
+        rows.update(part.rows)
+        for category, names in part.stated.items():
+            stated[category] = stated.get(category, frozenset()) | names
+        for name, found in part.values.items():
+            values.setdefault(name, Counter()).update(found)
+        examples = {**part.examples, **examples}
+    prices = [price for part in parts if part.prices is not None for price in part.prices]
+    return Summary(
+        name=first.name,
+        release=first.release,
+        bits=first.bits,
+        preset=first.preset,
+        rows={category: rows[category] for category in sorted(rows)},
+        stated=stated,
+        values=values,
+        prices=(min(prices), max(prices)) if prices else None,
+        examples={category: examples[category] for category in sorted(examples)},
+    )
