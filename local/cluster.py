@@ -1,0 +1,143 @@
+"""A Kubernetes cluster, an S3 server and a builder of images, as this machine offers them.
+
+`KUBECONFIG` names the cluster. Where it is not set and ``../shared/tools`` holds the test cluster and the test S3
+server, those are started; what they need besides (images into the node, ports into the pods, manifests for an old API)
+is done here and nowhere else. On any other cluster images go through a registry: `LOOKALIKE_REGISTRY` is the prefix
+under which `docker` (or `LOOKALIKE_BUILDER`, such as podman) pushes them and the cluster pulls them.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from lookalike.errors import LookalikeError
+
+ROOT = Path(__file__).parents[1]
+TOOLS = ROOT.parent / "shared" / "tools"
+_CLUSTER, _S3 = TOOLS / "cluster" / "cluster", TOOLS / "s3" / "s3"
+_BASE = "localhost/base:py311"
+_HOST_AS_PODS_SEE_IT = "10.99.0.254"
+
+
+class NoCluster(LookalikeError):
+    """There is no cluster to work on, or a command for it failed; the message says which, and its last words."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """One cluster. `ours` says that it is the test cluster of ``../shared/tools``."""
+
+    kubeconfig: str
+    ours: bool
+
+    def kubectl(self, *arguments: str, stdin: str | None = None, timeout: float = 120) -> str:
+        """What kubectl prints. Raises `NoCluster`."""
+        environ = os.environ | {"KUBECONFIG": self.kubeconfig}
+        return run(["kubectl", *arguments], stdin=stdin, timeout=timeout, environ=environ)
+
+    def apply(self, kustomization: Path) -> None:
+        """``kubectl apply -k``; for our old test cluster through its `downgrade`."""
+        manifests = self.kubectl("kustomize", str(kustomization))
+        if self.ours:
+            manifests = run([str(_CLUSTER), "downgrade", "-"], stdin=manifests)
+        self.kubectl("apply", "-f", "-", stdin=manifests)
+
+    def build(self, target: str, tag: str) -> str:
+        """Build one target of the Dockerfile and bring it where the cluster finds it; the image's name and tag."""
+        if self.ours:
+            run([str(_CLUSTER), "base-image", _BASE], timeout=600)
+            image = f"lookalike-{target}:{tag}"
+            options = ["--target", target, "--build-arg", f"BASE={_BASE}"]
+            run([str(_CLUSTER), "build", "-t", image, *options, str(ROOT)], timeout=1800)
+            run([str(_CLUSTER), "load", image], timeout=600)
+            return image
+        builder, registry = (
+            os.environ.get("LOOKALIKE_BUILDER", "docker"),
+            os.environ.get("LOOKALIKE_REGISTRY"),
+        )
+        if not registry:
+            raise NoCluster(
+                "set LOOKALIKE_REGISTRY to where this cluster pulls images from, such as ghcr.io/shop"
+            )
+        image = f"{registry}/lookalike-{target}:{tag}"
+        options = ["--target", target]
+        if index := os.environ.get("LOOKALIKE_TORCH_INDEX"):
+            options += ["--build-arg", f"TORCH_INDEX={index}"]
+        run([builder, "build", "-t", image, *options, str(ROOT)], timeout=3600)
+        run([builder, "push", image], timeout=1800)
+        return image
+
+
+@dataclass(frozen=True)
+class S3Server:
+    """An S3 server: where this machine and where pods reach it, and what else its clients must be told."""
+
+    here: str
+    from_pods: str
+    key: str
+    secret: str
+    settings: Mapping[str, str]
+
+
+def find_cluster() -> Cluster | None:
+    """The cluster that KUBECONFIG names, or else the test cluster, started; None where there is neither."""
+    if kubeconfig := os.environ.get("KUBECONFIG"):
+        ours = _CLUSTER.exists() and run([str(_CLUSTER), "kubeconfig"]).strip() == kubeconfig
+        return Cluster(kubeconfig, ours)
+    if not _CLUSTER.exists():
+        return None
+    line = run([str(_CLUSTER), "up"], timeout=300)
+    return Cluster(line.strip().removeprefix("KUBECONFIG="), ours=True)
+
+
+def find_s3(cluster: Cluster) -> S3Server:
+    """The server that S3_ENDPOINT_URL names, or else the test server, started. Raises `NoCluster`."""
+    environ: Mapping[str, str] = os.environ
+    if "S3_ENDPOINT_URL" not in environ:
+        if not _S3.exists():
+            raise NoCluster(
+                "no S3 server: set S3_ENDPOINT_URL, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to one that this "
+                "machine and the cluster reach"
+            )
+        said = run([str(_S3), "up"], timeout=300).split()
+        environ = dict(word.partition("=")[::2] for word in said) | {"LOOKALIKE_S3_IF_MATCH_QUOTED": "false"}
+    here = environ["S3_ENDPOINT_URL"]
+    from_pods = environ.get("LOOKALIKE_S3_FROM_PODS", here)
+    parts = urlsplit(here)
+    if cluster.ours and parts.hostname == "127.0.0.1":
+        run([str(_CLUSTER), "host-port", str(parts.port)])
+        from_pods = f"http://{_HOST_AS_PODS_SEE_IT}:{parts.port}"
+    settings = {name: value for name, value in environ.items() if name.startswith("LOOKALIKE_S3_")}
+    settings.pop("LOOKALIKE_S3_FROM_PODS", None)
+    return S3Server(here, from_pods, environ["AWS_ACCESS_KEY_ID"], environ["AWS_SECRET_ACCESS_KEY"], settings)
+
+
+def run(
+    command: Sequence[str],
+    *,
+    stdin: str | None = None,
+    timeout: float = 120,
+    environ: Mapping[str, str] = os.environ,
+) -> str:
+    """What a command prints. Raises `NoCluster` with its last words where it fails."""
+    try:
+        done = subprocess.run(
+            command,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            env=dict(environ),
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise NoCluster(f"{' '.join(command[:4])}: {error}") from error
+    if done.returncode:
+        words = "\n".join((done.stderr or done.stdout).strip().splitlines()[-15:])
+        raise NoCluster(f"{' '.join(command[:4])} failed:\n{words}")
+    return done.stdout
