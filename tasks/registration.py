@@ -1,9 +1,9 @@
 """What Prefect's server must know before a cluster can run our flows: work pools, and what to do about lost runs.
 
-``python -m tasks.registration FOLDER`` waits for the server of PREFECT_API_URL, then creates the work pools `cpu` and
-`gpu` from ``FOLDER/cpu.json`` and ``FOLDER/gpu.json`` (k8s/jobs) and the automations below, or brings them up to date.
-The deployments themselves are `prefect deploy --all`'s work. Concurrency limits are set only where a pool is new: they
-are the operator's to change.
+``python -m tasks.registration cpu=FILE gpu=FILE`` waits for the server of PREFECT_API_URL, then creates the two work
+pools from their job templates (k8s/jobs) and the automations below, or brings them up to date. A cluster without GPUs
+gives both pools the same template. The deployments themselves are `prefect deploy --all`'s work. Concurrency limits
+are set only where a pool is new: they are the operator's to change.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
@@ -83,10 +84,10 @@ AUTOMATIONS = (
 )
 
 
-def register(client: SyncPrefectClient, folder: Path) -> None:
-    """Create or update the pools of `folder` and the automations. Raises `SettingsError`."""
-    for name, limit in LIMITS.items():
-        _pool(client, name, limit, folder / f"{name}.json")
+def register(client: SyncPrefectClient, templates: Mapping[str, Path]) -> None:
+    """Create or update the pools by their templates, and the automations. Raises `SettingsError`."""
+    for name, file in templates.items():
+        _pool(client, name, LIMITS[name], file)
     known = {automation.name: automation.id for automation in client.read_automations()}
     for automation in AUTOMATIONS:
         if automation.name in known:
@@ -119,12 +120,13 @@ def _wait_for_server(client: SyncPrefectClient) -> None:
 
 
 def main() -> None:
-    if len(sys.argv) != 2:
-        raise SystemExit("usage: python -m tasks.registration FOLDER")
+    templates = {name: Path(file) for name, _, file in (word.partition("=") for word in sys.argv[1:])}
+    if set(templates) != set(LIMITS):
+        raise SystemExit("usage: python -m tasks.registration cpu=FILE gpu=FILE")
     try:
         with get_client(sync_client=True) as client:
             _wait_for_server(client)
-            register(client, Path(sys.argv[1]))
+            register(client, templates)
     except (SettingsError, httpx.HTTPError) as error:
         raise SystemExit(f"tasks.registration: {error}") from error
 

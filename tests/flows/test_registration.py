@@ -17,7 +17,7 @@ from .conftest import ROOT, Prefect, wait_until
 
 
 def register(prefect: Prefect) -> None:
-    command = [sys.executable, "-m", "tasks.registration", "k8s/jobs"]
+    command = [sys.executable, "-m", "tasks.registration", "cpu=k8s/jobs/cpu.json", "gpu=k8s/jobs/gpu.json"]
     done = subprocess.run(command, cwd=ROOT, env=prefect.environ, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
 
