@@ -177,6 +177,15 @@ def test_huge_headers_and_long_addresses_are_refused(process: Running) -> None:
     assert process.client.post("/v1/search", params=many, content=VASE).status_code == 400
 
 
+def test_a_head_without_end_is_cut_off_even_behind_another_request(process: Running) -> None:
+    with connect(process) as sock:
+        sock.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\nGET /livez HTTP/1.1\r\nX-A: ")
+        with pytest.raises(ConnectionError):
+            for _ in range(1000):
+                sock.sendall(b"a" * 100_000)
+    assert process.client.get("/livez").status_code == 200
+
+
 def test_clients_that_leave_half_way_leave_nothing_behind(process: Running) -> None:
     for _ in range(20):
         with connect(process) as sock:
