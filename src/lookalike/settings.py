@@ -66,6 +66,26 @@ class Launch(BaseSettings):
     world_size: int = Field(default=1, ge=1)
     local_rank: int = Field(default=0, ge=0)
     local_world_size: int = Field(default=1, ge=1)
+    restarts: int = Field(default=0, ge=0, validation_alias="TORCHELASTIC_MAX_RESTARTS")
+    """How often torchrun starts all processes of this machine again when one fails."""
+    shared_store: bool = Field(default=False, validation_alias="TORCHELASTIC_USE_AGENT_STORE")
+    """Whether the processes meet in torchrun's own store, which still holds what those before a restart left in it."""
+
+
+class RolloutSettings(BaseSettings):
+    """Which Deployment serves what is live. Where none is named, search processes follow the live ref themselves."""
+
+    model_config = SettingsConfigDict(env_prefix="LOOKALIKE_ROLLOUT_", frozen=True)
+
+    deployment: str = ""
+    """``name`` or ``namespace/name``; the namespace is else that of this pod, or of the kubeconfig's context."""
+    service_url: str = ""
+    """Where searches go; by default the Service of the Deployment's name: ``http://<name>.<namespace>``."""
+    pods_url: str = ""
+    """A host that resolves to every search pod, ready or not; by default ``http://<name>-pods.<namespace>:8000``."""
+    deadline_s: float = Field(default=900, gt=0)
+    """Seconds that the pods may take in all; one that waits longer for the first ready pod than the Deployment's
+    `progressDeadlineSeconds` is given up before."""
 
 
 def available_cores() -> int:

@@ -24,14 +24,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from lookalike.errors import TrainingError
+from lookalike.errors import SettingsError, TrainingError
 from lookalike.settings import Launch
 
 _STEP_LIMIT = timedelta(minutes=5)
 """How long a rank waits for the others within a step, and for all to join, before it gives up."""
 _STAGE_LIMIT = timedelta(hours=12)
 """How long ranks wait while one decodes the photos or writes the release. One that dies is noticed at once."""
-_LOST = re.compile(r"gloo|nccl|connection|timed? ?out|peer|socket|store", re.IGNORECASE)
+_LOST = re.compile(r"gloo|nccl|connection|timed? ?out|peer|socket|TCPStore", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +124,15 @@ def joined(device: torch.device | None = None) -> Iterator[Ranks]:
     """The ranks that `torchrun` started this process with; a process that was started alone is rank 0 of 1.
 
     Inside, an error of communication becomes a `TrainingError`: another rank is gone. Raises it also where the
-    others do not come within five minutes.
+    others do not come within five minutes, and `SettingsError` where they could not be started again.
     """
     launch = Launch()
+    if launch.shared_store and (launch.restarts or launch.world_size > launch.local_world_size):
+        # Seen with torch 2.13 and gloo: restarted ranks connect to the addresses of dead ones, and hang.
+        raise SettingsError(
+            "torchrun over several machines, or with --max-restarts, needs TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 in its "
+            "environment, or ranks that are started again do not find one another"
+        )
     if device is None:
         device = torch.device("cuda", launch.local_rank) if torch.cuda.is_available() else torch.device("cpu")
     if device.type == "cuda":

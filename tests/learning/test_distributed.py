@@ -1,0 +1,157 @@
+"""Two ranks train as one does, stop together, and go on after one of them was lost. On the CPU, by gloo."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from lookalike.learning.distributed import Ranks
+from lookalike.learning.feed import ahead
+from tests.learning.one_rank import steps
+from tests.learning.test_training import Place
+from tests.shop import make_listings
+
+ROOT = Path(__file__).parents[2]
+MIDDLE = 8
+"""A step in the middle of the second epoch."""
+
+
+def start(*arguments: object, world: int = 2) -> list[subprocess.Popen[str]]:
+    """The ranks of one training, as `torchrun` would start them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "tests.learning.one_rank", *map(str, arguments)]
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    return [
+        subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=os.environ | place | ranks_environment(rank, world),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(world)
+    ]
+
+
+def ranks_environment(rank: int, world: int) -> dict[str, str]:
+    return {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(world),
+        "LOCAL_WORLD_SIZE": str(world),
+    }
+
+
+def finish(processes: list[subprocess.Popen[str]]) -> list[tuple[int, str, str]]:
+    """Exit code, stdout and stderr of each rank."""
+    replies = [process.communicate(timeout=120) for process in processes]
+    return [(process.returncode, *reply) for process, reply in zip(processes, replies, strict=True)]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The release that two ranks train."""
+    place = Place(tmp_path_factory.mktemp("two"))
+    replies = finish(start("train", place.root, place.curate(make_listings(20))))
+    assert [code for code, _, _ in replies] == [0, 0], replies
+    assert replies[0][1] == replies[1][1]
+    return replies[0][1].strip()
+
+
+def test_loss_and_weights_of_two_ranks_are_those_of_one(tmp_path: Path) -> None:
+    """The same photos, augmented the same; gradients averaged; batch norms frozen, as theirs would differ."""
+    one = steps(Ranks(), tmp_path)
+    assert [code for code, _, _ in finish(start("steps", tmp_path))] == [0, 0]
+    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
+    assert first["losses"] == second["losses"] == pytest.approx(one["losses"], rel=1e-5)
+    for name, value in one["weights"].items():
+        assert torch.equal(first["weights"][name], second["weights"][name]), name
+        torch.testing.assert_close(first["weights"][name], value, rtol=1e-4, atol=1e-5)
+
+
+def test_when_one_rank_is_asked_to_stop_all_stop_at_the_same_step_and_go_on_exactly(
+    undisturbed: str, tmp_path: Path
+) -> None:
+    place = Place(tmp_path)
+    curated = place.curate(make_listings(20))
+    stops = set()
+    for code, _, said in finish(start("train", tmp_path, curated, "SIGTERM", MIDDLE)):
+        assert code == 143
+        where = re.search(r"stopped by SIGTERM in 'train categories' before epoch 2, step (\d)", said)
+        assert where, said
+        stops.add(where[1])
+    assert len(stops) == 1
+    replies = finish(start("train", tmp_path, curated, "SIGTERM", MIDDLE))
+    assert [(code, out.strip()) for code, out, _ in replies] == [(0, undisturbed)] * 2, replies
+
+
+def test_when_one_rank_is_killed_the_other_stops_and_says_so(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    began = time.monotonic()
+    survivor, killed = finish(start("train", tmp_path, place.curate(make_listings(20)), "SIGKILL", MIDDLE))
+    assert killed[0] == -9
+    assert survivor[0] == 1
+    assert "rank 0 of 2 has lost another rank" in survivor[2]
+    assert time.monotonic() - began < 60
+
+
+def test_torchrun_starts_a_killed_rank_again_and_the_run_ends_as_if_nothing_had_been(
+    undisturbed: str, tmp_path: Path
+) -> None:
+    place = Place(tmp_path)
+    curated = place.curate(make_listings(20))
+    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [
+        *run,
+        "--max-restarts",
+        "1",
+        "-m",
+        "tests.learning.one_rank",
+        "train",
+        str(tmp_path),
+        str(curated),
+    ]
+    reply = subprocess.run(
+        [*command, "SIGKILL", str(MIDDLE)],
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (tmp_path / "disturbed").exists()
+    assert reply.returncode == 0, reply.stderr
+    assert set(reply.stdout.split()) == {undisturbed}
+
+
+@pytest.mark.parametrize(("count", "world"), [(256, 8), (20, 3), (7, 7)])
+def test_the_parts_of_a_batch_are_even_and_make_it_whole(count: int, world: int) -> None:
+    parts = [list(range(count))[Ranks(rank, world).part(count)] for rank in range(world)]
+    assert [row for part in parts for row in part] == list(range(count))
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+def test_items_computed_ahead_keep_their_order_and_raise_where_they_are_taken() -> None:
+    def items() -> object:
+        yield from range(5)
+        raise ValueError("the sixth")
+
+    found = ahead(items(), 2)
+    assert [next(found) for _ in range(5)] == list(range(5))
+    with pytest.raises(ValueError, match="the sixth"):
+        next(found)
+    left_early = ahead(iter(range(1000)), 2)
+    assert next(left_early) == 0
+    left_early.close()
