@@ -12,7 +12,7 @@ import sys
 import typer
 
 from lookalike import __version__
-from lookalike.cli import demo, inspection, operations, publishing, searching, steps
+from lookalike.cli import demo, inspection, operations, publishing, scaling, searching, steps
 from lookalike.errors import LookalikeError
 
 app = typer.Typer(
@@ -37,6 +37,7 @@ app.command(rich_help_panel=_STEPS)(steps.index)
 app.command(rich_help_panel=_STEPS)(publishing.publish)
 app.command(rich_help_panel=_SEARCH)(searching.search)
 app.command(rich_help_panel=_SEARCH)(searching.serve)
+app.command(rich_help_panel=_SEARCH)(scaling.rank)
 app.command(rich_help_panel=_SEARCH)(searching.evaluate)
 app.command(rich_help_panel=_CARE)(inspection.inspect)
 app.command(rich_help_panel=_CARE)(inspection.verify)

@@ -81,6 +81,14 @@ def serve(
             envvar="LOOKALIKE_INDEX",  # a pod's template names it; see k8s/base/search
         ),
     ] = None,
+    rankers: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="URL",
+            help="Hold no index; let these rankers scan theirs (`lookalike rank`). Every address of a name is one.",
+            envvar="LOOKALIKE_RANKERS",
+        ),
+    ] = None,
     store: Store = None,
     threads: Threads = 0,
 ) -> None:
@@ -89,8 +97,11 @@ def serve(
     [dim]Example:[/dim] lookalike serve --store s3://shop/lookalike --host 0.0.0.0
     """
     from lookalike import serving
+    from lookalike.sharding.fleet import FleetConfig
 
-    serving.run(store=open_workplace(store).store.uri, host=host, port=port, index=index, threads=threads)
+    config = serving.ServingConfig(rankers=FleetConfig(tuple(rankers)) if rankers else None)
+    uri = open_workplace(store).store.uri
+    serving.run(store=uri, host=host, port=port, index=index, threads=threads, config=config)
 
 
 def evaluate(
