@@ -181,8 +181,7 @@ def test_a_head_without_end_is_cut_off_even_behind_another_request(process: Runn
     with connect(process) as sock:
         sock.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\nGET /livez HTTP/1.1\r\nX-A: ")
         with pytest.raises(ConnectionError):
-            for _ in range(1000):
-                sock.sendall(b"a" * 100_000)
+            sock.sendall(b"a" * 100_000_000)
     assert process.client.get("/livez").status_code == 200
 
 

@@ -18,11 +18,11 @@ from typing import Any, Protocol
 
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from lookalike.errors import SettingsError
 from lookalike.serving.app import SearchService, create_app
 from lookalike.serving.config import ServingConfig
+from lookalike.serving.connections import limited_protocol
 from lookalike.serving.holdings import Part
 from lookalike.serving.observing import MAXIMUM_HEAD_BYTES, JsonFormatter
 from lookalike.serving.ranker import RankerService
@@ -121,7 +121,7 @@ def make_server(service: Service, app: ASGIApp, host: str, port: int) -> Drainin
         app,
         host=host,
         port=port,
-        http=_protocol(config.header_seconds),
+        http=limited_protocol(config.header_seconds, 2 * MAXIMUM_HEAD_BYTES),
         ws="none",
         lifespan="on",
         log_config=None,
@@ -129,7 +129,6 @@ def make_server(service: Service, app: ASGIApp, host: str, port: int) -> Drainin
         server_header=False,
         limit_concurrency=config.connections,
         timeout_graceful_shutdown=config.drain_seconds,
-        h11_max_incomplete_event_size=2 * MAXIMUM_HEAD_BYTES,
     )
     return DrainingServer(settings, service)
 
@@ -157,39 +156,6 @@ class DrainingServer(uvicorn.Server):
             for socket in server.sockets:
                 host, port = socket.getsockname()[:2]
                 _LOG.info("listening on http://%s:%d", host, port)
-
-
-def _protocol(header_seconds: float) -> type[H11Protocol]:
-    """uvicorn's protocol, disconnecting clients whose headers take too long (it has no such limit itself)."""
-
-    class TimedProtocol(H11Protocol):
-        _timer: asyncio.TimerHandle | None = None
-
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            super().connection_made(transport)
-            self._await_headers()
-
-        def data_received(self, data: bytes) -> None:
-            before = self.cycle
-            super().data_received(data)
-            if self.cycle is not before:  # the headers are complete
-                self._forget_timer()
-            elif self._timer is None and (before is None or before.response_complete):
-                self._await_headers()
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            self._forget_timer()
-            super().connection_lost(exc)
-
-        def _await_headers(self) -> None:
-            self._timer = self.loop.call_later(header_seconds, self.transport.close)
-
-        def _forget_timer(self) -> None:
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
-
-    return TimedProtocol
 
 
 def log_as_json() -> None:
