@@ -23,7 +23,8 @@ where they enter (storage, photos, index files, the Kubernetes API), with the ca
     ├── QueryError               a search request is wrong
     ├── ServiceBusy              a search process cannot take a request now; later, or another, can
     ├── QualityGateError         the new model release is worse than the live one
-    └── RolloutError             the new snapshot did not come up on the cluster
+    └── RolloutError             the cluster could not be rolled to the snapshot that is to be live
+        └── RolloutRefused       its pods did not come up with it: it is taken back
 """
 
 
@@ -129,4 +130,8 @@ class QualityGateError(LookalikeError):
 
 
 class RolloutError(LookalikeError):
-    """The new snapshot did not come up on the cluster, and was taken back."""
+    """The cluster could not be rolled to the snapshot: out of reach, not allowed, somebody else rolls out."""
+
+
+class RolloutRefused(RolloutError):
+    """The pods did not come up with the new snapshot, or do not answer from it: it is to be taken back."""

@@ -2,8 +2,10 @@
 
 In comes the reference of an index snapshot; out goes the live ref that names it and its model release as one pair.
 Every file of both is fetched and checked against its digest before the ref moves, so a damaged or half-removed
-artefact never becomes live; the move itself is one compare-and-swap (`storage.refs`). The command line, the flows and
-the console all publish and roll back through here.
+artefact never becomes live; the move itself is one compare-and-swap (`storage.refs`). Where settings name a search
+Deployment it is then rolled to the pair that is live, and both go back where it does not come up. Every step finds
+out what is done already, so whoever is killed in the middle is run again. The command line, the flows and the console
+all publish and roll back through here.
 """
 
 from __future__ import annotations
@@ -11,13 +13,18 @@ from __future__ import annotations
 import getpass
 import socket
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from lookalike.errors import CorruptObject, LostRace, SettingsError
+from lookalike.catalogue.snapshot import first_photo
+from lookalike.errors import CorruptObject, LostRace, RolloutError, RolloutRefused, SettingsError
 from lookalike.progress import Progress, silent
+from lookalike.settings import RolloutSettings
 from lookalike.storage import keys, refs
 from lookalike.storage.artefacts import Ref, fetch, read_manifest
 from lookalike.storage.objects import ObjectStore
+
+if TYPE_CHECKING:
+    from lookalike.rollout import SearchDeployment
 
 Replaces = Ref | Literal["anything", "nothing"]
 """What may be live before: any pair, none at all, or a pair of this model release only."""
@@ -36,13 +43,17 @@ def publish_index(
 
     `replaces` guards long work: a re-index that began under one model release must not take back another that was
     published meanwhile. Raises `LostRace` where something else is live than `replaces` says or another publisher was
-    first; `CorruptObject` or `ObjectNotFound` naming the file where either artefact is not whole.
+    first; `CorruptObject` or `ObjectNotFound` naming the file where either artefact is not whole; `RolloutError`
+    where a search Deployment could not be rolled to it, `RolloutRefused` after both were taken back.
     """
     release = release_of(store, index)
     expected = refs.read_live(store)
-    _check_replaces(store, replaces, expected)
+    if expected is None or expected.live.index != index:  # else an earlier attempt got this far
+        _check_replaces(store, replaces, expected)
     _verify(store, release, index, cache_dir, progress)
-    return refs.publish(store, release, index, by=by, expected=expected)
+    live = refs.publish(store, release, index, by=by, expected=expected)
+    _roll_out(store, live, by=by, cache_dir=cache_dir, progress=progress)
+    return live
 
 
 def roll_back(
@@ -53,10 +64,10 @@ def roll_back(
     from_sequence: int | None = None,
     progress: Progress = silent,
 ) -> refs.LiveRef:
-    """Return to the pair that was live before, if it is still whole.
+    """Return to the pair that was live before, if it is still whole. A roll-back that was cut short is finished first.
 
     `from_sequence` is the record that the caller saw live; if another is live by now, `LostRace`. Raises
-    `SettingsError` where there is nothing to go back to.
+    `SettingsError` where there is nothing to go back to; `RolloutError` as `publish_index` does.
     """
     live = refs.read_live(store)
     if live is None:
@@ -64,10 +75,30 @@ def roll_back(
     if from_sequence is not None and live.live.sequence != from_sequence:
         message = f"{store.uri}: #{live.live.sequence} is live by now, not #{from_sequence}; look again"
         raise LostRace(keys.LIVE_REF, message)
+    deployment = _search_deployment()
+    if deployment and live.live.action == "rollback" and deployment.state().index != str(live.live.index):
+        _roll_out(store, live, by=by, cache_dir=cache_dir, progress=progress)
+        return live
     target = None if live.live.parent is None else live.record(live.live.parent)
     if target is not None:  # `refs.roll_back` says why not
         _verify(store, target.release, target.index, cache_dir, progress)
-    return refs.roll_back(store, by=by, expected=live)
+    live = refs.roll_back(store, by=by, expected=live)
+    _roll_out(store, live, by=by, cache_dir=cache_dir, progress=progress)
+    return live
+
+
+def disagreement(store: ObjectStore) -> str | None:
+    """What the live ref and the search Deployment's pod template say differently, or None."""
+    deployment, live = _search_deployment(), refs.read_live(store)
+    if deployment is None or live is None:
+        return None
+    named = deployment.state().index
+    if named == str(live.live.index):
+        return None
+    return (
+        f"{deployment} serves {named or 'no snapshot by name'}, the live ref names {live.live.index}: "
+        "run `lookalike publish --index` with the one that is to be live, or `lookalike rollback`"
+    )
 
 
 def release_of(store: ObjectStore, index: Ref) -> Ref:
@@ -81,6 +112,42 @@ def somebody() -> str:
         return f"{getpass.getuser()}@{socket.gethostname()}"
     except (KeyError, OSError):  # a user id without a name, as in many containers
         return socket.gethostname()
+
+
+def _search_deployment() -> SearchDeployment | None:
+    settings = RolloutSettings()
+    if not settings.deployment:
+        return None
+    from lookalike.rollout import SearchDeployment  # the Kubernetes client takes a second to import
+
+    return SearchDeployment(settings)
+
+
+def _roll_out(
+    store: ObjectStore, live: refs.LiveRef, *, by: str, cache_dir: Path, progress: Progress
+) -> None:
+    """Roll the search Deployment, if settings name one, to what is live; where it is refused take both back."""
+    deployment, index = _search_deployment(), live.live.index
+    if deployment is None:
+        return
+    curated = Ref.parse(read_manifest(store, index).inputs["curated"])
+    try:
+        deployment.roll_out(index, first_photo(store, curated, cache_dir), progress=progress)
+    except RolloutRefused as error:
+        if not live.history:
+            message = f"{error}; nothing was live before, so there is nothing to go back to"
+            raise RolloutRefused(message) from error
+        previous = live.history[-1]
+        if live.live.action == "rollback":
+            refs.publish(store, previous.release, previous.index, by=by, expected=live)
+        else:
+            refs.roll_back(store, by=by, expected=live)
+        try:
+            deployment.take_back(index, previous.index)
+        except RolloutError as second:
+            message = f"{error}; the live ref names {previous.index.id} again, but the Deployment does not: {second}"
+            raise RolloutError(message) from error
+        raise RolloutRefused(f"{error}; taken back: {previous.index.id} is live again") from error
 
 
 def _check_replaces(store: ObjectStore, replaces: Replaces, expected: refs.LiveRef | None) -> None:

@@ -143,6 +143,22 @@ class CuratedSnapshot:
         return CorruptObject(key, f"{key} {what}")
 
 
+def first_photo(store: ObjectStore, ref: Ref, cache_dir: Path) -> bytes:
+    """The bytes of one photo of a curated snapshot, of which no more than the table of photos is fetched.
+
+    Raises `ObjectNotFound`, or `CorruptObject` where the snapshot has none.
+    """
+    manifest = read_manifest(store, ref)
+    try:
+        table = pq.ParquetFile(fetch(store, ref, cache_dir, [PHOTOS]).path(PHOTOS))
+        row = next(table.iter_batches(batch_size=1, columns=["shard", "offset", "length"])).to_pylist()[0]
+    except (pa.ArrowException, OSError, StopIteration, IndexError) as error:
+        key = manifest.file(PHOTOS).key
+        raise CorruptObject(key, f"{key} has no photo that can be read: {error!r}") from error
+    shard = manifest.file(shard_name(row["shard"]))
+    return store.get(shard.key, start=row["offset"], length=row["length"])
+
+
 def _mapped(path: Path) -> mmap.mmap:
     with path.open("rb") as file:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from lookalike import publishing
 from lookalike.cli.options import Json, Store, Workplace, open_workplace
 from lookalike.cli.output import Output
 from lookalike.errors import LookalikeError, SettingsError
@@ -39,7 +40,8 @@ def verify(
 ) -> None:
     """Check every byte of what is live (or REF, or everything) against its digests, and index files row by row.
 
-    Exits with 1 if anything is damaged, and names it.
+    Where a search Deployment is rolled out, also that it serves what is live.
+    Exits with 1 if anything is wrong, and names it.
 
     [dim]Example:[/dim] lookalike verify index/9c41
     """
@@ -47,9 +49,11 @@ def verify(
     targets = _artefacts(place) if everything else _named(place, name or "live")
     problems = {str(ref): found for ref in targets if (found := _problems(place, ref))}
     checked = [str(ref) for ref in targets]
+    if name in (None, "live") and (said := publishing.disagreement(place.store)):
+        problems["live"] = [said]
     for found in problems.values():
         for problem in found:
-            out.note(f"[red]damaged[/red]  {problem}")
+            out.note(f"[red]wrong[/red]  {problem}")
     out.result(
         {"verified": checked, "problems": problems},
         "" if problems else f"[green]whole[/green]: {len(checked)} artefacts",
