@@ -146,4 +146,5 @@ def _depth(roots: np.ndarray, children: np.ndarray, is_leaf: np.ndarray) -> int:
 
 
 def _margin(probability: np.ndarray) -> np.ndarray:
-    return -np.log(1 / probability - 1)
+    with np.errstate(divide="ignore"):  # a value that every listing has: 1, and an infinite margin
+        return -np.log(1 / probability - 1)
