@@ -100,8 +100,5 @@ class StatedAspects:
 def _column(lists: pa.ListArray) -> _Column:
     offsets = lists.offsets.to_numpy()
     values = lists.values
-    return _Column(
-        offsets.astype(np.int64),
-        values.indices.to_numpy(zero_copy_only=False).astype(np.int64, copy=False),
-        tuple(values.dictionary.to_pylist()),
-    )
+    codes = values.indices.to_numpy()  # both are views on the map: a copy would be the largest thing in memory
+    return _Column(offsets, codes, tuple(values.dictionary.to_pylist()))
