@@ -100,7 +100,7 @@ class Scanner:
         plain: list[pruning.Work] = []
         sketched: list[pruning.Work] = []
         for piece, heap in zip(pieces, heaps, strict=True):
-            pays = sketches and piece.sketch is not None and not piece.sparse
+            pays = sketches and pruning.pays(piece)
             (sketched if pays else plain).append((piece, heap))
         self._each(lambda work: work[0].scan(queries, work[1], limits), plain)
         done = pruning.scan(self._each, queries, sketched, limits) if sketched else len(queries)

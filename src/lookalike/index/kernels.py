@@ -28,8 +28,12 @@ SAMPLED = 8
 """One of so many rows is counted in the histogram of bounds."""
 _AHEAD = 32
 """Rows from the one compared to the one fetched: 16 to 80 take about the same time, none 1.5 times it."""
-_BLOCK = 32
-"""Rows that several queries visit while they are in the first-level cache, beside 32 queries."""
+_BLOCK = 4096
+"""Rows between two looks at what other threads have found."""
+_TILE = 16
+"""Rows that all queries visit while they are in the first-level cache."""
+GROUP = 4
+"""Queries that are compared with two rows at once, in the batch form."""
 _MAX_CHUNKS = 8
 """Vectors of the widest row that has unrolled code: 4096 bits, with the query in 8 of 32 registers."""
 
@@ -91,36 +95,64 @@ def _lane_sums(builder: ir.IRBuilder, rows: list[ir.Value]) -> ir.Value:
 
 
 @intrinsic
-def _near8(_context, codes, row, chunks, queries, query, limit):
-    """uint8: which of the 8 rows from `row` on are at most `limit` from that query."""
+def _near_pairs(_context, codes, rows, chunks, queries, group, bars):
+    """uint32: which of two rows are at most `bars` int64 from the 4 queries from `group` on; all if unsure.
+
+    Bit 2 * i + j is row j and query i. Both rows and all queries being in registers at once, a word is loaded once for
+    several comparisons.
+    """
     width = chunks.count
 
     def generate(context, builder, signature, arguments):
-        if not width:  # compiled, but never called
-            return ir.Constant(_I8, 0)
+        if not width:
+            return ir.Constant(_I32, 0xFF)
+        base, wanted, bar = (
+            context.make_array(signature.args[i])(context, builder, arguments[i]).data for i in (0, 3, 5)
+        )
+        vector = _vector(_I64, 8)
+        first = [builder.mul(builder.extract_value(arguments[1], j), _I64(8 * width)) for j in range(2)]
+        start = builder.mul(arguments[4], _I64(8 * width))
+        totals = [ir.Constant(vector, [0] * 8)] * 8
+        for n in range(width):
+            pair = [_load(builder, base, builder.add(row, _I64(8 * n)), vector, 8) for row in first]
+            for i in range(GROUP):
+                word = _load(builder, wanted, builder.add(start, _I64(8 * (width * i + n))), vector, 8)
+                for j in range(2):
+                    count = _call(builder, "ctpop", builder.xor(word, pair[j]))
+                    totals[2 * i + j] = builder.add(totals[2 * i + j], count)
+        limits = _load(builder, bar, arguments[4], _vector(_I64, GROUP), 8)
+        twice = ir.Constant(_vector(_I32, 8), [i // 2 for i in range(8)])
+        limits = builder.shuffle_vector(limits, ir.Constant(limits.type, ir.Undefined), twice)
+        near = builder.icmp_signed("<=", _lane_sums(builder, totals), limits)
+        return builder.zext(builder.bitcast(near, _I8), _I32)
+
+    pair = types.UniTuple(types.int64, 2)
+    return types.uint32(codes, pair, chunks, queries, types.int64, bars), generate
+
+
+@intrinsic
+def _near(_context, codes, row, chunks, queries, limit):
+    """Whether the row is at most `limit` from the first query; true if unsure."""
+    width = chunks.count
+
+    def generate(context, builder, signature, arguments):
+        if not width:
+            return ir.Constant(ir.IntType(1), 1)
         base, wanted = (
             context.make_array(signature.args[i])(context, builder, arguments[i]).data for i in (0, 3)
         )
         vector = _vector(_I64, 8)
-        first, start = (builder.mul(arguments[i], _I64(8 * width)) for i in (1, 4))
+        first = builder.mul(arguments[1], _I64(8 * width))
+        total = ir.Constant(vector, [0] * 8)
+        for n in range(width):
+            word = _load(builder, base, builder.add(first, _I64(8 * n)), vector, 8)
+            differing = builder.xor(word, _load(builder, wanted, _I64(8 * n), vector, 8))
+            total = builder.add(total, _call(builder, "ctpop", differing))
+        kind = ir.FunctionType(_I64, [vector])
+        add = cgutils.get_or_insert_function(builder.module, kind, "llvm.vector.reduce.add.v8i64")
+        return builder.icmp_signed("<=", builder.call(add, [total]), arguments[4])
 
-        def words(pointer: ir.Value, origin: ir.Value, n: int) -> ir.Value:
-            return _load(builder, pointer, builder.add(origin, _I64(8 * n)), vector, 8)
-
-        query_words = [words(wanted, start, n) for n in range(width)]
-        rows = []
-        for row in range(8):
-            differing = [
-                builder.xor(query_words[n], words(base, first, width * row + n)) for n in range(width)
-            ]
-            counts = [_call(builder, "ctpop", d) for d in differing]
-            while len(counts) > 1:
-                counts.append(builder.add(counts.pop(0), counts.pop(0)))
-            rows.append(counts[0])
-        near = builder.icmp_unsigned("<=", _lane_sums(builder, rows), _splat(builder, arguments[5], 8))
-        return builder.bitcast(near, _I8)
-
-    return types.uint8(codes, types.int64, chunks, queries, types.int64, types.int64), generate
+    return types.boolean(codes, types.int64, chunks, queries, types.int64), generate
 
 
 @intrinsic
@@ -169,24 +201,21 @@ def _lowest_bit(_context, word):
     return types.int64(types.uint32), generate
 
 
-@intrinsic(prefer_literal=True)
-def _fetch(_context, codes, row, chunks, rows):
-    """Ask for the cache lines of `rows` (a literal) rows from `row` on; any row will do."""
-    if not isinstance(rows, types.IntegerLiteral):
-        return None
-    width, lines = 8 * chunks.count, chunks.count * rows.literal_value
+@intrinsic
+def _fetch(_context, codes, row, chunks):
+    """Ask for the cache lines of a row; any row will do."""
 
     def generate(context, builder, signature, arguments):
         base = context.make_array(signature.args[0])(context, builder, arguments[0]).data
-        start = builder.gep(base, [builder.mul(arguments[1], _I64(width))])
+        start = builder.gep(base, [builder.mul(arguments[1], _I64(8 * chunks.count))])
         kind = ir.FunctionType(ir.VoidType(), [_I8.as_pointer(), _I32, _I32, _I32])
         function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        for line in range(lines):
+        for line in range(chunks.count):
             pointer = builder.bitcast(builder.gep(start, [_I64(8 * line)]), _I8.as_pointer())
             builder.call(function, [pointer, _I32(0), _I32(3), _I32(1)])
         return context.get_dummy_value()
 
-    return types.void(codes, types.int64, chunks, rows), generate
+    return types.void(codes, types.int64, chunks), generate
 
 
 @intrinsic
@@ -239,76 +268,6 @@ def _lower(limits, query, heaps):
 
 
 @njit(nogil=True, cache=True)
-def scan(queries, codes, chunks, first, last, allowed, heaps, limits):
-    """Offer the rows `first` to `last` of `codes` to every query's heap.
-
-    heaps int64[q, k]; `first` is a multiple of 8. Only rows whose bit is set in `allowed` uint8[ceil(n / 8)] count, all
-    where it is empty. Rows must beat `limits` int64[q], which are shared by threads: a limit is lowered to the
-    distance of the k-th best row found.
-    """
-    q, filtered = limits.shape[0], allowed.shape[0] > 0
-    for start in range(first, last, _BLOCK):
-        stop = min(start + _BLOCK, last)
-        for query in range(q):
-            worst = min(heaps[query, 0], limits[query])
-            rest = stop - (stop - start) % 8 if len(chunks) else start
-            for row in range(start, rest, 8):
-                if filtered and not allowed[row >> 3]:
-                    continue
-                near: np.uint8 = _near8(codes, row, chunks, queries, query, worst >> ROW_BITS)
-                if query == 0:  # after comparing: before, the same loop took a sixth longer
-                    _fetch(codes, row + _AHEAD, chunks, 8)
-                if near:
-                    if filtered:
-                        near &= allowed[row >> 3]
-                    for i in range(8):
-                        if near >> i & 1:
-                            worst = _offer(heaps, worst, codes, row + i, queries, query)
-            for row in range(rest, stop):
-                if not filtered or allowed[row >> 3] >> (row & 7) & 1:
-                    worst = _offer(heaps, worst, codes, row, queries, query)
-            _lower(limits, query, heaps)
-
-
-@njit(nogil=True, cache=True)
-def scan_one(queries, codes, chunks, first, last, allowed, heaps, limits):
-    """`scan` for one query, to which memory is the limit: without blocks it takes a twelfth less time."""
-    filtered = allowed.shape[0] > 0
-    worst = min(heaps[0, 0], limits[0])
-    rest = last - (last - first) % 8 if len(chunks) else first
-    for row in range(first, rest, 8):
-        if filtered and not allowed[row >> 3]:
-            continue
-        near: np.uint8 = _near8(codes, row, chunks, queries, 0, worst >> ROW_BITS)
-        _fetch(codes, row + _AHEAD, chunks, 8)
-        if near:
-            if filtered:
-                near &= allowed[row >> 3]
-            for i in range(8):
-                if near >> i & 1:
-                    worst = _offer(heaps, worst, codes, row + i, queries, 0)
-    for row in range(rest, last):
-        if not filtered or allowed[row >> 3] >> (row & 7) & 1:
-            worst = _offer(heaps, worst, codes, row, queries, 0)
-    _lower(limits, 0, heaps)
-
-
-@njit(nogil=True, cache=True)
-def scan_rows(queries, codes, chunks, rows, heaps, limits):
-    """`scan` over the rows that `rows` int64[m] lists, which may lie far apart."""
-    q, m = limits.shape[0], rows.shape[0]
-    for start in range(0, m, _BLOCK):
-        stop = min(start + _BLOCK, m)
-        for query in range(q):
-            worst = min(heaps[query, 0], limits[query])
-            for i in range(start, stop):
-                if query == 0 and i + _AHEAD < m:
-                    _fetch(codes, rows[i + _AHEAD], chunks, 1)
-                worst = _offer(heaps, worst, codes, rows[i], queries, query)
-            _lower(limits, query, heaps)
-
-
-@njit(nogil=True, cache=True)
 def allowed_rows(allowed, first, last, rows):
     """Write the allowed rows from `first` (a multiple of 8) to `last` into `rows`; returns how many."""
     found = 0
@@ -321,6 +280,77 @@ def allowed_rows(allowed, first, last, rows):
                     rows[found] = row
                     found += 1
     return found
+
+
+@njit(nogil=True, cache=True)
+def scan_rows(queries, codes, chunks, rows, heaps, limits):
+    """Offer the rows of `codes` that `rows` int64[m] lists, which may lie far apart, to every query's heap.
+
+    queries uint64[q rounded up to `GROUP`, words], heaps int64[q, k]. Rows must beat `limits` int64[q], which threads
+    share: a limit is lowered to the distance of the k-th best row found.
+    """
+    q = limits.shape[0]
+    worst, bars = np.empty(q, np.int64), np.full(queries.shape[0], -1)
+    for first in range(0, rows.shape[0], _BLOCK):
+        last = min(first + _BLOCK, rows.shape[0])
+        for query in range(q):
+            worst[query] = min(heaps[query, 0], limits[query])
+            bars[query] = worst[query] >> ROW_BITS
+        # Only intrinsics in these loops: for a function, Numba counts references, which takes longer than comparing.
+        for start in range(first, last, _TILE):
+            stop = min(start + _TILE, last)
+            for group in range(0, queries.shape[0], GROUP):
+                for i in range(start, stop, 2):
+                    if (2 * i - group) % queries.shape[0] == 0 and i + _AHEAD + 1 < rows.shape[0]:
+                        _fetch(codes, rows[i + _AHEAD], chunks)
+                        _fetch(codes, rows[i + _AHEAD + 1], chunks)
+                    pair = rows[i], rows[min(i + 1, stop - 1)]
+                    near: np.uint32 = _near_pairs(codes, pair, chunks, queries, group, bars)
+                    while near:
+                        found = _lowest_bit(near)
+                        near &= near - np.uint32(1)
+                        query, at = group + (found >> 1), i + (found & 1)
+                        if query < q and at < stop:
+                            worst[query] = _offer(heaps, worst[query], codes, rows[at], queries, query)
+                            bars[query] = worst[query] >> ROW_BITS
+        for query in range(q):
+            _lower(limits, query, heaps)
+
+
+@njit(nogil=True, cache=True)
+def scan(queries, codes, chunks, first, last, heaps, limits):
+    """`scan_rows` over the rows `first` to `last`."""
+    rows = np.empty(_BLOCK, np.int64)
+    for start in range(first, last, _BLOCK):
+        count = min(_BLOCK, last - start)
+        for i in range(count):
+            rows[i] = start + i
+        scan_rows(queries, codes, chunks, rows[:count], heaps, limits)
+
+
+@njit(nogil=True, cache=True)
+def scan_rows_one(queries, codes, chunks, rows, heaps, limits):
+    """`scan_rows` for one query."""
+    worst = min(heaps[0, 0], limits[0])
+    for i in range(rows.shape[0]):
+        if i + _AHEAD < rows.shape[0]:
+            _fetch(codes, rows[i + _AHEAD], chunks)
+        if _near(codes, rows[i], chunks, queries, worst >> ROW_BITS):
+            worst = _offer(heaps, worst, codes, rows[i], queries, 0)
+    _lower(limits, 0, heaps)
+
+
+@njit(nogil=True, cache=True)
+def scan_one(queries, codes, chunks, first, last, heaps, limits):
+    """`scan` for one query, to which memory is the limit.
+
+    One row at a time and nothing fetched ahead: so the processor sees a plain read, and fetches ahead itself.
+    """
+    worst = min(heaps[0, 0], limits[0])
+    for row in range(first, last):
+        if _near(codes, row, chunks, queries, worst >> ROW_BITS):
+            worst = _offer(heaps, worst, codes, row, queries, 0)
+    _lower(limits, 0, heaps)
 
 
 @njit(nogil=True, cache=True)

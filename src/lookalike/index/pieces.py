@@ -19,9 +19,6 @@ Keys = npt.NDArray[np.int64]
 """Rows with their distances as `kernels` orders them; a heap is Keys[q, k]."""
 ALL: Bitmap = np.empty(0, np.uint8)
 """The bitmap of all rows."""
-SPARSE = 0.125
-"""Where less than this part of the rows is allowed, they are listed first and fetched one by one: at one row in eight,
-nearly two thirds of the groups of eight that a plain scan compares at once have one."""
 
 
 def read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -57,21 +54,20 @@ class Piece:
         return cls(partition, codes, first, last, allowed, rows, sketch)
 
     @property
-    def sparse(self) -> bool:
-        """Whether so few rows are allowed that they are fetched one by one."""
-        return self.rows < SPARSE * (self.last - self.first)
-
-    @property
     def chunks(self) -> tuple[int, ...]:
         """What the kernels are compiled for."""
         return kernels.chunks_of(self.codes.shape[1])
 
     def scan(self, queries: Words, heaps: Keys, limits: Keys) -> None:
-        """Offer every allowed row to every query's heap."""
-        if self.sparse:
+        """Offer every allowed row to every query's heap. Where some are not, the others are listed and fetched."""
+        one = len(queries) == 1
+        if not one:
+            queries = read_only(np.pad(queries, ((0, -len(queries) % kernels.GROUP), (0, 0))))
+        if len(self.allowed):
             rows = np.empty(self.rows, np.int64)
             kernels.allowed_rows(self.allowed, self.first, self.last, rows)
-            kernels.scan_rows(queries, self.codes, self.chunks, rows, heaps, limits)
+            scan_rows = kernels.scan_rows_one if one else kernels.scan_rows
+            scan_rows(queries, self.codes, self.chunks, rows, heaps, limits)
         else:
-            scan = kernels.scan_one if len(queries) == 1 else kernels.scan
-            scan(queries, self.codes, self.chunks, self.first, self.last, self.allowed, heaps, limits)
+            scan = kernels.scan_one if one else kernels.scan
+            scan(queries, self.codes, self.chunks, self.first, self.last, heaps, limits)

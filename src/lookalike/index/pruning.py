@@ -20,10 +20,17 @@ from lookalike.index.pieces import Keys, Piece, Words, read_only
 BOUND_NS, READ_NS, SHARED_NS, COMPARE_NS = 1.0, 83.0, 17.0, 3.0
 """Measured for a row of 512 bytes: bounding it; reading and comparing it on its own; and in a plain scan, reading it
 once for all queries, and comparing it with each while it is in the cache. Only their proportions matter."""
+SPARSE = 1 / 16
+"""Where less than this part of the rows is allowed, reading them costs less than the bounds of all."""
 _BINS = 4096
 
 Work = tuple[Piece, Keys]
 Each = Callable[[Callable[[Any], object], Sequence[Any]], object]
+
+
+def pays(piece: Piece) -> bool:
+    """Whether a piece may be scanned by its sketch."""
+    return piece.sketch is not None and piece.rows >= SPARSE * (piece.last - piece.first)
 
 
 def scan(each: Each, queries: Words, work: Sequence[Work], limits: Keys) -> int:
@@ -68,7 +75,9 @@ def _scan_one(
         piece, heaps = work[i]
         rows = np.empty(piece.last - piece.first, np.int64)
         found = kernels.rows_within(bounds[i], piece.first, low, high, rows)
-        kernels.scan_rows(query, piece.codes, piece.chunks, rows[:found], heaps[number : number + 1], limit)
+        kernels.scan_rows_one(
+            query, piece.codes, piece.chunks, rows[:found], heaps[number : number + 1], limit
+        )
 
     places = range(len(work))
     each(bound, places)
