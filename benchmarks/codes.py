@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -19,7 +20,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
+from lookalike.coding.codes import pack
 from lookalike.coding.release import ModelCard
+from lookalike.learning.hash_heads import build_head
 from lookalike.storage.artefacts import Kind, Ref, fetch, find
 from lookalike.storage.objects import ObjectStore
 
@@ -38,13 +41,9 @@ class Network:
     name: str
     features: Floats
     """float32[photos, d]"""
-    weight: Floats
-    """float32[bits, d]"""
-    bias: Floats
-    """float32[bits], thresholds included: a bit is 1 where weight . features + bias > 0"""
-
-    def codes(self, features: Floats) -> Codes:
-        return np.packbits(features @ self.weight.T + self.bias > 0, axis=1)
+    bits: int
+    codes: Callable[[Floats], Codes]
+    """float32[n, d] -> uint8[n, bits / 8]"""
 
 
 def uniform(rows: int, seed: int, bits: int = 4096) -> tuple[Codes, Codes]:
@@ -70,7 +69,7 @@ def grown(
     for start in range(0, len(base), 1024):
         distances = squares - 2 * base[start : start + 1024] @ base.T
         near[start : start + 1024] = np.argpartition(distances, NEIGHBOURS, axis=1)[:, : NEIGHBOURS + 1]
-    codes = aligned(rows, network.weight.shape[0] // 8)
+    codes = aligned(rows, network.bits // 8)
     for start in range(0, rows, _CHUNK):
         part = codes[start : start + _CHUNK]
         photos = near[rng.integers(0, len(base), len(part))]
@@ -86,9 +85,10 @@ def grown(
 
 
 def from_file(name: str, path: Path) -> Network:
-    """From an .npz with `features`, `weight` and `bias`."""
+    """From an .npz with `features` and a linear hash head: `weight` [bits, d] and `bias` [bits]."""
     with np.load(path) as arrays:
-        return Network(name, arrays["features"], arrays["weight"], arrays["bias"])
+        features, weight, bias = (arrays[key] for key in ("features", "weight", "bias"))
+    return Network(name, features, len(bias), lambda some: np.packbits(some @ weight.T + bias > 0, axis=1))
 
 
 def from_store(name: str, store: ObjectStore, cache: Path) -> Network:
@@ -111,16 +111,12 @@ def from_store(name: str, store: ObjectStore, cache: Path) -> Network:
         mine = [i for i, photo in enumerate(table["photo_id"].to_pylist()) if category.get(photo) == largest]
         features += [table["features16"][i].as_py() for i in mine]
         codes += [table["code"][i].as_py() for i in mine]
-    from safetensors.numpy import load_file
-
-    weights = load_file(release.path("weights.safetensors"))
     card = ModelCard.read(release.path("model.json"))
-    thresholds = np.array(card.thresholds or [0.5] * card.bits, np.float32).clip(1e-6, 1 - 1e-6)
     network = Network(
         f"{name}: {largest}",
         np.stack([np.frombuffer(f, np.float16) for f in features]).astype(np.float32),
-        weights["hash_head.linear.weight"],
-        weights["hash_head.linear.bias"] - np.log(thresholds / (1 - thresholds)),
+        card.bits,
+        head_codes(card, release.path("weights.safetensors")),
     )
     stored = np.stack([np.frombuffer(c, np.uint8) for c in codes])
     differing = np.bitwise_count(stored ^ network.codes(network.features)).mean() / 8
@@ -129,6 +125,25 @@ def from_store(name: str, store: ObjectStore, cache: Path) -> Network:
             f"{name}: {differing:.1%} of the bits differ from the code shards': another kind of hash head"
         )
     return network
+
+
+def head_codes(card: ModelCard, weights: Path) -> Callable[[Floats], Codes]:
+    """The release's own way from features to codes."""
+    import torch
+    from safetensors.torch import load_file
+
+    prefix = "hash_head."
+    state = {key.removeprefix(prefix): v for key, v in load_file(weights).items() if key.startswith(prefix)}
+    head = build_head(card.hash_head, card.features, card.bits, len(card.categories))
+    head.load_state_dict(state)
+    thresholds = np.array(card.thresholds or [0.5] * card.bits, np.float32)
+
+    def codes(features: Floats) -> Codes:
+        with torch.inference_mode():
+            activations: Floats = head(torch.from_numpy(features)).numpy()
+        return pack(activations, thresholds)
+
+    return codes
 
 
 def aligned(rows: int, width: int) -> Codes:

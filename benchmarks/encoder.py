@@ -63,8 +63,10 @@ def compare_encoders(release: Artefact, queries: Sequence[bytes], threads: int) 
     import torch
 
     card = ModelCard.read(release.path("model.json"))
-    network = HashNetwork(card.architecture, categories=len(card.categories), bits=card.bits)
-    network.load_state_dict(safetensors.torch.load_file(release.path("weights.safetensors")), strict=False)
+    network = HashNetwork(
+        card.architecture, categories=len(card.categories), bits=card.bits, hash_head=card.hash_head
+    )
+    network.load_state_dict(safetensors.torch.load_file(release.path("weights.safetensors")))
     own = compare_one(card, network, release.path("model.onnx"), queries, threads)
     torch.manual_seed(0)
     large = HashNetwork("resnet50", categories=100, bits=4096)

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from lookalike.errors import TrainingError
-from lookalike.learning.network import HashHead, HashNetwork, build_trunk
+from lookalike.learning.hash_heads import HashHead
+from lookalike.learning.network import HashNetwork, build_trunk
 
 
 def test_one_pass_gives_logits_activations_and_features() -> None:

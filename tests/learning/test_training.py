@@ -184,9 +184,7 @@ def test_codes_of_the_exported_graph_are_the_networks(trained: tuple[Place, Ref,
     release = fetch(place.store, ref, place.root / "cache")
     card = ModelCard.read(release.path("model.json"))
     network = HashNetwork(card.architecture, categories=len(card.categories), bits=card.bits).eval()
-    network.load_state_dict(
-        network.state_dict() | safetensors.torch.load_file(release.path("weights.safetensors"))
-    )
+    network.load_state_dict(safetensors.torch.load_file(release.path("weights.safetensors")))
     photos = np.stack([load_square(row.photo, card.preset.resize) for row in make_listings(20)])
     with torch.inference_mode():
         outputs = network(plain_transform(card.preset)(torch.from_numpy(photos).permute(0, 3, 1, 2)))

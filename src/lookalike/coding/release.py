@@ -54,6 +54,8 @@ class ModelCard:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     data_digest: str = ""
     code_version: str = ""
+    hash_head: str = "sigmoid"
+    """The kind of hash layer, by its name in the recipe."""
 
     def to_json(self) -> str:
         return json.dumps({"format": MODEL_FORMAT} | asdict(self), indent=1, sort_keys=True) + "\n"

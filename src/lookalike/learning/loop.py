@@ -79,7 +79,10 @@ class Loop:
         self.number, self.key, self.name = number, key, name
         self.batches, self.steps, self.photos, self.validate = batches, steps, photos, validate
         self.optimizer = torch.optim.SGD(
-            _groups(objective, stage.weight_decay), lr=stage.rate, momentum=stage.momentum, nesterov=True
+            parameter_groups(objective, stage.weight_decay),
+            lr=stage.rate,
+            momentum=stage.momentum,
+            nesterov=True,
         )
         self.schedule = Schedule(stage, steps)
         self._statistics = _statistics(objective)
@@ -135,7 +138,7 @@ class Loop:
     def _step(self, module: nn.Module, epoch: int, step: int, inputs: Tensor, labels: Tensor) -> None:
         ranks, seed = self.run.ranks, self.run.seed
         for group in self.optimizer.param_groups:
-            group["lr"] = self.schedule.rate(epoch, step)
+            group["lr"] = group["share"] * self.schedule.rate(epoch, step)
         own = () if ranks.first else (ranks.rank,)
         with seeded(seed, self.number, epoch, step, 1, *own):
             loss = module(inputs, labels)
@@ -232,11 +235,17 @@ class Loop:
         return state["epoch"], state["step"]
 
 
-def _groups(trained: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Parameters in two groups: weight decay is for matrices and kernels, not for biases and batch norms."""
-    parameters = [p for p in trained.parameters() if p.requires_grad]
-    decayed, others = [p for p in parameters if p.ndim > 1], [p for p in parameters if p.ndim <= 1]
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+def parameter_groups(objective: Objective, weight_decay: float) -> list[dict[str, Any]]:
+    """Parameters by their share of the rate and their decay, which is for matrices and kernels only."""
+    share = {id(p): part for module, part in objective.slower.items() for p in module.parameters()}
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for p in objective.parameters():
+        if p.requires_grad:
+            key = share.get(id(p), 1.0), weight_decay if p.ndim > 1 else 0.0
+            groups.setdefault(key, []).append(p)
+    return [
+        {"params": found, "share": part, "weight_decay": decay} for (part, decay), found in groups.items()
+    ]
 
 
 def _statistics(module: nn.Module) -> list[Tensor]:

@@ -1,8 +1,7 @@
 """The network: one forward pass gives category logits, hash activations and pooled features.
 
 After *Visual Search at eBay* (Yang et al., KDD 2017, section 4): a convolutional trunk, a linear head over the leaf
-categories, and beside it one fully connected layer with a sigmoid, whose activations become the code. The
-hash layer is trained through a classifier of its own (`hash_classifier`), which no release carries.
+categories, and beside it a hash layer (`hash_heads`), whose activations become the code.
 
 The trunk is a torchvision ResNet. Names with a width, such as ``resnet18-w32``, are the same network with that many
 channels in the first stage instead of 64: cost falls with the square, and a few thousand photos need no more. Names
@@ -15,11 +14,11 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from lookalike.errors import TrainingError
 from lookalike.learning import torchvision_operators  # noqa: F401  before torchvision
+from lookalike.learning.hash_heads import build_head
 
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet  # isort: skip
 
@@ -46,15 +45,14 @@ class Outputs(NamedTuple):
 class HashNetwork(nn.Module):
     """Trunk, category head and hash head.
 
-    `trunk` is a name that `build_trunk` takes. Weights come from torch's global generator.
+    `trunk` is a name that `build_trunk` takes, `hash_head` a recipe's. Weights come from torch's global generator.
     """
 
-    def __init__(self, trunk: str, *, categories: int, bits: int) -> None:
+    def __init__(self, trunk: str, *, categories: int, bits: int, hash_head: str = "sigmoid") -> None:
         super().__init__()
         self.trunk, self.feature_count = build_trunk(trunk)
         self.category_head = nn.Linear(self.feature_count, categories)
-        self.hash_head = HashHead(self.feature_count, bits)
-        self.hash_classifier = nn.Linear(bits, categories)
+        self.hash_head = build_head(hash_head, self.feature_count, bits, categories)
 
     def features(self, photos_NCHW: Tensor) -> Tensor:
         """Pooled features f32 [n, d] of normalised photos f32 [n, 3, h, w]; h and w may be any from 32 up."""
@@ -64,28 +62,6 @@ class HashNetwork(nn.Module):
     def forward(self, photos_NCHW: Tensor) -> Outputs:
         features = self.features(photos_NCHW)
         return Outputs(self.category_head(features), self.hash_head(features), features)
-
-
-class HashHead(nn.Module):
-    """The paper's hash layer: fully connected, then a sigmoid; [n, d] to [n, bits] in 0..1."""
-
-    def __init__(self, features: int, bits: int) -> None:
-        super().__init__()
-        self.linear = nn.Linear(features, bits)
-
-    def forward(self, features: Tensor) -> Tensor:
-        return torch.sigmoid(self.linear(features))
-
-    @torch.no_grad()
-    def centre(self, features: Tensor) -> None:
-        """Move and scale the layer so that over `features` f32 [n, d] each pre-activation has mean 0 and deviation 1.
-
-        Pooled features are positive with a large common part. Without this most bits start, and many
-        stay, on one side of the threshold for every photo.
-        """
-        pre = features @ self.linear.weight.T
-        self.linear.weight /= pre.std(dim=0, keepdim=True).T.clamp(min=1e-6)
-        self.linear.bias.copy_(-(features.mean(dim=0) @ self.linear.weight.T))
 
 
 def build_trunk(name: str) -> tuple[nn.Module, int]:

@@ -24,6 +24,8 @@ class Objective(nn.Module, ABC):
     def __init__(self, stage: Stage) -> None:
         super().__init__()
         self.stage = stage
+        self.slower: dict[nn.Module, float] = {}
+        """Parts that learn at a share of the stage's rate."""
 
     @abstractmethod
     def scores(self, inputs: Tensor) -> Tensor:
@@ -55,18 +57,4 @@ class CategoryObjective(Objective):
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self._bf16):
             features = self.trunk(inputs)
         scores: Tensor = self.category_head(features.float())
-        return scores
-
-
-class HashObjective(Objective):
-    """Stage 2: the hash head through a classifier on its activations; inputs are pooled features f32 [n, d]."""
-
-    def __init__(self, network: HashNetwork, stage: Stage) -> None:
-        super().__init__(stage)
-        self.hash_head, self.hash_classifier = network.hash_head, network.hash_classifier
-
-    def scores(self, inputs: Tensor) -> Tensor:
-        # Around 0, or all bits drift to one side together.
-        centred = 2 * self.hash_head(inputs) - 1
-        scores: Tensor = self.hash_classifier(centred)
         return scores

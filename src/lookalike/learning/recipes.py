@@ -45,6 +45,8 @@ class Stage:
     """(part of the epochs, pixels): the photo's size grows through the stage; empty: always the preset's crop."""
     views: int = 4
     """Hash stage: augmented views of each photo whose features the frozen trunk computes once."""
+    trunk_share: float = 0.0
+    """Hash stage: share of the rate at which the trunk learns on, together with the category head; 0: frozen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,8 @@ class Recipe:
     category_stage: Stage
     hash_stage: Stage
     bits: int = 4096
+    hash_head: Literal["sigmoid", "regularised", "greedy", "orthogonal", "split"] = "sigmoid"
+    """The hash layer and what trains it: see `hashing`; `split` needs no training and leaves `hash_stage` out."""
     augmentation: Augmentation = field(default_factory=Augmentation)
     bf16: bool = True
     """Compute in bfloat16 where the machine has instructions for it; weights and losses stay in float32."""

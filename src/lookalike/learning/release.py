@@ -57,6 +57,7 @@ def write(
     card = ModelCard(
         architecture=recipe.trunk,
         recipe=recipe.name,
+        hash_head=recipe.hash_head,
         categories=data.categories,
         preset=recipe.preset,
         bits=recipe.bits,
@@ -85,11 +86,7 @@ def write(
 def _export(trainer: Trainer, card: ModelCard, folder: Path, expected: Outputs) -> None:
     """Write model.json, the weights and the graph, and hold the graph against torch's own outputs."""
     (folder / "model.json").write_text(card.to_json())
-    weights = {
-        name: value.cpu().contiguous()
-        for name, value in trainer.network.state_dict().items()
-        if not name.startswith("hash_classifier.")
-    }
+    weights = {name: value.cpu().contiguous() for name, value in trainer.network.state_dict().items()}
     safetensors.torch.save_file(weights, folder / "weights.safetensors")
     export_onnx(trainer.network, card.preset, folder / "model.onnx")
     data = trainer.data

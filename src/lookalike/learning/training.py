@@ -8,13 +8,15 @@
     # every GPU of one machine
     torchrun --standalone --nproc-per-node gpu -m lookalike train --recipe ebay_resnet50 --store s3://shop/lookalike
 
-    # four machines of eight GPUs, the same line on each; a rank that dies is started again, up to three times
+    # four machines of eight GPUs, the same lines on each; when a rank dies, all start again, up to three times
+    export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
     torchrun --nnodes 4 --nproc-per-node 8 --max-restarts 3 --rdzv-backend c10d --rdzv-endpoint $FIRST:29400 \\
         -m lookalike train --recipe ebay_resnet50 --store s3://shop/lookalike
 
-Stage 1 trains trunk and category head with softmax loss. Stage 2 freezes the trunk and trains the hash head through a
-classifier on top of its sigmoid activations, with the same loss (Yang et al., KDD 2017, sections 4.2 and 4.3). As the
-trunk is frozen, stage 2 computes features once per augmented view and trains on those.
+Stage 1 trains trunk and category head with softmax loss (Yang et al., KDD 2017, section 4.2). Stage 2 is about the
+hash layer, by the recipe's `hash_head`: the paper's freezes the trunk and trains the layer through a classifier with
+the same loss (section 4.3), on features that are computed once per augmented view; with `trunk_share` the trunk
+learns on.
 
 The recipe's batch is that of all ranks together, so a recipe means the same on any number of them; batch norms take
 the statistics of each rank's part of it. `loop` says how a run that was stopped or killed goes on.
@@ -25,7 +27,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +43,11 @@ from lookalike.learning.checkpoint import Checkpoints
 from lookalike.learning.dataset import Examples, TrainingData, load_training_data, shuffled_batches
 from lookalike.learning.distributed import Ranks
 from lookalike.learning.feed import Feed, batch_size
+from lookalike.learning.hash_heads import SplitHashHead
+from lookalike.learning.hashing import TunedHashing, hash_objective
 from lookalike.learning.loop import Batch, Loop, Run
 from lookalike.learning.network import HashNetwork
-from lookalike.learning.objective import CategoryObjective, HashObjective
+from lookalike.learning.objective import CategoryObjective, Objective
 from lookalike.learning.recipes import Recipe
 from lookalike.learning.stopping import StopRequest
 from lookalike.learning.transforms import plain_transform, seeded, training_transform
@@ -102,16 +106,30 @@ class Trainer:
         ).train(state)
 
     def hash_stage(self, state: dict[str, Any] | None) -> None:
-        """Train the hash head on features of the frozen trunk."""
+        """Fit the hash layer on features of the trunk, and train it unless it is one that needs no training."""
+        recipe, data, ranks, network = self.recipe, self.data, self.ranks, self.network
+        tuned = recipe.hash_stage.trunk_share > 0
+        network.trunk.requires_grad_(tuned).eval()
+        views = self._views(1 if tuned or recipe.hash_head == "split" else recipe.hash_stage.views)
+        with seeded(recipe.seed, _HASH):
+            if isinstance(network.hash_head, SplitHashHead):
+                network.hash_head.fit(views[0].to(ranks.device), network.category_head)
+                return
+            network.hash_head.centre(views[0].to(ranks.device))
+            hashing = hash_objective(
+                recipe.hash_head, network.hash_head, len(data.categories), recipe.hash_stage
+            ).to(ranks.device)
+        if tuned:
+            self._tune_trunk(hashing, state)
+        else:
+            self._train_on_views(hashing, views, state)
+
+    def _train_on_views(self, hashing: Objective, views: list[Tensor], state: dict[str, Any] | None) -> None:
+        """Train the hash layer alone, on features of the frozen trunk."""
         stage, data, ranks = self.recipe.hash_stage, self.data, self.ranks
-        self.network.trunk.requires_grad_(False).eval()
-        views = self._views(stage.views)
         labels = torch.from_numpy(data.train.labels)
         validation = self.plain_outputs(data.validation, "features of validation", names=("features",))
         validated = validation["features"].to(ranks.device)
-        with seeded(self.recipe.seed, _HASH):
-            self.network.hash_head.centre(views[0].to(ranks.device))
-        objective = HashObjective(self.network, stage)
         photos = batch_size(stage, len(data.train), ranks)
 
         def batches(epoch: int, first: int) -> Iterator[Batch]:
@@ -122,18 +140,41 @@ class Trainer:
 
         def validate() -> tuple[float, float]:
             with torch.inference_mode():
-                return _score(objective.scores(validated), data.validation.labels)
+                return _score(hashing.scores(validated), data.validation.labels)
 
         Loop(
             self.run,
             stage,
-            objective,
+            hashing,
             number=_HASH,
             key="hash",
             name="train hash head",
             batches=batches,
             steps=len(data.train) // photos,
             photos=photos,
+            validate=validate,
+        ).train(state)
+
+    def _tune_trunk(self, hashing: Objective, state: dict[str, Any] | None) -> None:
+        """Train hash layer, trunk and category head together, on photos."""
+        stage, data = self.recipe.hash_stage, self.data
+        feed = Feed(replace(self.recipe, category_stage=stage), data, self.ranks, stage=_HASH)
+
+        def validate() -> tuple[float, float]:
+            features = self.plain_outputs(data.validation, None, batch=128, names=("features",))["features"]
+            with torch.inference_mode():
+                return _score(hashing.scores(features.to(self.ranks.device)), data.validation.labels)
+
+        Loop(
+            self.run,
+            stage,
+            TunedHashing(self.network, hashing, stage, bf16=self.bf16),
+            number=_HASH,
+            key="hash",
+            name="train hash head and trunk",
+            batches=feed.batches,
+            steps=feed.steps,
+            photos=feed.photos,
             validate=validate,
         ).train(state)
 
@@ -230,7 +271,9 @@ def train(
         snapshot = CuratedSnapshot.open(store, curated, cache_dir)
         data = _data(snapshot, recipe, ranks, cache_dir, cores, progress)
         with seeded(recipe.seed):
-            network = HashNetwork(recipe.trunk, categories=len(data.categories), bits=recipe.bits)
+            network = HashNetwork(
+                recipe.trunk, categories=len(data.categories), bits=recipe.bits, hash_head=recipe.hash_head
+            )
         network = network.to(ranks.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         state = checkpoints.load()
         ranks.wait()  # all have read the checkpoint before one is written

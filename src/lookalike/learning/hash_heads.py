@@ -1,0 +1,83 @@
+"""Hash layers: pooled features f32 [n, d] in, activations f32 [n, bits] in 0..1 out; above one half a bit is 1.
+
+`HashHead` is the paper's: one fully connected layer and a sigmoid. What trains it is another matter (`hashing`).
+
+`SplitHashHead` is not trained at all. Part of its bits say which category the photo is of: signs of random projections
+of the category head's probabilities. The others say what it looks like: signs of random projections of the
+features (Charikar, STOC 2002), orthogonal in blocks (Ji et al., NIPS 2012). Hamming distances add, so photos of one
+category come first and, among them, those that look alike; a layer trained to tell categories apart does the
+first at the cost of the second. `docs/quality.md` has the numbers.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+_SHARPNESS = 2.0
+"""Factor of the logits before the softmax: label smoothing and mixup leave them flat."""
+_CATEGORY_PART = 4
+"""One bit in so many is about the category. With half of them mAP is a point better, and look-alikes within a
+category are worse than the paper's head finds them."""
+
+
+class HashHead(nn.Module):
+    """The paper's hash layer: fully connected, then a sigmoid."""
+
+    def __init__(self, features: int, bits: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(features, bits)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return torch.sigmoid(self.linear(features))
+
+    def centre(self, features: Tensor) -> None:
+        """Move and scale the layer so that over `features` f32 [n, d] each pre-activation has mean 0 and deviation 1.
+
+        Pooled features are positive with a large common part. Without this most bits start, and many
+        stay, on one side of the threshold for every photo.
+        """
+        _centre(self.linear, features)
+
+
+class SplitHashHead(nn.Module):
+    """A quarter of the bits (or `category_bits`) for the category of `categories`, the rest for the look."""
+
+    def __init__(self, features: int, bits: int, categories: int, category_bits: int | None = None) -> None:
+        super().__init__()
+        own = bits // _CATEGORY_PART if category_bits is None else category_bits
+        self.category = nn.Linear(features, categories)
+        self.of_category = nn.Linear(categories, own)
+        self.of_look = nn.Linear(features, bits - own)
+
+    def forward(self, features: Tensor) -> Tensor:
+        parts = self.of_category(self._probabilities(features)), self.of_look(features)
+        return torch.sigmoid(torch.cat(parts, dim=1))
+
+    @torch.no_grad()
+    def fit(self, features: Tensor, category_head: nn.Linear) -> None:
+        """Take over the category head and draw the projections, centred on `features` f32 [n, d] of the catalogue.
+
+        Randomness comes from torch's global generator.
+        """
+        self.category.load_state_dict(category_head.state_dict())
+        nn.init.normal_(self.of_category.weight)
+        for rows in torch.split(self.of_look.weight, features.shape[1]):
+            nn.init.orthogonal_(rows)
+        _centre(self.of_category, self._probabilities(features))
+        _centre(self.of_look, features)
+
+    def _probabilities(self, features: Tensor) -> Tensor:
+        return torch.softmax(_SHARPNESS * self.category(features), dim=1)
+
+
+def build_head(kind: str, features: int, bits: int, categories: int) -> HashHead | SplitHashHead:
+    """The layer of a recipe's `hash_head`."""
+    return SplitHashHead(features, bits, categories) if kind == "split" else HashHead(features, bits)
+
+
+@torch.no_grad()
+def _centre(layer: nn.Linear, inputs: Tensor) -> None:
+    pre = inputs @ layer.weight.T
+    layer.weight /= pre.std(dim=0, keepdim=True).T.clamp(min=1e-6)
+    layer.bias.copy_(-(inputs.mean(dim=0) @ layer.weight.T))
