@@ -186,9 +186,9 @@ def test_a_search_past_its_deadline_is_refused(town: Town) -> None:
         searcher = open_searcher(*files, threads=1)
         query = Query(SearchRequest(), listing_id="3-005")
         try:
-            assert (await queue.search(searcher, query, time.monotonic() + 10)).hits
+            assert (await queue.search(searcher, lambda: query, time.monotonic() + 10)).hits
             with pytest.raises(ServiceBusy, match="deadline"):
-                await queue.search(searcher, query, time.monotonic() - 1)
+                await queue.search(searcher, lambda: query, time.monotonic() - 1)
         finally:
             queue.stop()
 

@@ -1,7 +1,7 @@
 """The search process as an ASGI application: routes and what each of them does.
 
 `create_app` wires configuration, lifecycle, queue and routes; nothing is global, so several applications can live in
-one process. A search goes through here once: body, parameters, decode (on the decoding threads), queue, reply.
+one process. A search goes through here once: body, parameters, queue (which decodes and searches), reply.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 
@@ -55,11 +56,10 @@ class SearchService:
     ) -> None:
         self.config, self.metrics = config, Metrics()
         self.lifecycle = Lifecycle(store, config, self.metrics, cache_dir=cache_dir, threads=threads)
-        self.queue = SearchQueue(config.queue_limit, config.batch_limit, self.metrics)
+        cores = threads or available_cores()
+        self.queue = SearchQueue(config.queue_limit, config.batch_limit, self.metrics, decoders=cores)
         self.budget = BodyBudget(config.in_flight_bytes, self.metrics)
         self.thumbnails = ThumbnailCache(config.thumbnail_cache_bytes)
-        cores = threads or available_cores()
-        self._decoders = ThreadPoolExecutor(cores, thread_name_prefix="decode")
         self._scalers = ThreadPoolExecutor(max(1, cores // 2), thread_name_prefix="thumbnail")
 
     @asynccontextmanager
@@ -72,7 +72,6 @@ class SearchService:
         finally:
             await asyncio.to_thread(self.queue.stop)
             await asyncio.to_thread(self.lifecycle.stop)
-            self._decoders.shutdown()
             self._scalers.shutdown()
 
     async def search(self, request: Request) -> Response:
@@ -90,14 +89,12 @@ class SearchService:
             try:
                 deadline = time.monotonic() + config.deadline_seconds
                 snapshot = self.lifecycle.snapshot
-                query = await self._query(snapshot, parameters, upload)
-                decoded = time.perf_counter()
-                answer = await self.queue.search(snapshot.searcher, query, deadline)
+                prepare = partial(self._query, snapshot, parameters, upload)
+                answer = await self.queue.search(snapshot.searcher, prepare, deadline)
             finally:
                 self.queue.leave()
         milliseconds = {
             "receive": (received - started) * 1e3,
-            "decode": (decoded - received) * 1e3,
             **answer.milliseconds,
             "total": (time.perf_counter() - started) * 1e3,
         }
@@ -116,22 +113,18 @@ class SearchService:
         )
         return JSONResponse(body, headers=_NEVER_CACHED)
 
-    async def _query(self, snapshot: ServedSnapshot, parameters: SearchParameters, upload: Upload) -> Query:
+    def _query(self, snapshot: ServedSnapshot, parameters: SearchParameters, upload: Upload) -> Query:
         """The photo decoded for this snapshot's encoder, or the listing's id, checked against its index."""
         if parameters.listing_id is not None:
             if upload.photo or parameters.box:
                 raise QueryError("a search takes either a photo (with an optional box) or a listing_id")
-            if await asyncio.to_thread(snapshot.searcher.listings.find, parameters.listing_id) is None:
+            if snapshot.searcher.listings.find(parameters.listing_id) is None:
                 raise HTTPException(HTTPStatus.NOT_FOUND, f"unknown listing: {parameters.listing_id}")
             query = Query(parameters.request, listing_id=parameters.listing_id)
         else:
             side = snapshot.searcher.card.preset.resize
-
-            def decode() -> Query:
-                square = photos.load_square(upload.photo, side, box=parameters.box, limits=self.config.photo)
-                return Query(parameters.request, photo=square)
-
-            query = await asyncio.get_running_loop().run_in_executor(self._decoders, decode)
+            square = photos.load_square(upload.photo, side, box=parameters.box, limits=self.config.photo)
+            query = Query(parameters.request, photo=square)
         snapshot.searcher.check(query)
         return query
 

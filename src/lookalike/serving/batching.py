@@ -1,9 +1,10 @@
 """The queue between the event loop and the one thread that searches: bounded, with micro-batching.
 
-Enters: a query with the snapshot it was decoded for. Leaves: its answer, in a future of the event loop. The searching
-thread never waits for a batch to fill: it takes whatever has gathered while it was busy, so a lone query is not
-delayed and a crowd shares forward passes and scans. A batch holds queries of one snapshot only, so an answer never
-mixes model and index of different releases. Beyond the limit, or after its deadline, a query is refused.
+Enters: a photo still to be decoded, with the snapshot it is for. Leaves: its answer, in a future of the event loop.
+Photos are decoded on threads that hand them to the searching thread themselves: the event loop is woken once a search.
+The searching thread never waits for a batch to fill: it takes whatever has gathered while it was busy, so a lone query
+is not delayed and a crowd shares forward passes and scans. A batch holds queries of one snapshot only, so an answer
+never mixes model and index of different releases. Beyond the limit, or after its deadline, a query is refused.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from threading import Condition, Thread
 
@@ -27,21 +29,32 @@ _LOG = logging.getLogger("lookalike.serving")
 @dataclass(slots=True)
 class _Waiting:
     searcher: Searcher
-    query: Query
+    prepare: Callable[[], Query]
     deadline: float
     future: asyncio.Future[Answer]
     since: float = field(default_factory=time.monotonic)
+    ready: float = 0.0
+
+    @property
+    def milliseconds(self) -> dict[str, float]:
+        """Until now: the time until the query was decoded, and since then."""
+        return {"decode": (self.ready - self.since) * 1e3, "wait": (time.monotonic() - self.ready) * 1e3}
+
+
+_Outcome = tuple[_Waiting, Answer | Exception]
 
 
 class SearchQueue:
     """Runs searches one batch at a time on a thread of its own. Call `start` on the event loop, and `stop`."""
 
-    def __init__(self, limit: int, batch_limit: int, metrics: Metrics) -> None:
+    def __init__(self, limit: int, batch_limit: int, metrics: Metrics, *, decoders: int = 1) -> None:
+        """`decoders` is how many threads decode photos."""
         self.limit, self.batch_limit, self.metrics = limit, batch_limit, metrics
-        self._waiting: deque[_Waiting] = deque()
+        self._decoders = ThreadPoolExecutor(decoders, thread_name_prefix="decode")
+        self._waiting: deque[tuple[_Waiting, Query]] = deque()
         self._arrived = Condition()
         self._admitted = 0
-        self._stopping = False
+        self._closed = self._stopping = False
         self._thread = Thread(target=self._run, name="search", daemon=True)
 
     def start(self) -> None:
@@ -49,7 +62,10 @@ class SearchQueue:
         self._thread.start()
 
     def stop(self) -> None:
-        """Answer what was taken and end the thread; what comes later is refused."""
+        """Answer what was taken and end the threads; what comes later is refused."""
+        with self._arrived:
+            self._closed = True
+        self._decoders.shutdown()
         with self._arrived:
             self._stopping = True
             self._arrived.notify()
@@ -69,63 +85,83 @@ class SearchQueue:
         self._admitted -= 1
         self.metrics.waiting.set(self._admitted)
 
-    async def search(self, searcher: Searcher, query: Query, deadline: float) -> Answer:
-        """The answer of an admitted query. Raises `ServiceBusy` once `deadline` (monotonic seconds) has passed."""
-        waiting = _Waiting(searcher, query, deadline, self._loop.create_future())
+    async def search(self, searcher: Searcher, prepare: Callable[[], Query], deadline: float) -> Answer:
+        """The answer of an admitted query, which `prepare` makes on another thread.
+
+        Raises what `prepare` raises, and `ServiceBusy` once `deadline` (monotonic seconds) has passed.
+        """
+        waiting = _Waiting(searcher, prepare, deadline, self._loop.create_future())
         with self._arrived:
-            if self._stopping:
+            if self._closed:
                 raise ServiceBusy("this process is stopping")
-            self._waiting.append(waiting)
-            self._arrived.notify()
+            self._decoders.submit(self._prepare, waiting)
         return await waiting.future
+
+    def _prepare(self, waiting: _Waiting) -> None:
+        if waiting.future.cancelled():
+            return
+        try:
+            query = waiting.prepare()
+        except Exception as error:
+            self._deliver([(waiting, error)])
+            return
+        waiting.ready = time.monotonic()
+        with self._arrived:
+            self._waiting.append((waiting, query))
+            self._arrived.notify()
 
     def _run(self) -> None:
         while batch := self._next_batch():
             started = time.monotonic()
-            live = [w for w in batch if w.deadline > started and not w.future.cancelled()]
-            late = [w for w in batch if w.deadline <= started]
-            self._reply(late, self._refuse_late)
-            if not live:
-                continue
-            self.metrics.batch_queries.observe(len(live))
-            try:
-                answers = live[0].searcher.search_all([w.query for w in live])
-            except Exception as error:
-                self._reply(live, lambda w, error=error: w.future.set_exception(error))  # type: ignore[misc]
-                continue
-            timed = {
-                id(w): replace(a, milliseconds={"wait": (started - w.since) * 1e3, **a.milliseconds})
-                for w, a in zip(live, answers, strict=True)
-            }
-            self._reply(live, lambda w, timed=timed: w.future.set_result(timed[id(w)]))  # type: ignore[misc]
+            late = [w for w, _ in batch if w.deadline <= started]
+            if late:
+                self.metrics.refused.labels("deadline").inc(len(late))
+                reason = "the search waited longer than its deadline"
+                self._deliver([(w, ServiceBusy(reason)) for w in late])
+            live = [(w, q) for w, q in batch if w.deadline > started and not w.future.cancelled()]
+            if live:
+                self._deliver(self._outcomes([w for w, _ in live], [q for _, q in live]))
 
-    def _next_batch(self) -> list[_Waiting]:
+    def _outcomes(self, waiting: Sequence[_Waiting], queries: Sequence[Query]) -> list[_Outcome]:
+        self.metrics.batch_queries.observe(len(queries))
+        before = [w.milliseconds for w in waiting]
+        try:
+            answers = waiting[0].searcher.search_all(queries)
+        except Exception as error:
+            return [(w, error) for w in waiting]
+        return [
+            (w, replace(answer, milliseconds={**times, **answer.milliseconds}))
+            for w, times, answer in zip(waiting, before, answers, strict=True)
+        ]
+
+    def _next_batch(self) -> list[tuple[_Waiting, Query]]:
         """Queries of one searcher, in order of arrival; empty when the queue has stopped."""
         with self._arrived:
             while not self._waiting and not self._stopping:
                 self._arrived.wait()
             if not self._waiting:
                 return []
-            searcher = self._waiting[0].searcher
-            batch: list[_Waiting] = []
-            while self._waiting and len(batch) < self.batch_limit and self._waiting[0].searcher is searcher:
+            searcher = self._waiting[0][0].searcher
+            batch: list[tuple[_Waiting, Query]] = []
+            while (
+                self._waiting and len(batch) < self.batch_limit and self._waiting[0][0].searcher is searcher
+            ):
                 batch.append(self._waiting.popleft())
             return batch
 
-    def _refuse_late(self, waiting: _Waiting) -> None:
-        self.metrics.refused.labels("deadline").inc()
-        waiting.future.set_exception(ServiceBusy("the search waited longer than its deadline"))
-
-    def _reply(self, batch: Sequence[_Waiting], settle: Callable[[_Waiting], None]) -> None:
+    def _deliver(self, outcomes: Sequence[_Outcome]) -> None:
         """Settle futures on the event loop, all in one call."""
 
-        def deliver() -> None:
-            for waiting in batch:
-                if not waiting.future.done():
-                    settle(waiting)
+        def settle() -> None:
+            for waiting, outcome in outcomes:
+                if waiting.future.done():
+                    continue
+                if isinstance(outcome, Answer):
+                    waiting.future.set_result(outcome)
+                else:
+                    waiting.future.set_exception(outcome)
 
-        if batch:
-            try:
-                self._loop.call_soon_threadsafe(deliver)
-            except RuntimeError:  # the loop is closed: nobody waits any more
-                _LOG.debug("%d answers came after the end", len(batch))
+        try:
+            self._loop.call_soon_threadsafe(settle)
+        except RuntimeError:  # the loop is closed: nobody waits any more
+            _LOG.debug("%d answers came after the end", len(outcomes))
