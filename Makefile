@@ -7,7 +7,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check format lock clean
+.PHONY: help setup demo up test test-cluster check format lock clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,14 @@ up: .venv/installed ## Prefect's server, the flows, the search page and the cons
 
 test: .venv/installed ## run every test that this machine can run
 	$(BIN)/python -m pytest $(ARGS)
+
+CLUSTER_TOOL := ../shared/tools/cluster/cluster
+test-cluster: .venv/installed ## the tests on Kubernetes: the cluster that KUBECONFIG names, or a local one where its tool is
+	@if [ -n "$${KUBECONFIG:-}" ] || [ -x $(CLUSTER_TOOL) ]; then \
+	  $(BIN)/python -m pytest -m cluster --timeout 900 $(ARGS); \
+	else \
+	  echo "skipped: no cluster"; \
+	fi
 
 check: .venv/installed ## style, types, import contracts
 	$(BIN)/ruff check .

@@ -1,7 +1,9 @@
-"""A real headless Chromium in front of a real search process."""
+"""A real headless Chromium in front of a real search process; a real cluster with a real S3 server beside it."""
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from lookalike.serving.config import ServingConfig
+from tests.e2e import cluster as kubernetes
 from tests.serving.running import Running, running
 from tests.shop import Shop, render
 
@@ -70,3 +73,47 @@ def page(browser: Browser, process: Running) -> Iterator[Page]:
     context.close()
     assert not errors
     assert not outside
+
+
+@pytest.fixture(scope="session")
+def cluster() -> kubernetes.Cluster:
+    """The cluster that KUBECONFIG names, or else the tools' node."""
+    if named := os.environ.get("KUBECONFIG"):
+        return kubernetes.Cluster(Path(named), local="LOOKALIKE_TEST_SEARCH_IMAGE" not in os.environ)
+    if not kubernetes.CLUSTER_TOOL.exists():
+        pytest.skip("no cluster: set KUBECONFIG")
+    return kubernetes.start_local_cluster()
+
+
+@pytest.fixture(scope="session")
+def search_image(cluster: kubernetes.Cluster) -> str:
+    return os.environ.get("LOOKALIKE_TEST_SEARCH_IMAGE") or kubernetes.build_image("search")
+
+
+@pytest.fixture(scope="session")
+def pipeline_image(cluster: kubernetes.Cluster) -> str:
+    return os.environ.get("LOOKALIKE_TEST_PIPELINE_IMAGE") or kubernetes.build_image("pipeline")
+
+
+@pytest.fixture(scope="session")
+def s3(
+    cluster: kubernetes.Cluster, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[kubernetes.S3Server]:
+    """An S3 server that pods reach; its credentials are in this process's environment, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        if endpoint := os.environ.get("LOOKALIKE_TEST_S3_ENDPOINT_URL"):
+            keys = {name: os.environ[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
+            yield kubernetes.S3Server(endpoint, endpoint, keys)
+            return
+        with kubernetes.own_s3_server(tmp_path_factory.mktemp("radosgw")) as server:
+            for name, value in server.credentials.items():
+                patch.setenv(name, value)
+            yield server
+
+
+@pytest.fixture(scope="module")
+def namespace(cluster: kubernetes.Cluster, request: pytest.FixtureRequest) -> Iterator[kubernetes.Namespace]:
+    """An empty namespace of the module's own, named after it."""
+    name = re.sub("[^a-z0-9]+", "-", request.module.__name__.rpartition(".")[2].removeprefix("test_"))
+    with cluster.namespace(f"lookalike-{name}") as made:
+        yield made
