@@ -61,6 +61,15 @@ def test_a_front_answers_as_a_process_that_holds_the_index(town: Shop) -> None:
         assert 'lookalike_index_bytes{state="mapped"} 0.0' in sharded.client.get("/metrics").text
 
 
+def test_a_bare_process_answers_without_titles_and_photos(town: Shop) -> None:
+    config = ServingConfig(index=town.index, bare=True, notice_seconds=0)
+    with running(town.store, town.cache_dir, config) as process:
+        hits = process.client.post("/v1/search?k=3", content=VASE).json()["hits"]
+        assert [hit["title"] for hit in hits] == [None] * 3
+        assert process.client.get(f"/v1/photos/{hits[0]['photo_id']}").status_code == 404
+        assert process.client.get("/v1/listings/3-005").json()["title"] is None
+
+
 def test_a_reply_without_a_shard_says_so(town: Shop) -> None:
     with rankers(town.store, town.cache_dir, PARTS) as fleet, front(town, fleet) as process:
         process.until_ready()

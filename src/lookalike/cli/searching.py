@@ -89,6 +89,14 @@ def serve(
             envvar="LOOKALIKE_RANKERS",
         ),
     ] = None,
+    bare: Annotated[
+        bool,
+        typer.Option(
+            "--bare",
+            help="Keep no titles and no places of photos (120 bytes a listing): answer ids, prices and scores.",
+            envvar="LOOKALIKE_BARE",
+        ),
+    ] = False,
     store: Store = None,
     threads: Threads = 0,
 ) -> None:
@@ -99,7 +107,7 @@ def serve(
     from lookalike import serving
     from lookalike.sharding.fleet import FleetConfig
 
-    config = serving.ServingConfig(rankers=FleetConfig(tuple(rankers)) if rankers else None)
+    config = serving.ServingConfig(rankers=FleetConfig(tuple(rankers)) if rankers else None, bare=bare)
     uri = open_workplace(store).store.uri
     serving.run(store=uri, host=host, port=port, index=index, threads=threads, config=config)
 

@@ -21,6 +21,9 @@ class ServingConfig:
     """How often the live ref is looked at when it is followed. A look is one small GET."""
     rankers: FleetConfig | None = None
     """Let these rankers hold the index and scan it; None: hold it in this process."""
+    bare: bool = False
+    """Keep neither titles nor the places of photos, about 120 bytes of memory a listing: hits have no title, and no
+    photo is served or tried. For large catalogues whose shop shows its listings itself."""
     ranking: RankingConfig = field(default_factory=RankingConfig)
     photo: PhotoLimits = field(default_factory=lambda: PhotoLimits(max_bytes=15_000_000))
     """What a query photo may be: smaller than a catalogue's, since a page shrinks photos before it sends them."""

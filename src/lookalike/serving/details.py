@@ -27,8 +27,11 @@ _EXAMPLES = 24
 class Titles:
     """Titles of the listings of one curated snapshot."""
 
-    def __init__(self, store: ObjectStore, curated: Ref, cache_dir: Path) -> None:
-        """Raises the errors of fetching, `CorruptObject` where the table is not one."""
+    def __init__(self, store: ObjectStore, curated: Ref, cache_dir: Path, *, bare: bool = False) -> None:
+        """`bare`: keep none. Raises the errors of fetching, `CorruptObject` where the table is not one."""
+        if bare:
+            self._ids = self._titles = pa.array([], pa.utf8())
+            return
         path = fetch(store, curated, cache_dir, [LISTINGS]).path(LISTINGS)
         try:
             table = pq.read_table(path, columns=["listing_id", "title"])

@@ -91,11 +91,11 @@ def open_snapshot(
         )
     searcher = join_searcher(release_files, listings, config.ranking, threads=threads, reuse=reuse)
     curated = Ref.parse(index_files.manifest.inputs["curated"])
-    shelf = PhotoShelf(store, curated, cache_dir)
+    shelf = PhotoShelf(store, curated, cache_dir, bare=config.bare)
     if previous is None or previous.searcher.encoder is not searcher.encoder:
         warm_up(searcher, config.batch_limit)
     try_out(searcher, shelf)
-    titles = Titles(store, curated, cache_dir)
+    titles = Titles(store, curated, cache_dir, bare=config.bare)
     catalogue = catalogue_json(searcher.summary)
     seconds = time.monotonic() - started
     return ServedSnapshot(release_files, index_files, searcher, shelf, titles, catalogue, seconds)

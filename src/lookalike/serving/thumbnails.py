@@ -33,10 +33,13 @@ def nearest_side(wanted: int) -> int:
 class PhotoShelf:
     """The photos of one curated snapshot, where they lie. Safe to use from several threads."""
 
-    def __init__(self, store: ObjectStore, ref: Ref, cache_dir: Path) -> None:
-        """Raises the errors of fetching, `CorruptObject` where the table is not one."""
+    def __init__(self, store: ObjectStore, ref: Ref, cache_dir: Path, *, bare: bool = False) -> None:
+        """`bare`: keep none. Raises the errors of fetching, `CorruptObject` where the table is not one."""
         self.ref, self._store = ref, store
         self._manifest: Manifest = read_manifest(store, ref)
+        if bare:
+            self._ids, self._places = np.empty(0, "S32"), np.empty((0, 3), np.int64)
+            return
         path = fetch(store, ref, cache_dir, [PHOTOS]).path(PHOTOS)
         try:
             table = pq.read_table(path, columns=["photo_id", "shard", "offset", "length"])
