@@ -1,9 +1,10 @@
-"""A real Kubernetes cluster, images of this tree in it, and an S3 server that its pods reach: what cluster tests stand on.
+"""A real Kubernetes cluster, images of this tree in it, and an S3 server that its pods reach.
 
-The cluster is the one that KUBECONFIG names; its images and its S3 server are then named by LOOKALIKE_TEST_SEARCH_IMAGE,
-LOOKALIKE_TEST_PIPELINE_IMAGE and LOOKALIKE_TEST_S3_ENDPOINT_URL (which both sides reach). Where none is named and the
-tools of a one-node cluster and of an S3 server lie beside the repository, these are started, and images are built once
-for each state of the tree. The tools' node is Kubernetes 1.20, so manifests are rewritten for it on their way.
+The cluster is the one that KUBECONFIG names; its images and its S3 server are then named by
+LOOKALIKE_TEST_SEARCH_IMAGE, LOOKALIKE_TEST_PIPELINE_IMAGE and LOOKALIKE_TEST_S3_ENDPOINT_URL (which both sides reach).
+Where none is named and the tools of a one-node cluster and of an S3 server lie beside the repository, these are
+started, and images are built once for each state of the tree. The tools' node is Kubernetes 1.20, so manifests are
+rewritten for it on their way.
 """
 
 from __future__ import annotations
