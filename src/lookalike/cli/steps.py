@@ -36,7 +36,19 @@ MinCategory = Annotated[
 ]
 SellerCap = Annotated[int, typer.Option(min=0, help="Listings kept per seller and category; 0 keeps all.")]
 KeepSellers = Annotated[bool, typer.Option(help="Keep each seller's listings on one side of the splits.")]
-TrainSplits = Annotated[str, typer.Option(metavar="A,B", help="Splits of the catalogue to train on.")]
+Weights = Annotated[
+    str | None,
+    typer.Option(
+        metavar="START",
+        help="Start from a release (releases/...@...), from torchvision's published weights by name "
+        "(ResNet50_Weights.IMAGENET1K_V2), or from a file.",
+        show_default="from scratch",
+    ),
+]
+Compile = Annotated[
+    bool,
+    typer.Option("--compile", help="Train by torch.compile: worth its minutes for long runs on a GPU."),
+]
 
 
 def curate(
@@ -64,6 +76,8 @@ def train(
         str | None, typer.Option(metavar="REF", help="Curated snapshot; the newest by default.")
     ] = None,
     recipe: Recipe = "small_cpu",
+    weights: Weights = None,
+    compiled: Compile = False,
     store: Store = None,
     threads: Threads = 0,
     as_json: Json = False,
@@ -79,7 +93,8 @@ def train(
     """
     out, place = Output(as_json=as_json), open_workplace(store)
     with out.progress() as progress:
-        ref = trained_step(place, place.ref(Kind.CURATED, curated), recipe, threads, progress)
+        snapshot = place.ref(Kind.CURATED, curated)
+        ref = trained_step(place, snapshot, recipe, threads, progress, weights=weights, compiled=compiled)
     if Launch().rank == 0:
         show_release(out, place, ref)
 
@@ -201,14 +216,30 @@ def curated_step(
     )
 
 
-def trained_step(place: Workplace, curated: Ref, recipe: str, threads: int, progress: Progress) -> Ref:
+def trained_step(
+    place: Workplace,
+    curated: Ref,
+    recipe: str,
+    threads: int,
+    progress: Progress,
+    *,
+    weights: str | None = None,
+    compiled: bool = False,
+) -> Ref:
     from lookalike.learning.recipes import RECIPES
     from lookalike.learning.training import train
 
     if recipe not in RECIPES:
         raise SettingsError(f"there is no recipe {recipe!r}; there are {', '.join(sorted(RECIPES))}")
     return train(
-        place.store, curated, RECIPES[recipe](), cache_dir=place.cache_dir, threads=threads, progress=progress
+        place.store,
+        curated,
+        RECIPES[recipe](),
+        cache_dir=place.cache_dir,
+        weights=weights,
+        threads=threads,
+        compiled=compiled,
+        progress=progress,
     )
 
 

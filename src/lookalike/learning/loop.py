@@ -49,6 +49,8 @@ class Run:
     seed: int
     progress: Progress
     stop: StopRequest = field(default_factory=StopRequest)
+    compiled: bool = False
+    """Compile each objective by `torch.compile`: minutes at the start, and again for each size of photo."""
     metrics: list[dict[str, Any]] = field(default_factory=list)
     """One entry per finished epoch of every stage."""
 
@@ -101,6 +103,8 @@ class Loop:
         epoch, first = (
             self._restored(state) if state is not None and state["stage"] == self.number else (0, 0)
         )
+        if self.run.compiled:
+            self.objective.compile()
         module = self.run.ranks.averaging(self.objective)
         with self.run.stop.deferred():
             while epoch < self.stage.epochs and not self.schedule.finished:

@@ -55,7 +55,7 @@ class Recipe:
 
     name: str
     trunk: str
-    """Name that `network.build_trunk` takes."""
+    """Name that `trunks.build_trunk` takes."""
     preset: TransformPreset
     category_stage: Stage
     hash_stage: Stage

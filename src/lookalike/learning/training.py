@@ -49,8 +49,10 @@ from lookalike.learning.loop import Batch, Loop, Run
 from lookalike.learning.network import HashNetwork
 from lookalike.learning.objective import CategoryObjective, Objective
 from lookalike.learning.recipes import Recipe
+from lookalike.learning.starting import StartingWeights
 from lookalike.learning.stopping import StopRequest
 from lookalike.learning.transforms import plain_transform, seeded, training_transform
+from lookalike.learning.trunks import check_size
 from lookalike.progress import Progress, silent
 from lookalike.settings import available_cores
 from lookalike.storage.artefacts import ArtefactWriter, Kind, Ref
@@ -248,15 +250,21 @@ def train(
     recipe: Recipe,
     *,
     cache_dir: Path,
+    weights: str | None = None,
     threads: int = 0,
+    compiled: bool = False,
     progress: Progress = silent,
 ) -> Ref:
     """Train on a curated snapshot by a recipe and return the model release; one that is finished is found.
 
+    `weights` names where to start instead of from scratch (`starting`); `compiled` trains by `torch.compile`.
     Started by `torchrun`, this process does its part and every rank returns the release. Raises `TrainingError` where
     there is nothing to learn, the loss is not a number or another rank is gone, and `TrainingStopped` after SIGTERM.
     """
     config = json.loads(json.dumps({"format": 1, "recipe": asdict(recipe)}))
+    start = StartingWeights.parse(weights) if weights else None
+    if start is not None:
+        config["weights"] = start.identity
     writer = ArtefactWriter(store, Kind.RELEASE, inputs={"curated": str(curated)}, config=config)
     if found := writer.existing():
         return found
@@ -274,10 +282,14 @@ def train(
             network = HashNetwork(
                 recipe.trunk, categories=len(data.categories), bits=recipe.bits, hash_head=recipe.hash_head
             )
+        for size in {recipe.preset.crop, *(pixels for _, pixels in recipe.category_stage.sizes)}:
+            check_size(network.trunk, recipe.trunk, size)
+        if start is not None:
+            start.load(network, data.categories, store, cache_dir)
         network = network.to(ranks.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         state = checkpoints.load()
         ranks.wait()  # all have read the checkpoint before one is written
-        run = Run(network, checkpoints, ranks, recipe.seed, progress, stop)
+        run = Run(network, checkpoints, ranks, recipe.seed, progress, stop, compiled)
         run.metrics.extend(state["metrics"] if state else ())
         trainer = Trainer(recipe, data, network, run, bf16=recipe.bf16 and _has_bf16(ranks.device))
         if state is None or state["stage"] == _CATEGORY:

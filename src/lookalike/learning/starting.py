@@ -1,0 +1,135 @@
+"""Starting weights: where a training begins instead of from scratch.
+
+One text names them, and is part of the release's identity:
+
+- ``releases/<id>@<digest>``: another model release. Its trunk, and of its category head the rows of the leaf categories
+  that both know.
+- ``ResNet50_Weights.IMAGENET1K_V2``: weights that torchvision publishes, by its name for them. torch.hub fetches them
+  once into its cache on this machine and holds the file against the digest in its name.
+- a path: a file of safetensors, or of `torch.save` with tensors alone, in torchvision's names or ours. In the identity
+  it stands with the digest of its bytes.
+
+Every layer of the trunk must be there in its shape: half a start would be silent, and worse than none.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from lookalike.coding.release import ModelCard
+from lookalike.errors import ReleaseError, SettingsError
+from lookalike.learning import torchvision_operators  # noqa: F401  before torchvision
+from lookalike.learning.network import HashNetwork
+from lookalike.storage.artefacts import Kind, Ref, fetch, sha256_of_file
+from lookalike.storage.objects import ObjectStore
+
+from torchvision import models  # isort: skip
+
+_WRAPPERS = ("model", "state_dict", "model_state_dict")
+"""Under which name training scripts put the weights beside their optimiser's state."""
+_PREFIX = re.compile(r"^(module\.|trunk\.)+")
+
+
+@dataclass(frozen=True, slots=True)
+class StartingWeights:
+    """What `--weights` names."""
+
+    source: str
+    """As the user wrote it."""
+    identity: str
+    """As it is part of the release's identity: of a file the digest."""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Raises `SettingsError` where `text` is no reference, no name that torchvision knows, and no file."""
+        if "@" in text and text.startswith(f"{Kind.RELEASE}/"):
+            return cls(text, str(Ref.parse(text)))
+        if Path(text).is_file():
+            return cls(text, f"sha256:{sha256_of_file(Path(text))}")
+        if _published(text) is not None:
+            return cls(text, text)
+        raise SettingsError(
+            f"no starting weights {text!r}: neither a release, nor a file, nor weights that torchvision publishes, "
+            "such as ResNet50_Weights.IMAGENET1K_V2"
+        )
+
+    def load(
+        self, network: HashNetwork, categories: tuple[str, ...], store: ObjectStore, cache: Path
+    ) -> None:
+        """Put the weights into `network`, whose category head has a row for each of `categories`, in this order.
+
+        Raises `ReleaseError` where they are not those of its trunk, or cannot be read or fetched.
+        """
+        if self.identity == self.source and (weights := _published(self.source)) is not None:
+            try:
+                state = weights.get_state_dict(progress=False, check_hash=True)
+            except (OSError, RuntimeError) as error:
+                raise ReleaseError(f"{self.source} cannot be fetched from {weights.url}: {error}") from error
+            self._load_trunk(network, state)
+        elif self.identity == self.source:
+            release = fetch(store, Ref.parse(self.source), cache, ["weights.safetensors", "model.json"])
+            state = _read(release.path("weights.safetensors"))
+            self._load_trunk(network, state)
+            _load_rows(network, state, ModelCard.read(release.path("model.json")).categories, categories)
+        else:
+            self._load_trunk(network, _read(Path(self.source)))
+
+    def _load_trunk(self, network: HashNetwork, state: Mapping[str, Tensor]) -> None:
+        wanted = network.trunk.state_dict()
+        found = {_PREFIX.sub("", name): value for name, value in state.items()}
+        for name, value in wanted.items():
+            if name not in found or found[name].shape != value.shape:
+                has = f"has shape {list(found[name].shape)}" if name in found else "is missing"
+                raise ReleaseError(
+                    f"{self.source} does not fit the recipe's trunk: {name} {has}, not {list(value.shape)}"
+                )
+        network.trunk.load_state_dict({name: found[name] for name in wanted})
+
+
+def _load_rows(
+    network: HashNetwork, state: Mapping[str, Tensor], theirs: tuple[str, ...], ours: tuple[str, ...]
+) -> None:
+    """Rows of the category head for the leaf categories that both know."""
+    row = {name: i for i, name in enumerate(theirs)}
+    shared = [(i, row[name]) for i, name in enumerate(ours) if name in row]
+    with torch.no_grad():
+        for to, at in shared:
+            network.category_head.weight[to] = state["category_head.weight"][at]
+            network.category_head.bias[to] = state["category_head.bias"][at]
+
+
+def _published(name: str) -> Any:
+    """torchvision's entry of that name, such as ``ResNet18_Weights.DEFAULT``; None where it has none."""
+    try:
+        return models.get_weight(name)
+    except (ValueError, KeyError, AttributeError):
+        return None
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    """Named tensors of a file; nothing in it is run. Raises `ReleaseError`."""
+    try:
+        return safetensors.torch.load_file(path)
+    except (safetensors.SafetensorError, json.JSONDecodeError):
+        pass  # then it may be torch's own format
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
+        raise ReleaseError(f"{path} holds no weights, by safetensors or by torch: {error}") from error
+    for wrapper in _WRAPPERS:
+        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
+            state = state[wrapper]
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ReleaseError(f"{path} holds something else than named tensors")
+    return state

@@ -1,0 +1,99 @@
+"""Trunks by name: the network up to its pooled features, without a classifier.
+
+Two families of names. Our ResNets, ``resnet10`` to ``resnet101``, each optionally with a width, ``resnet18-w32``, which
+is the same network with that many channels in the first stage instead of 64: cost falls with the square, and a few
+thousand photos need no more; and with ``-fine``, ``resnet10-w32-fine``, which begins with one 3x3 convolution of stride
+1 instead of ImageNet's stem, which would shrink a photo of 28 pixels to 7 before the first block sees it. And every
+classification model of torchvision that ends in a linear layer, by torchvision's own name: ``efficientnet_b0``,
+``convnext_tiny``, ``mobilenet_v3_small``, ``regnet_y_400mf``, ``vit_b_16``.
+
+The state dict of a trunk is torchvision's without the last layer, so torchvision's published weights fit.
+"""
+
+from __future__ import annotations
+
+import re
+
+import torch
+from torch import nn
+
+from lookalike.errors import TrainingError
+from lookalike.learning import torchvision_operators  # noqa: F401  before torchvision
+
+from torchvision import models  # isort: skip
+from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet  # isort: skip
+
+_RESNETS: dict[str, tuple[type[BasicBlock | Bottleneck], list[int]]] = {
+    "resnet10": (BasicBlock, [1, 1, 1, 1]),
+    "resnet18": (BasicBlock, [2, 2, 2, 2]),
+    "resnet34": (BasicBlock, [3, 4, 6, 3]),
+    "resnet50": (Bottleneck, [3, 4, 6, 3]),
+    "resnet101": (Bottleneck, [3, 4, 23, 3]),
+}
+_WITHOUT_ONE_OUTPUT = frozenset({"googlenet", "inception_v3"})
+"""Models that answer with auxiliary classifiers in training."""
+
+
+def build_trunk(name: str) -> tuple[nn.Module, int]:
+    """A randomly initialised trunk by name, and how many features it pools to. Raises `TrainingError`."""
+    match = re.fullmatch(r"(resnet\d+)(?:-w(\d+))?(-fine)?", name)
+    if match and match[1] in _RESNETS:
+        block, layers = _RESNETS[match[1]]
+        trunk = _SlimResNet(block, layers, int(match[2] or 64), fine=match[3] is not None)
+        return trunk, trunk.feature_count
+    if name not in models.list_models(module=models) or name in _WITHOUT_ONE_OUTPUT:
+        raise TrainingError(
+            f"unknown trunk {name!r}; known are {', '.join(_RESNETS)}, each also with -w<channels> and -fine, and "
+            "torchvision's classification models that have one output, such as efficientnet_b0 or convnext_tiny"
+        )
+    model: nn.Module = models.get_model(name, weights=None)
+    return model, _cut(model, name)
+
+
+def check_size(trunk: nn.Module, name: str, pixels: int) -> None:
+    """Raises `TrainingError` where the trunk cannot take square photos of that size, as a ViT takes one size only."""
+    try:
+        with torch.inference_mode():
+            trunk.eval()(torch.zeros(1, 3, pixels, pixels))
+    except (AssertionError, RuntimeError) as error:
+        raise TrainingError(f"the trunk {name} cannot take photos of {pixels} pixels: {error}") from error
+
+
+def _cut(model: nn.Module, name: str) -> int:
+    """Replace the last linear layer by nothing; how many features reach it."""
+    linear = [(path, layer) for path, layer in model.named_modules() if isinstance(layer, nn.Linear)]
+    if not linear or linear[-1][1].out_features != 1000:
+        raise TrainingError(
+            f"unknown trunk {name!r}: it does not end in a linear layer that could be cut off"
+        )
+    path, last = linear[-1]
+    model.set_submodule(path, nn.Identity())
+    return last.in_features
+
+
+class _SlimResNet(ResNet):  # type: ignore[misc]
+    """torchvision's ResNet without its classifier, with `width` channels in the first stage."""
+
+    def __init__(
+        self, block: type[BasicBlock | Bottleneck], layers: list[int], width: int, *, fine: bool
+    ) -> None:
+        super().__init__(block, layers, zero_init_residual=True)
+        self.feature_count = width * 8 * block.expansion
+        self.fc = nn.Identity()
+        if width != 64:
+            self.inplanes = width
+            self.conv1 = nn.Conv2d(3, width, 7, stride=2, padding=3, bias=False)
+            self.bn1 = nn.BatchNorm2d(width)
+            self.layer1 = self._make_layer(block, width, layers[0])
+            self.layer2 = self._make_layer(block, width * 2, layers[1], stride=2)
+            self.layer3 = self._make_layer(block, width * 4, layers[2], stride=2)
+            self.layer4 = self._make_layer(block, width * 8, layers[3], stride=2)
+        if fine:
+            self.conv1 = nn.Conv2d(3, width, 3, padding=1, bias=False)
+            self.maxpool = nn.Identity()
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            elif isinstance(module, (BasicBlock, Bottleneck)):
+                last = module.bn3 if isinstance(module, Bottleneck) else module.bn2
+                nn.init.zeros_(last.weight)
