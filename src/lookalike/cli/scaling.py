@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import re
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lookalike.cli.options import Store, Threads, open_workplace
+from lookalike.cli.options import Json, Store, Threads, open_workplace
+from lookalike.cli.output import Output
+from lookalike.errors import SettingsError
+
+if TYPE_CHECKING:
+    from lookalike.sizing import Catalogue, Cluster, Load, Plan
+
+_CATALOGUE, _NODES, _MEASURED = "The catalogue", "The nodes", "What was measured"
+_BYTES = {"": 1.0, "B": 1.0, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12} | {
+    "KIB": 2.0**10,
+    "MIB": 2.0**20,
+    "GIB": 2.0**30,
+    "TIB": 2.0**40,
+}
 
 
 def rank(
@@ -36,3 +51,157 @@ def rank(
 
     uri = open_workplace(store).store.uri
     serving.run_ranker(uri, part, host=host, port=port, threads=threads)
+
+
+def plan(
+    listings: Annotated[
+        float, typer.Option(min=1, help="Listings to search: 1e9 is a billion.", show_default=False)
+    ],
+    qps: Annotated[float, typer.Option(help="Searches a second at the busiest time.")] = 50,
+    p99: Annotated[
+        str, typer.Option(metavar="TIME", help="99 of 100 searches are to be answered within: 200ms, 0.5s.")
+    ] = "300ms",
+    categories: Annotated[
+        int, typer.Option(min=1, help="Leaf categories.", rich_help_panel=_CATALOGUE)
+    ] = 1000,
+    opened: Annotated[
+        float,
+        typer.Option(
+            help="Categories that a search opens, in the mean: with a probability mass of 0.95 one or two.",
+            rich_help_panel=_CATALOGUE,
+        ),
+    ] = 1.5,
+    skew: Annotated[
+        float,
+        typer.Option(
+            help="How many times the mean category the one is that a search falls into.",
+            rich_help_panel=_CATALOGUE,
+        ),
+    ] = 3.0,
+    bits: Annotated[int, typer.Option(help="Bits of a code.", rich_help_panel=_CATALOGUE)] = 4096,
+    aspects: Annotated[
+        int, typer.Option(min=0, help="Aspects that listings state.", rich_help_panel=_CATALOGUE)
+    ] = 5,
+    bare: Annotated[
+        bool,
+        typer.Option(
+            "--bare",
+            help="Search pods keep no titles and places of photos (`lookalike serve --bare`).",
+            rich_help_panel=_CATALOGUE,
+        ),
+    ] = False,
+    node_memory: Annotated[
+        str, typer.Option(metavar="SIZE", help="Memory of a node.", rich_help_panel=_NODES)
+    ] = "64GiB",
+    node_cores: Annotated[int, typer.Option(min=1, help="Cores of a node.", rich_help_panel=_NODES)] = 16,
+    pod_cores: Annotated[int, typer.Option(min=1, help="Cores of each pod.", rich_help_panel=_NODES)] = 2,
+    copies: Annotated[
+        int, typer.Option(min=1, help="Pods that hold the same, at least.", rich_help_panel=_NODES)
+    ] = 2,
+    overlap: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            help="How much of the next index fits beside the one in use; less means slower searches while "
+            "an index is published.",
+            rich_help_panel=_NODES,
+        ),
+    ] = 1.0,
+    encode_core_ms: Annotated[
+        float | None,
+        typer.Option(
+            help="Core-milliseconds to encode a photo. [dim](default: a ResNet-50's, 86)[/dim]",
+            rich_help_panel=_MEASURED,
+        ),
+    ] = None,
+    measure: Annotated[
+        bool,
+        typer.Option(
+            "--measure", help="Measure the scan on this machine first (2 s).", rich_help_panel=_MEASURED
+        ),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Say how many shards, pods and nodes a catalogue and a load need.
+
+    The numbers come from benchmarks on one machine; docs/operations.md, "Sizing", has the formulas and says which.
+    A plan is where to begin: measure your own release and photos before you order machines.
+
+    [dim]Example:[/dim] lookalike plan --listings 1e9 --qps 500 --p99 300ms --bare
+    """
+    from lookalike import sizing
+
+    out = Output(as_json=as_json)
+    measured = sizing.Measured()
+    if encode_core_ms is not None:
+        measured = replace(measured, encode_core_ms=encode_core_ms)
+    if measure:
+        measured = replace(measured, scan_gb_s=sizing.measure_scan(bits))
+        out.note(f"this machine scans {measured.scan_gb_s:.1f} GB of codes a second")
+    catalogue = sizing.Catalogue(
+        listings, categories=categories, skew=skew, opened=opened, bits=bits, aspects=aspects, bare=bare
+    )
+    load = sizing.Load(qps, parse_ms(p99))
+    cluster = sizing.Cluster(
+        node_gb=parse_bytes(node_memory) / 1e9,
+        node_cores=node_cores,
+        pod_cores=pod_cores,
+        copies=copies,
+        overlap=overlap,
+        measured=measured,
+    )
+    found = sizing.plan(catalogue, load, cluster)
+    show_plan(out, found, catalogue, load, cluster)
+
+
+def show_plan(out: Output, found: Plan, catalogue: Catalogue, load: Load, cluster: Cluster) -> None:
+    """A plan as a table, with the sentence that says what to do with it."""
+    cores = cluster.pod_cores
+    rows: list[tuple[object, ...]] = [
+        ("search pods", found.search_pods, cores, f"{found.search_pod_gb:.1f}", f"{found.search_disk_gb:.0f}")
+    ]
+    if found.shards:
+        rows.append(
+            ("ranker pods", found.rankers, cores, f"{found.ranker_gb:.1f}", f"{found.ranker_disk_gb:.0f}")
+        )
+    title = (
+        f"{catalogue.listings:,.0f} listings, {load.qps:g} searches a second, p99 within {load.p99_ms:g} ms"
+    )
+    out.table(title, ("", "pods", "cores", "memory GB", "disk GB"), rows)
+    kept = (
+        f"the index in [bold]{found.shards} shards[/bold] (`lookalike index --shards {found.shards}`), "
+        f"each held by {found.rankers_per_shard} rankers"
+        if found.shards
+        else "the whole index in every search pod"
+    )
+    text = (
+        f"[bold]{found.nodes} nodes[/bold] of {cluster.node_cores} cores and {cluster.node_gb:.0f} GB "
+        f"({found.node_hours:,} node hours a month): {kept}\n"
+        f"expected p99 {found.p99_ms:.0f} ms: encode {found.encode_ms:.0f} ms, scan {found.scan_ms:.1f} ms over all "
+        f"shards for {found.scanned:,.0f} listings, the rest waiting\n"
+        f"index {found.index_gb:,.1f} GB ({found.row_bytes:.0f} bytes a listing)"
+    )
+    value = {
+        "catalogue": asdict(catalogue),
+        "load": asdict(load),
+        "cluster": asdict(cluster),
+        "plan": asdict(found) | {"rankers": found.rankers, "node_hours": found.node_hours},
+    }
+    out.result(value, text)
+
+
+def parse_ms(text: str) -> float:
+    """``200ms`` or ``0.5s`` in milliseconds. Raises `SettingsError`."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s)", text.strip(), re.ASCII)
+    if not match:
+        raise SettingsError(f"--p99 {text!r}: write it as 200ms or 0.5s")
+    return float(match[1]) * (1000 if match[2] == "s" else 1)
+
+
+def parse_bytes(text: str) -> float:
+    """``64GiB`` or ``64GB`` in bytes. Raises `SettingsError`."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-zA-Z]*)", text.strip(), re.ASCII)
+    if not match or match[2].upper() not in _BYTES:
+        raise SettingsError(f"--node-memory {text!r}: write it as 64GiB or 64GB")
+    return float(match[1]) * _BYTES[match[2].upper()]
