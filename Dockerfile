@@ -45,7 +45,7 @@ RUN python -m venv /opt/venv && /opt/venv/bin/pip install --no-cache-dir --no-de
 RUN cd /opt/venv/lib/python3.11/site-packages \
   && find . -type d \( -name tests -o -name include \) -prune -exec rm -rf {} + \
   && rm -rf pip pip-*.dist-info setuptools setuptools-*.dist-info ../../../bin/pip* \
-  && rm -rf pyarrow/*flight* pyarrow/*substrait* pyarrow/*s3* pyarrow/src \
+  && rm -rf pyarrow/*flight* pyarrow/*s3* pyarrow/src \
   && rm -rf openvino/libs/*_gpu_* openvino/libs/*_npu_* openvino/libs/cache.json \
   && find openvino/libs -regex '.*_\(pytorch\|tensorflow\|tensorflow_lite\|paddle\|jax\|gguf\)_.*' -delete \
   && find botocore/data -mindepth 1 -maxdepth 1 -type d ! -name s3 ! -name 'sso*' ! -name sts -exec rm -rf {} +
