@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -78,7 +77,7 @@ class Site:
 @pytest.fixture(scope="module")
 def site(
     namespace: Namespace, s3: S3Server, search_image: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Site]:
+) -> Site:
     """A shop of 360 listings, its index in three shards, live, in rankers and behind two search pods."""
     boto3.client("s3", endpoint_url=s3.endpoint, region_name="us-east-1").create_bucket(Bucket=BUCKET)
     store = S3Store(BUCKET, "", S3Settings(endpoint_url=s3.endpoint, if_match_quoted=False))
@@ -95,7 +94,7 @@ def site(
     print(f"six rankers and two search pods ready: {time.monotonic() - began:.0f} s")
     port = namespace.get("service", SEARCH)["spec"]["ports"][0]["nodePort"]
     local = open_searcher(*(fetch(store, ref, work / "whole") for ref in (shop.release, index)), threads=1)
-    yield Site(namespace, port, shop, index, local)
+    return Site(namespace, port, shop, index, local)
 
 
 def kustomization(image: str) -> dict[str, object]:
