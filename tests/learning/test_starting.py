@@ -1,0 +1,136 @@
+"""Starting weights: from a release, by torchvision's name, from a file; another start is another release."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+from lookalike.errors import ReleaseError, SettingsError
+from lookalike.learning.network import HashNetwork
+from lookalike.learning.starting import StartingWeights
+from lookalike.learning.training import train
+from lookalike.learning.trunks import models
+from lookalike.storage.artefacts import Ref, fetch
+from lookalike.storage.directory import DirectoryStore
+from tests.learning.test_training import FAST, Place
+from tests.shop import CATEGORIES, make_listings
+
+RECIPE = replace(FAST, category_stage=replace(FAST.category_stage, epochs=1))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> DirectoryStore:
+    return DirectoryStore(tmp_path / "store")
+
+
+def network(trunk: str = "resnet10-w8") -> HashNetwork:
+    return HashNetwork(trunk, categories=len(CATEGORIES), bits=64)
+
+
+def load(text: str, into: HashNetwork, store: DirectoryStore) -> None:
+    StartingWeights.parse(text).load(into, CATEGORIES, store, store.root / "cache")
+
+
+def same(found: HashNetwork, expected: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(value, expected[name]) for name, value in found.trunk.state_dict().items())
+
+
+@pytest.mark.parametrize("name", ["ResNet18_Weights.IMAGENET1K_V1", "MobileNet_V3_Small_Weights.DEFAULT"])
+def test_published_weights_by_name_come_from_the_hubs_cache(
+    name: str, store: DirectoryStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file lies where torch.hub puts what it has fetched, whole and in torchvision's names."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    published = models.get_weight(name)
+    model = models.get_model(published.meta.get("_name", name.partition("_Weights")[0].lower()))
+    cached = tmp_path / "hub" / "checkpoints" / Path(published.url).name
+    cached.parent.mkdir(parents=True)
+    torch.save(model.state_dict(), cached)
+    found = network(name.partition("_Weights")[0].lower())
+    load(name, found, store)
+    assert same(found, model.state_dict())
+
+
+def test_weights_that_cannot_be_fetched_are_named(
+    store: DirectoryStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    with pytest.raises(ReleaseError, match=r"ResNet18_Weights\.DEFAULT cannot be fetched from https"):
+        load("ResNet18_Weights.DEFAULT", network("resnet18"), store)
+
+
+def test_a_file_of_either_format_starts_the_trunk(store: DirectoryStore, tmp_path: Path) -> None:
+    other = network()
+    ours = other.state_dict()
+    theirs = {f"module.{name}": value for name, value in other.trunk.state_dict().items()}
+    safetensors.torch.save_file(ours, tmp_path / "ours.safetensors")
+    torch.save({"model": theirs, "epoch": 3}, tmp_path / "theirs.pth")
+    for name in ("ours.safetensors", "theirs.pth"):
+        found = network()
+        load(str(tmp_path / name), found, store)
+        assert same(found, other.trunk.state_dict())
+
+
+def test_weights_of_another_trunk_are_refused_by_layer(store: DirectoryStore, tmp_path: Path) -> None:
+    path = tmp_path / "wide.safetensors"
+    safetensors.torch.save_file(network("resnet10-w16").state_dict(), path)
+    with pytest.raises(
+        ReleaseError, match=r"does not fit .* conv1.weight has shape \[16, 3, 7, 7\], not \[8,"
+    ):
+        load(str(path), network(), store)
+    with pytest.raises(ReleaseError, match=r"layer1\.1\.conv1\.weight is missing"):
+        load(str(path), network("resnet18-w16"), store)
+
+
+@pytest.mark.parametrize("content", [b"", b"no weights", pickle.dumps({"a": print}, protocol=2)])
+def test_a_file_without_weights_is_refused_and_runs_nothing(
+    content: bytes, store: DirectoryStore, tmp_path: Path
+) -> None:
+    path = tmp_path / "file.pth"
+    path.write_bytes(content)
+    with pytest.raises(ReleaseError, match=r"file\.pth holds no weights"):
+        load(str(path), network(), store)
+
+
+@pytest.mark.parametrize("text", ["ResNet18_Weights.IMAGENET9K", "nowhere.pth", "Linear"])
+def test_a_name_of_nothing_is_refused(text: str) -> None:
+    with pytest.raises(SettingsError, match="no starting weights"):
+        StartingWeights.parse(text)
+
+
+def test_a_release_starts_another_and_both_have_their_own_identity(tmp_path: Path) -> None:
+    """Of the category head come the rows of the categories that both know."""
+    place = Place(tmp_path)
+    curated = place.curate(make_listings(12))
+
+    def trained(weights: str | None, recipe: object = RECIPE, snapshot: Ref = curated) -> Ref:
+        return train(
+            place.store,
+            snapshot,
+            recipe,
+            cache_dir=tmp_path / "cache",
+            weights=weights,
+            threads=1,  # type: ignore[arg-type]
+        )
+
+    first = trained(None)
+    second = trained(str(first))
+    assert second.id != first.id
+    assert trained(str(first)) == second
+    found = HashNetwork(RECIPE.trunk, categories=2, bits=64)
+    before = found.category_head.weight.detach().clone()
+    StartingWeights.parse(str(first)).load(
+        found, ("furniture", CATEGORIES[1]), place.store, tmp_path / "cache"
+    )
+    weights = safetensors.torch.load_file(
+        fetch(place.store, first, tmp_path / "cache").path("weights.safetensors")
+    )
+    assert same(found, {name.removeprefix("trunk."): value for name, value in weights.items()})
+    assert torch.equal(found.category_head.weight[1], weights["category_head.weight"][1])
+    assert torch.equal(found.category_head.weight[0], before[0])
