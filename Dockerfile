@@ -54,6 +54,11 @@ FROM runtime AS search
 COPY --from=search-packages /opt/venv /opt/venv
 COPY --from=code /opt/code /opt/venv
 USER 10001:10001
+# That nothing was taken away that is needed after all; the compiled kernels of this machine's CPU are not kept.
+RUN NUMBA_CACHE_DIR=/tmp/numba python -c "import lookalike.serving.server, lookalike.storage.s3, openvino as ov; \
+  from lookalike.index.hamming import Scanner; Scanner(1); assert 'CPU' in ov.Core().available_devices; \
+  from openvino.frontend import FrontEndManager; assert 'onnx' in FrontEndManager().get_available_front_ends()" \
+  && rm -rf /tmp/numba
 EXPOSE 8000
 CMD ["lookalike", "serve", "--host", "0.0.0.0"]
 
