@@ -13,6 +13,7 @@ nearest rows. (Asymmetric distances for binary codes: Gordo et al., IEEE TPAMI 3
 from __future__ import annotations
 
 import numpy as np
+from numba import njit
 
 
 def bit_probabilities(activations: np.ndarray, thresholds: np.ndarray | float) -> np.ndarray:
@@ -26,17 +27,25 @@ def bit_probabilities(activations: np.ndarray, thresholds: np.ndarray | float) -
 
 def expected_distances(probabilities: np.ndarray, codes: np.ndarray) -> np.ndarray:
     """Expected Hamming distance f32[n] of one query, `probabilities` f32[bits], to `codes` u8[n, bits // 8]."""
-    by_byte = _distance_of_each_byte(probabilities)
-    places = np.multiply(codes, by_byte.shape[1], dtype=np.intp)
-    places += np.arange(by_byte.shape[1])
-    distances: np.ndarray = by_byte.ravel().take(places).sum(axis=1, dtype=np.float32)
+    distances: np.ndarray = _add_up(
+        probabilities.astype(np.float64), np.require(codes, requirements=["C", "W"])
+    )
+    return distances.astype(np.float32)
+
+
+@njit(nogil=True, cache=True)
+def _add_up(probabilities: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """f64[n]. What each value of a byte adds is worked out once for all rows, from the lowest bit up."""
+    distances = np.zeros(len(codes))
+    of_value = np.empty(256)
+    for byte in range(codes.shape[1]):
+        p = probabilities[8 * byte : 8 * byte + 8]
+        of_value[0] = p.sum()
+        known = 1
+        for bit in range(7, -1, -1):
+            for value in range(known):
+                of_value[known + value] = of_value[value] + 1 - 2 * p[bit]
+            known *= 2
+        for row in range(len(codes)):
+            distances[row] += of_value[codes[row, byte]]
     return distances
-
-
-def _distance_of_each_byte(probabilities: np.ndarray) -> np.ndarray:
-    """f32[256, bits // 8]: what each value of each byte of a stored code adds to the distance."""
-    p = probabilities.astype(np.float32)
-    table = np.stack([p, 1 - p])  # of each value of each bit; then of 2, of 4 and of 8 bits
-    for _ in range(3):
-        table = (table[:, None, 0::2] + table[None, :, 1::2]).reshape(len(table) ** 2, -1)
-    return table
