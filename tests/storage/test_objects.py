@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -52,6 +53,22 @@ def test_files_travel_both_ways(store: ObjectStore, tmp_path: Path) -> None:
     store.upload("files/one", tmp_path / "source")
     store.download("files/one", tmp_path / "deep" / "copy")
     assert (tmp_path / "deep" / "copy").read_bytes() == (tmp_path / "source").read_bytes()
+
+
+def test_a_file_can_be_given_away(store: ObjectStore, tmp_path: Path) -> None:
+    for content in (b"first" * 1000, b"second" * 1000):  # the second replaces the first
+        (tmp_path / "source").write_bytes(content)
+        store.upload("files/given", tmp_path / "source", give=True)
+        assert store.get("files/given") == content
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="no second file system")
+def test_a_file_is_given_away_across_file_systems(tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as elsewhere:
+        Path(elsewhere, "source").write_bytes(b"x" * 5000)
+        store = DirectoryStore(tmp_path)
+        store.upload("files/given", Path(elsewhere, "source"), give=True)
+    assert store.get("files/given") == b"x" * 5000
 
 
 def test_list_gives_all_keys_of_a_prefix_in_order(store: ObjectStore) -> None:

@@ -93,7 +93,7 @@ def curate(
         page = report_page(snapshot.findings, report, lambda photo_id: shards.read(snapshot.places[photo_id]))
         total = shards.count + 4
         for number in range(shards.count):
-            writer.add(shard_name(number), Path(folder) / shard_name(number))
+            writer.add(shard_name(number), Path(folder) / shard_name(number), give=True)
             progress("write snapshot", number + 1, total)
     writer.add(LISTINGS, _parquet(snapshot.listings))
     writer.add(PHOTOS, _parquet(snapshot.photos))

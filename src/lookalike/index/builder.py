@@ -116,7 +116,7 @@ def build(
                 progress("sketch", number + 1, len(rows), category)
         del maps
         for file in files:
-            writer.add(file.name, file)
+            writer.add(file.name, file, give=True)
     counts = {"rows": coded.num_rows, "categories": rows, "without_code": listings.num_rows - coded.num_rows}
     return writer.commit(shape | counts)
 

@@ -142,8 +142,11 @@ class ArtefactWriter:
         Manifest.from_bytes(data, keys.manifest(self.kind, self.id))
         return Ref(self.kind, self.id, hashlib.sha256(data).hexdigest())
 
-    def add(self, name: str, source: Path | bytes) -> FileEntry:
-        """Store one file of the artefact under the name that readers will ask for."""
+    def add(self, name: str, source: Path | bytes, *, give: bool = False) -> FileEntry:
+        """Store one file of the artefact under the name that readers will ask for.
+
+        With `give` a file at `source` is the store's from now on: it may be gone, and nobody may write to it.
+        """
         if isinstance(source, bytes):
             sha256, size = hashlib.sha256(source).hexdigest(), len(source)
         else:
@@ -152,7 +155,7 @@ class ArtefactWriter:
         if isinstance(source, bytes):
             self.store.put(key, source)
         else:
-            self.store.upload(key, source)
+            self.store.upload(key, source, give=give)
         entry = self._files[name] = FileEntry(name, key, size, sha256)
         return entry
 

@@ -1,12 +1,14 @@
 """An object store in a directory: the default, and what the tests and the demo run on.
 
 A write goes to a temporary file, is synced, and takes its name by `rename` or, where the name must be free,
-by `link`, which the file system makes exclusive. A write that must match an etag holds a lock file for the
-moment between comparing and renaming. Readers need no lock: they see the old file or the new one.
+by `link`, which the file system makes exclusive; a file that is given away is synced and renamed itself. A write
+that must match an etag holds a lock file for the moment between comparing and renaming. Readers need no lock:
+they see the old file or the new one.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -86,15 +88,18 @@ class DirectoryStore:
             _sync_directory(path.parent)
             return etag
 
-    def upload(self, key: str, path: Path) -> None:
+    def upload(self, key: str, path: Path, *, give: bool = False) -> None:
         target = self._path(key)
-        with self._translated(key), self._temporary() as (temporary, file):
-            with path.open("rb") as source:
-                shutil.copyfileobj(source, file, 1 << 20)
-            file.flush()
-            os.fsync(file.fileno())
+        with self._translated(key):
             target.parent.mkdir(parents=True, exist_ok=True)
-            temporary.replace(target)
+            if not (give and _moved(path, target)):
+                with self._temporary() as (temporary, file):
+                    with path.open("rb") as source:
+                        shutil.copyfileobj(source, file, 1 << 20)
+                    file.flush()
+                    os.fsync(file.fileno())
+                    temporary.replace(target)
+            _sync_directory(target.parent)
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         folder = self.root / prefix.rpartition("/")[0]
@@ -157,6 +162,19 @@ class DirectoryStore:
 def _info(key: str, stat: os.stat_result) -> ObjectInfo:
     etag = f"{stat.st_ino:x}-{stat.st_size:x}-{stat.st_mtime_ns:x}"
     return ObjectInfo(key, stat.st_size, etag, datetime.fromtimestamp(stat.st_mtime, UTC))
+
+
+def _moved(path: Path, target: Path) -> bool:
+    """Whether a file could take its new name as it is, synced first; not from another file system."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+    try:
+        path.replace(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        return False
+    return True
 
 
 def _sync_directory(path: Path) -> None:

@@ -60,8 +60,8 @@ class ObjectStore(Protocol):
         `OutcomeUnknown` when no answer came.
         """
 
-    def upload(self, key: str, path: Path) -> None:
-        """Copy a file of any size to an object, unconditionally."""
+    def upload(self, key: str, path: Path, *, give: bool = False) -> None:
+        """Copy a file of any size to an object, unconditionally. With `give` the file may be moved instead."""
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """All objects whose key starts with `prefix`, in the order of their keys."""

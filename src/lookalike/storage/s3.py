@@ -87,7 +87,7 @@ class S3Store:
         etag: str = reply["ETag"]
         return etag
 
-    def upload(self, key: str, path: Path) -> None:
+    def upload(self, key: str, path: Path, *, give: bool = False) -> None:
         with self._translated(key):
             self._reader.upload_file(str(path), self.bucket, self._key(key), Config=_TRANSFER)
 
