@@ -72,17 +72,16 @@ def build(
     writer = ArtefactWriter(store, Kind.INDEX, inputs=inputs, config=config)
     if found := writer.existing():
         return found
-    listings = _read_listings(
-        fetch(store, curated, cache_dir, ["listings.parquet"]).path("listings.parquet"), splits
-    )
     extracted = fetch(store, extraction, cache_dir, ["shards.json"])
     meta = extracted.manifest.meta
     if meta["bits"] % 64:
         raise SettingsError(f"codes of {meta['bits']} bits cannot be indexed: a multiple of 64 can")
     entries = json.loads(extracted.path("shards.json").read_text())["shards"]
     with ThreadPoolExecutor(available_cores()) as pool:
-        paths = list(pool.map(lambda entry: _fetch_shard(store, entry, cache_dir), entries))
-        photos = list(pool.map(lambda path: pq.read_table(path, columns=["photo_id"])["photo_id"], paths))
+        fetched = pool.map(lambda entry: _fetch_shard(store, entry, cache_dir), entries)
+        snapshot = fetch(store, curated, cache_dir, ["listings.parquet"])
+        listings = _read_listings(snapshot.path("listings.parquet"), splits)
+        paths, photos = zip(*fetched, strict=True) if entries else ((), ())
     code = pc.index_in(
         listings["photo_id"], _one(pa.chunked_array([c for p in photos for c in p.chunks], pa.utf8()))
     )
@@ -140,9 +139,12 @@ def _read_listings(path: Path, splits: Collection[str] | None) -> pa.Table:
     return table
 
 
-def _fetch_shard(store: ObjectStore, entry: Mapping[str, Any], cache_dir: Path) -> Path:
-    """The local file of a code shard, verified. Raises `CorruptObject`."""
-    return fetch_file(store, FileEntry(entry["key"], entry["key"], entry["size"], entry["sha256"]), cache_dir)
+def _fetch_shard(
+    store: ObjectStore, entry: Mapping[str, Any], cache_dir: Path
+) -> tuple[Path, pa.ChunkedArray]:
+    """The local file of a code shard, verified, and its photo ids. Raises `CorruptObject`."""
+    path = fetch_file(store, FileEntry(entry["key"], entry["key"], entry["size"], entry["sha256"]), cache_dir)
+    return path, pq.read_table(path, columns=["photo_id"])["photo_id"]
 
 
 def _lay_out(
