@@ -1,0 +1,80 @@
+"""The shipped manifests as kustomize makes them: what a `kubectl apply -k` would send."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+K8S = Path(__file__).parents[2] / "k8s"
+BUILDS = {
+    "local": ("overlays/local", ()),
+    "production": ("overlays/production", ()),
+    "all components": ("overlays/production", ("shards", "index-cache", "prefect-postgres")),
+}
+"""What is built: an overlay, and the components added to it."""
+
+Manifest = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Build:
+    """All objects of one build."""
+
+    name: str
+    objects: tuple[Manifest, ...]
+
+    def of(self, *kinds: str) -> list[Manifest]:
+        return [found for found in self.objects if found["kind"] in kinds]
+
+    def named(self, kind: str, name: str) -> Manifest:
+        (found,) = (o for o in self.of(kind) if o["metadata"]["name"] == name)
+        return found
+
+    @property
+    def workloads(self) -> list[Manifest]:
+        return self.of("Deployment", "StatefulSet", "DaemonSet", "Job")
+
+
+def kustomize(folder: Path) -> tuple[Manifest, ...]:
+    made = subprocess.run(["kubectl", "kustomize", str(folder)], capture_output=True, text=True, check=False)
+    assert made.returncode == 0, made.stderr
+    assert "deprecated" not in made.stderr.lower(), made.stderr
+    return tuple(yaml.safe_load_all(made.stdout))
+
+
+def has_kustomize() -> bool:
+    """Whether kubectl is here and brings a kustomize that knows components (from version 4)."""
+    if shutil.which("kubectl") is None:
+        return False
+    said = subprocess.run(
+        ["kubectl", "version", "--client"], capture_output=True, text=True, check=False
+    ).stdout
+    version = re.search(r"Kustomize Version: v(\d+)", said)
+    return version is not None and int(version[1]) >= 4
+
+
+@pytest.fixture(scope="session", params=BUILDS)
+def build(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Build:
+    if not has_kustomize():
+        pytest.skip("no kubectl with kustomize: install a current kubectl")
+    overlay, components = BUILDS[request.param]
+    folder = tmp_path_factory.mktemp("build")
+    paths = {
+        "resources": [os.path.relpath(K8S / overlay, folder.resolve())],
+        "components": [os.path.relpath(K8S / "components" / name, folder.resolve()) for name in components],
+    }
+    images = [
+        {"name": "lookalike-search", "newName": "registry.example.com/lookalike-search", "newTag": "0.1.0"}
+    ]
+    kind = {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization"}
+    (folder / "kustomization.yaml").write_text(json.dumps(kind | paths | {"images": images}))
+    return Build(request.param, kustomize(folder))
