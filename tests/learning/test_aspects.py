@@ -11,7 +11,7 @@ import pytest
 from lookalike.coding.release import ModelCard, TransformPreset
 from lookalike.errors import ReleaseError
 from lookalike.learning.aspect_training import fit_aspects
-from lookalike.learning.aspects import AspectModels, file_name, load_aspects
+from lookalike.learning.aspects import AspectModels, file_name, load_aspects, model_inputs
 
 CATEGORIES = ("bags/tote", "shoes/boot", "tops/shirt")
 COLOURS = ("black", "blue", "red")
@@ -105,6 +105,18 @@ def test_saved_models_answer_the_same(
     features = catalogue["features"][:50]  # type: ignore[index]
     probabilities = np.eye(3, dtype=np.float32)[catalogue["category_indices"][:50]]  # type: ignore[index]
     assert loaded.predict(features, probabilities) == fitted.predict(features, probabilities)
+
+
+def test_each_model_alone_says_what_all_say_together(
+    fitted: AspectModels, catalogue: dict[str, object]
+) -> None:
+    features = catalogue["features"]
+    likeliest = catalogue["category_indices"]
+    together = fitted.predict(features, np.eye(3, dtype=np.float32)[likeliest])  # type: ignore[arg-type,index]
+    inputs = model_inputs(features, likeliest, 3)  # type: ignore[arg-type]
+    for model in fitted.models:
+        for said, alone in zip(together, model.probabilities(inputs), strict=True):
+            assert said[model.name][0] == (model.values[alone.argmax()], round(float(alone.max()), 4))
 
 
 def test_the_number_of_threads_does_not_change_the_models(

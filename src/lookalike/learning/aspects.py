@@ -10,8 +10,9 @@ processes load this module; `aspect_training` makes the models.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
@@ -20,7 +21,7 @@ import numpy as np
 
 from lookalike.coding.release import ModelCard
 from lookalike.errors import ReleaseError
-from lookalike.learning.forest import Forest
+from lookalike.learning.forest import ROWS, Forest, Nodes
 
 Predictions = dict[str, list[tuple[str, float]]]
 """Aspect name -> its likely values with their probability, likeliest first."""
@@ -54,7 +55,7 @@ class AspectModel:
         return self.forest.probabilities(inputs)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class AspectModels:
     """All aspect models of one release. `metrics` has an entry per aspect, and says why one was left out."""
 
@@ -85,18 +86,34 @@ class AspectModels:
         """
         inputs = model_inputs(features, probabilities.argmax(axis=1), self.categories)
         replies: list[Predictions] = [{} for _ in range(len(inputs))]
-        for model in self.models:
-            scores = model.probabilities(inputs)
-            order = np.argsort(-scores, axis=1, kind="stable")[:, :_SHOWN_AT_MOST]
-            for reply, row, best in zip(replies, scores, order, strict=True):
-                shown = [i for rank, i in enumerate(best) if rank == 0 or row[i] >= _SHOWN_AT_LEAST]
-                reply[model.name] = [(model.values[i], round(float(row[i]), 4)) for i in shown]
+        if not self.models:
+            return replies
+        for start in range(0, len(inputs), ROWS):
+            leaves = self._trees.leaves(inputs[start : start + ROWS])
+            first = 0
+            for model in self.models:
+                last = first + len(model.forest.nodes.roots)
+                scores = model.forest.of_leaves(leaves[:, first:last]).tolist()
+                for reply, row in zip(replies[start : start + ROWS], scores, strict=True):
+                    reply[model.name] = _likely(model.values, row)
+                first = last
         return replies
+
+    @cached_property
+    def _trees(self) -> Nodes:
+        """All models' trees, walked together: for one photo that takes a third of the time."""
+        return Nodes.join([model.forest.nodes for model in self.models])
 
     @classmethod
     def none(cls, categories: int) -> Self:
         """For a catalogue without aspects."""
         return cls((), categories)
+
+
+def _likely(values: Sequence[str], chances: list[float]) -> list[tuple[str, float]]:
+    best = sorted(range(len(chances)), key=chances.__getitem__, reverse=True)[:_SHOWN_AT_MOST]
+    shown = [i for rank, i in enumerate(best) if rank == 0 or chances[i] >= _SHOWN_AT_LEAST]
+    return [(values[i], round(chances[i], 4)) for i in shown]
 
 
 def file_name(aspect: str) -> str:

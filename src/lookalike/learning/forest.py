@@ -9,7 +9,7 @@ walked side by side, a level at a time, a quarter of its time for the few rows o
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -17,14 +17,56 @@ import numpy as np
 
 from lookalike.learning import ubjson
 
-_ROWS = 256
+ROWS = 256
 """Rows that are walked together: a few MB of positions for a forest of a thousand trees."""
 _OBJECTIVES = ("multi:softprob", "binary:logistic")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Nodes:
+    """The nodes of many trees in one row, so that all trees are walked together."""
+
+    roots: np.ndarray
+    """i64[trees]: the node where each tree begins."""
+    feature: np.ndarray
+    """i64[nodes]: which input a node looks at."""
+    threshold: np.ndarray
+    """f32[nodes]: an input below it goes left; at a leaf, what the tree adds."""
+    children: np.ndarray
+    """i64[2 * nodes]: left and right of each node; a leaf's are itself."""
+    depth: int
+    """Steps from a root to the deepest leaf."""
+
+    @classmethod
+    def join(cls, parts: Sequence[Nodes]) -> Nodes:
+        """The trees of all `parts`, one after the other."""
+        firsts = np.cumsum([0, *(len(part.feature) for part in parts)]).tolist()
+        return cls(
+            roots=np.concatenate([part.roots + first for part, first in zip(parts, firsts, strict=False)]),
+            feature=np.concatenate([part.feature for part in parts]),
+            threshold=np.concatenate([part.threshold for part in parts]),
+            children=np.concatenate(
+                [part.children + first for part, first in zip(parts, firsts, strict=False)]
+            ),
+            depth=max(part.depth for part in parts),
+        )
+
+    def leaves(self, rows: np.ndarray) -> np.ndarray:
+        """f32[n, trees]: what each tree adds for each of `rows` f32[n, inputs]."""
+        inputs, first = (
+            np.ascontiguousarray(rows, np.float32).ravel(),
+            rows.shape[1] * np.arange(len(rows))[:, None],
+        )
+        at = np.broadcast_to(self.roots, (len(rows), len(self.roots)))
+        for _ in range(self.depth):
+            right = inputs.take(self.feature.take(at) + first) >= self.threshold.take(at)
+            at = self.children.take(2 * at + right)
+        return self.threshold.take(at)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Forest:
-    """Trees of which every `groups`-th adds to the same output. Nodes of all trees lie in one row of nodes."""
+    """Trees of which every `groups`-th adds to the same output."""
 
     inputs: int
     """Features that a row must have."""
@@ -36,16 +78,8 @@ class Forest:
     """Outputs sum to 1 (softmax); otherwise each is a probability of its own (sigmoid)."""
     base: np.ndarray
     """f32[groups]: margins before the first tree."""
-    roots: np.ndarray
-    """i64[trees], of the outputs in turn: the node where each tree begins."""
-    feature: np.ndarray
-    """i64[nodes]: which input a node looks at."""
-    threshold: np.ndarray
-    """f32[nodes]: an input below it goes left; at a leaf, what the tree adds."""
-    children: np.ndarray
-    """i64[2 * nodes]: left and right of each node; a leaf's are itself."""
-    depth: int
-    """Steps from a root to the deepest leaf."""
+    nodes: Nodes
+    """Its trees, of the outputs in turn."""
 
     @classmethod
     def parse(cls, data: bytes) -> Self:
@@ -67,25 +101,30 @@ class Forest:
                 attributes=learner["attributes"],
                 exclusive=objective == "multi:softprob",
                 base=np.broadcast_to(base if objective == "multi:softprob" else _margin(base), groups),
-                **_nodes(trees, int(parameters["num_feature"])),
+                nodes=_nodes(trees, int(parameters["num_feature"])),
             )
         except (KeyError, TypeError, IndexError) as error:
             raise ValueError(f"not a model of XGBoost: {error!r}") from error
 
-    def margins(self, rows: np.ndarray) -> np.ndarray:
-        """f32[n, groups]: sums of the leaves that each of `rows` f32[n, inputs] reaches."""
-        margins = np.empty((len(rows), self.groups), np.float32)
-        for start in range(0, len(rows), _ROWS):
-            some = np.ascontiguousarray(rows[start : start + _ROWS], np.float32)
-            leaves = self.threshold.take(self._leaves(some)).reshape(len(some), -1, self.groups)
-            leaves[:, 0] += self.base
-            # One round after the other, as XGBoost adds them: `sum` would add in pairs.
-            margins[start : start + _ROWS] = np.add.accumulate(leaves, axis=1)[:, -1]
-        return margins
-
     def probabilities(self, rows: np.ndarray) -> np.ndarray:
         """f32[n, groups] of `rows` f32[n, inputs]; each row sums to 1 where the outputs are exclusive."""
-        margins = self.margins(rows)
+        found = np.empty((len(rows), self.groups), np.float32)
+        for start in range(0, len(rows), ROWS):
+            leaves = self.nodes.leaves(rows[start : start + ROWS])
+            found[start : start + ROWS] = self.of_leaves(leaves)
+        return found
+
+    def margins(self, leaves: np.ndarray) -> np.ndarray:
+        """f32[n, groups]: the sums of what its trees add, `leaves` f32[n, trees]."""
+        rounds = leaves.reshape(len(leaves), -1, self.groups)
+        rounds[:, 0] += self.base
+        # One round after the other, as XGBoost adds them: `sum` would add in pairs.
+        margins: np.ndarray = np.add.accumulate(rounds, axis=1)[:, -1]
+        return margins
+
+    def of_leaves(self, leaves: np.ndarray) -> np.ndarray:
+        """f32[n, groups]: the probabilities by what its trees add, `leaves` f32[n, trees]."""
+        margins = self.margins(leaves)
         found: np.ndarray
         if self.exclusive:
             found = np.exp(margins - margins.max(axis=1, keepdims=True))
@@ -94,17 +133,8 @@ class Forest:
             found = 1 / (1 + np.exp(-margins))
         return found
 
-    def _leaves(self, rows: np.ndarray) -> np.ndarray:
-        """i64[n, trees]: the leaf of each tree that each row ends in."""
-        inputs, first = rows.ravel(), np.arange(0, rows.size, self.inputs)[:, None]
-        at = np.broadcast_to(self.roots, (len(rows), len(self.roots)))
-        for _ in range(self.depth):
-            right = inputs.take(self.feature.take(at) + first) >= self.threshold.take(at)
-            at = self.children.take(2 * at + right)
-        return at
 
-
-def _nodes(trees: list[Mapping[str, Any]], inputs: int) -> dict[str, Any]:
+def _nodes(trees: list[Mapping[str, Any]], inputs: int) -> Nodes:
     """The trees' nodes, one tree behind the other, checked: every path ends in a leaf of its own tree."""
     sizes = np.array([len(tree["left_children"]) for tree in trees])
     roots = np.cumsum(sizes) - sizes
@@ -126,13 +156,8 @@ def _nodes(trees: list[Mapping[str, Any]], inputs: int) -> dict[str, Any]:
         raise ValueError("a node lies outside of its tree")
     if ((feature < 0) | (feature >= inputs)).any():
         raise ValueError("a node looks at an input that there is not")
-    return {
-        "roots": roots,
-        "feature": feature,
-        "threshold": column("split_conditions", np.float32),
-        "children": children.ravel(),
-        "depth": _depth(roots, children, is_leaf),
-    }
+    thresholds = column("split_conditions", np.float32)
+    return Nodes(roots, feature, thresholds, children.ravel(), _depth(roots, children, is_leaf))
 
 
 def _depth(roots: np.ndarray, children: np.ndarray, is_leaf: np.ndarray) -> int:
