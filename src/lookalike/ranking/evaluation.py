@@ -152,9 +152,11 @@ def variants(ranking: RankingConfig) -> dict[str, RankingConfig]:
     change = dataclasses.replace
     return {
         "one category": change(ranking, maximum_categories=1),
+        "always five categories": change(ranking, probability_mass=1.0, maximum_categories=5),
         "all categories": change(ranking, probability_mass=1.0, maximum_categories=0),
         "no re-score": change(ranking, asymmetric=False),
         "no aspects": change(ranking, blend=1.0),
+        "blend 0.5": change(ranking, blend=0.5),
         "no grouping": change(ranking, group=False),
         "appearance by code length": change(ranking, relative=False),
     }
