@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from lookalike.catalogue.snapshot import CuratedSnapshot, listings_schema
@@ -39,7 +40,14 @@ class Grown:
 
 
 def grow(
-    source: ObjectStore, live: Any, snapshot: CuratedSnapshot, root: Path, rows: int, seed: int
+    source: ObjectStore,
+    live: Any,
+    snapshot: CuratedSnapshot,
+    root: Path,
+    rows: int,
+    seed: int,
+    *,
+    shards: int = 1,
 ) -> Grown:
     """A store with the live release and an index of `rows` listings made out of the live one's."""
     store, cache = open_store(str(root / "store")), root / "cache"
@@ -48,7 +56,14 @@ def grow(
         store.put(entry.key, source.get(entry.key))
     store.put(keys.manifest(Kind.RELEASE, manifest.id), source.get(keys.manifest(Kind.RELEASE, manifest.id)))
     index = make_index(
-        store, cache, live.release, IndexSnapshot.open(fetch(source, live.index, cache)), snapshot, rows, seed
+        store,
+        cache,
+        live.release,
+        IndexSnapshot.open(fetch(source, live.index, cache)),
+        snapshot,
+        rows,
+        seed,
+        shards=shards,
     )
     publish(store, live.release, index, by="benchmark", expected=None)
     return Grown(store, cache, live.release, index)
@@ -62,6 +77,8 @@ def make_index(
     snapshot: CuratedSnapshot,
     rows: int,
     seed: int,
+    *,
+    shards: int = 1,
 ) -> Ref:
     """Write `rows` listings with codes like the index's, and build."""
     rng = np.random.default_rng(seed)
@@ -111,7 +128,7 @@ def make_index(
     extraction.add("shards.json", json.dumps({"shards": [shard]}).encode())
     extraction_ref = extraction.commit(meta | {"release": str(release)})
     path.unlink()
-    return build(store, curated_ref, extraction_ref, cache_dir=cache)
+    return build(store, curated_ref, extraction_ref, shards=shards, cache_dir=cache)
 
 
 def read_manifest_meta(index: IndexSnapshot) -> dict[str, Any]:
@@ -129,9 +146,14 @@ def median_ms(work: Callable[[], object], repeats: int = 30) -> float:
     return round(statistics.median(times) * 1e3, 3)
 
 
-def live_photos(store: ObjectStore, index: Ref, cache: Path, count: int) -> list[bytes]:
-    """About `count` photos of the catalogue that an index was built from, evenly spread."""
+def live_photos(
+    store: ObjectStore, index: Ref, cache: Path, count: int, split: str | None = None
+) -> list[bytes]:
+    """About `count` photos of the catalogue that an index was built from, evenly spread, or all of a split."""
     curated = Ref.parse(read_manifest(store, index).inputs["curated"])
     snapshot = CuratedSnapshot.open(store, curated, cache)
+    if split is not None:
+        rows = snapshot.listings.filter(pc.equal(snapshot.listings["split"], split))
+        return [snapshot.photo_bytes(p) for p in sorted(set(rows["photo_id"].to_pylist()))]
     photo_ids = snapshot.photos["photo_id"].to_pylist()
     return [snapshot.photo_bytes(p) for p in photo_ids[:: max(1, len(photo_ids) // count)]]

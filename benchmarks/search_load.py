@@ -224,9 +224,7 @@ def reload_under_load(
 @contextmanager
 def serving(grown: Grown, threads: int) -> Iterator[int]:
     """A search process over the store, ready; its port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     code = (
         "import sys; from pathlib import Path; from lookalike import serving; serving.run(sys.argv[1], "
         "port=int(sys.argv[2]), threads=int(sys.argv[3]), cache_dir=Path(sys.argv[4]), "
@@ -235,18 +233,30 @@ def serving(grown: Grown, threads: int) -> Iterator[int]:
     command = [sys.executable, "-c", code, grown.store.uri, str(port), str(threads), str(grown.cache)]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
-        while True:
-            try:
-                if get_json(port, "/readyz")["ready"]:
-                    break
-            except OSError:
-                if process.poll() is not None:
-                    raise SystemExit("the search process ended") from None
-            time.sleep(0.02)
+        until_ready(port, process)
         yield port
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(30)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def until_ready(port: int, process: subprocess.Popen[bytes]) -> None:
+    """Wait for the first 200 of /readyz."""
+    while True:
+        try:
+            if get_json(port, "/readyz")["ready"]:
+                return
+        except OSError:
+            if process.poll() is not None:
+                raise SystemExit("the process ended") from None
+        time.sleep(0.02)
 
 
 def run_load(port: int, queries: Sequence[bytes], clients: int, seconds: float) -> Load:
@@ -292,12 +302,13 @@ def send_queries(job: tuple[int, Sequence[bytes], int, float]) -> list[tuple[int
             try:
                 connection.request("POST", f"/v1/search?categories={CATEGORY}", queries[turn % len(queries)])
                 reply = connection.getresponse()
-                body = json.loads(reply.read())
+                received = reply.read()
+                took = time.perf_counter() - started
+                body = json.loads(received)
             except (OSError, http.client.HTTPException, ValueError):
                 records.append((0, 0.0, 0.0, 0.0))
                 connection.close()
                 continue
-            took = time.perf_counter() - started
             if reply.status != 200:
                 records.append((reply.status, took, 0.0, 0.0))
                 continue
