@@ -78,6 +78,18 @@ class Train(_Parameters):
     )
 
 
+class TrainOnNodes(Train):
+    """Train a model release on several machines."""
+
+    nodes: int = Field(ge=1, le=1000, title="Machines", description="Pods that train together.")
+    processes: str = Field(
+        default="gpu",
+        pattern=r"^(gpu|[1-9][0-9]{0,2})$",
+        title="Processes",
+        description="Processes of each machine: gpu for one on each GPU, or a number.",
+    )
+
+
 class Extract(_Parameters):
     """Turn every photo that has no code yet into one."""
 
@@ -161,6 +173,13 @@ class Retrain(_Gate, _Retention, Curate):
     )
     shards: int = Field(
         default=1, ge=1, le=999, title="Shards", description="Segments to spread each category over."
+    )
+    nodes: int = Field(
+        default=1,
+        ge=1,
+        le=1000,
+        title="Training machines",
+        description="Machines that train together, each on all its GPUs; 1 trains in one process.",
     )
     extract_parts: int = Field(
         default=1,

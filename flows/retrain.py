@@ -5,9 +5,9 @@ from prefect import flow
 from flows.curate import curate
 from flows.extract import extract
 from flows.index import index
-from flows.parameters import Curate, Extract, Index, Publish, Retrain, Train
+from flows.parameters import Curate, Extract, Index, Publish, Retrain, Train, TrainOnNodes
 from flows.publish import publish
-from flows.train import train
+from flows.train import train, train_on_nodes
 from tasks import steps
 from tasks.stages import run_stage
 
@@ -19,7 +19,12 @@ def retrain(parameters: Retrain = Retrain()) -> str:
     began_with = steps.live_release(store)
     curating = Curate(**parameters.model_dump(include=set(Curate.model_fields)))
     curated = run_stage(curate, curating)
-    release = run_stage(train, Train(store=store, threads=threads, curated=curated, recipe=parameters.recipe))
+    training = Train(store=store, threads=threads, curated=curated, recipe=parameters.recipe)
+    if parameters.nodes > 1:
+        asked = TrainOnNodes(**training.model_dump(), nodes=parameters.nodes)
+        release = run_stage(train_on_nodes, asked)
+    else:
+        release = run_stage(train, training)
     curated = run_stage(curate, curating)  # the inventory as it is after hours of training
     extraction = run_stage(
         extract,

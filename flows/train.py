@@ -1,8 +1,8 @@
-"""Curated snapshot -> model release."""
+"""Curated snapshot -> model release, by one process or by several machines."""
 
 from prefect import flow
 
-from flows.parameters import Train
+from flows.parameters import Train, TrainOnNodes
 from tasks import stages, steps
 
 
@@ -11,4 +11,18 @@ def train(parameters: Train) -> str:
     """Train a network; returns the reference of the model release."""
     return stages.leave_reference(
         steps.train(parameters.store, parameters.curated, parameters.recipe.value, parameters.threads)
+    )
+
+
+@flow(name="train-on-nodes")
+def train_on_nodes(parameters: TrainOnNodes) -> str:
+    """Let a Job of several pods train, and wait for it; returns the reference of the model release."""
+    return stages.leave_reference(
+        steps.train_on_nodes(
+            parameters.store,
+            parameters.curated,
+            parameters.recipe.value,
+            parameters.nodes,
+            parameters.processes,
+        )
     )

@@ -16,7 +16,7 @@ from prefect.exceptions import TerminationSignal
 from prefect.logging import get_run_logger
 
 from lookalike import publishing, quality_gate
-from lookalike.errors import LostRace, SettingsError, TrainingStopped
+from lookalike.errors import LostRace, SettingsError, TrainingError, TrainingStopped
 from lookalike.settings import S3Settings, Settings
 from lookalike.storage import refs, retention
 from lookalike.storage.artefacts import Ref, read_manifest
@@ -97,6 +97,27 @@ def train(store: str, curated: str, recipe: str, threads: int) -> str:
         TrainingStopped
     ) as stopped:  # Prefect's word for it: the run is scheduled again where its pod was evicted
         raise TerminationSignal(signal.SIGTERM) from stopped
+    reports.release(opened, ref)
+    return str(ref)
+
+
+@task(**patient(timeout_h=TASKS.training_timeout_h))
+def train_on_nodes(store: str, curated: str, recipe: str, nodes: int, processes: str) -> str:
+    """Curated snapshot -> model release, trained by a Job of several pods; with its metrics as a table."""
+    from lookalike.learning.recipes import RECIPES
+    from lookalike.learning.training import trained
+    from tasks import nodes as machines
+
+    opened, snapshot = place(store), Ref.parse(curated)
+    if trained(opened, snapshot, RECIPES[recipe]()) is None:
+        arguments = ["--store", opened.uri, "--curated", curated, "--recipe", recipe]
+        name = machines.job_name(curated, recipe)
+        machines.run(*machines.manifests(machines.pool_job(), name, nodes, processes, arguments))
+    ref = trained(opened, snapshot, RECIPES[recipe]())
+    if ref is None:
+        raise TrainingError(
+            f"{opened.uri}: the training ended well but left no release: do its pods see this store?"
+        )
     reports.release(opened, ref)
     return str(ref)
 

@@ -70,6 +70,7 @@ def test_only_one_reindex_runs_at_a_time_and_a_retrain_waits_its_turn(served: Pr
         "reindex",
         "curate",
         "train",
+        "train-on-nodes",
         "extract",
         "extract-part",
         "index",

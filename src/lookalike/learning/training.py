@@ -27,7 +27,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +40,9 @@ from torch.nn import functional as F  # noqa: N812  torch's own usage
 from lookalike.catalogue.snapshot import CuratedSnapshot
 from lookalike.learning import distributed, release
 from lookalike.learning.checkpoint import Checkpoints
-from lookalike.learning.dataset import Examples, TrainingData, load_training_data, shuffled_batches
+from lookalike.learning.dataset import Decoding, Examples, TrainingData, load_training_data, shuffled_batches
 from lookalike.learning.distributed import Ranks
-from lookalike.learning.feed import Feed, batch_size
+from lookalike.learning.feed import Feed, batch_size, gathered
 from lookalike.learning.hash_heads import SplitHashHead
 from lookalike.learning.hashing import TunedHashing, hash_objective
 from lookalike.learning.loop import Batch, Loop, Run
@@ -87,7 +87,7 @@ class Trainer:
     def category_stage(self, state: dict[str, Any] | None) -> None:
         """Train trunk and category head."""
         stage, data = self.recipe.category_stage, self.data
-        feed = Feed(self.recipe, data, self.ranks, stage=_CATEGORY)
+        feed = Feed(self.recipe, stage, data, self.ranks, number=_CATEGORY)
         objective = CategoryObjective(self.network, stage, bf16=self.bf16)
 
         def validate() -> tuple[float, float]:
@@ -160,7 +160,7 @@ class Trainer:
     def _tune_trunk(self, hashing: Objective, state: dict[str, Any] | None) -> None:
         """Train hash layer, trunk and category head together, on photos."""
         stage, data = self.recipe.hash_stage, self.data
-        feed = Feed(replace(self.recipe, category_stage=stage), data, self.ranks, stage=_HASH)
+        feed = Feed(self.recipe, stage, data, self.ranks, number=_HASH)
 
         def validate() -> tuple[float, float]:
             features = self.plain_outputs(data.validation, None, batch=128, names=("features",))["features"]
@@ -196,9 +196,8 @@ class Trainer:
         transform, network = plain_transform(self.recipe.preset), self.network
 
         @torch.inference_mode()
-        def outputs(rows: NDArray[np.int64]) -> dict[str, Tensor]:
-            photos, _ = self.data.batch(examples, rows)
-            features = self._features(transform(photos.to(self.ranks.device)))
+        def outputs(photos: Tensor) -> dict[str, Tensor]:
+            features = self._features(transform(photos))
             found = {"features": features}
             if "logits" in names:
                 found["logits"] = network.category_head(features)
@@ -207,8 +206,9 @@ class Trainer:
             return {key: found[key] for key in names}
 
         def parts() -> Iterator[tuple[int, dict[str, Tensor]]]:
-            for rows in self.ranks.mine(len(examples), batch):
-                yield int(rows[0]), outputs(rows)
+            mine = self.ranks.mine(len(examples), batch)
+            for rows, photos, _ in gathered(self.data, examples, mine, self.ranks.device):
+                yield int(rows[0]), outputs(photos)
                 if name is not None:
                     self._tell(name, rows, len(examples))
 
@@ -229,14 +229,14 @@ class Trainer:
         examples = self.data.train
 
         @torch.inference_mode()
-        def augmented(view: int, rows: NDArray[np.int64]) -> Tensor:
-            photos, _ = self.data.batch(examples, rows)
-            with seeded(self.recipe.seed, _VIEWS_SEED, view, int(rows[0])):
-                return self._features(transform(photos.to(self.ranks.device)))
+        def augmented(view: int, start: int, photos: Tensor) -> Tensor:
+            with seeded(self.recipe.seed, _VIEWS_SEED, view, start):
+                return self._features(transform(photos))
 
         def parts(view: int) -> Iterator[tuple[int, dict[str, Tensor]]]:
-            for rows in self.ranks.mine(len(examples), 64):
-                yield int(rows[0]), {"features": augmented(view, rows)}
+            mine = self.ranks.mine(len(examples), 64)
+            for rows, photos, _ in gathered(self.data, examples, mine, self.ranks.device):
+                yield int(rows[0]), {"features": augmented(view, int(rows[0]), photos)}
                 self._tell(f"features of view {view + 1}", rows, len(examples))
 
         first = self.plain_outputs(examples, "features of view 1", names=("features",))["features"]
@@ -253,19 +253,18 @@ def train(
     weights: str | None = None,
     threads: int = 0,
     compiled: bool = False,
+    decoding: Decoding = "auto",
     progress: Progress = silent,
 ) -> Ref:
     """Train on a curated snapshot by a recipe and return the model release; one that is finished is found.
 
-    `weights` names where to start instead of from scratch (`starting`); `compiled` trains by `torch.compile`.
+    `weights` names where to start instead of from scratch (`starting`); `compiled` trains by `torch.compile`;
+    `decoding` photos once takes disk, always takes cores.
     Started by `torchrun`, this process does its part and every rank returns the release. Raises `TrainingError` where
     there is nothing to learn, the loss is not a number or another rank is gone, and `TrainingStopped` after SIGTERM.
     """
-    config = json.loads(json.dumps({"format": 1, "recipe": asdict(recipe)}))
     start = StartingWeights.parse(weights) if weights else None
-    if start is not None:
-        config["weights"] = start.identity
-    writer = ArtefactWriter(store, Kind.RELEASE, inputs={"curated": str(curated)}, config=config)
+    writer = _writer(store, curated, recipe, start)
     if found := writer.existing():
         return found
     stop = StopRequest()
@@ -277,7 +276,7 @@ def train(
         if not ranks.first:
             progress = silent
         snapshot = CuratedSnapshot.open(store, curated, cache_dir)
-        data = _data(snapshot, recipe, ranks, cache_dir, cores, progress)
+        data = _data(snapshot, recipe, ranks, cache_dir, cores, decoding, progress)
         with seeded(recipe.seed):
             network = HashNetwork(
                 recipe.trunk, categories=len(data.categories), bits=recipe.bits, hash_head=recipe.hash_head
@@ -304,8 +303,28 @@ def train(
     return written
 
 
+def trained(store: ObjectStore, curated: Ref, recipe: Recipe) -> Ref | None:
+    """The model release that `train` has made from scratch of these, here or on other machines, if it has."""
+    return _writer(store, curated, recipe, None).existing()
+
+
+def _writer(
+    store: ObjectStore, curated: Ref, recipe: Recipe, start: StartingWeights | None
+) -> ArtefactWriter:
+    config = json.loads(json.dumps({"format": 1, "recipe": asdict(recipe)}))
+    if start is not None:
+        config["weights"] = start.identity
+    return ArtefactWriter(store, Kind.RELEASE, inputs={"curated": str(curated)}, config=config)
+
+
 def _data(
-    snapshot: CuratedSnapshot, recipe: Recipe, ranks: Ranks, cache_dir: Path, threads: int, progress: Progress
+    snapshot: CuratedSnapshot,
+    recipe: Recipe,
+    ranks: Ranks,
+    cache_dir: Path,
+    threads: int,
+    decoding: Decoding,
+    progress: Progress,
 ) -> TrainingData:
     """Labels and squares; one rank of each machine decodes, and the others of it find what it left."""
 
@@ -314,7 +333,8 @@ def _data(
             snapshot,
             recipe.preset.resize,
             cache_dir=cache_dir,
-            threads=threads * ranks.local_world,
+            threads=threads * ranks.local_world if ranks.local_rank == 0 else threads,
+            decoding=decoding,
             progress=progress,
         )
 
