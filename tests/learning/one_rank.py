@@ -27,6 +27,7 @@ from lookalike.learning.loop import Loop, Run
 from lookalike.learning.network import HashNetwork
 from lookalike.learning.objective import CategoryObjective
 from lookalike.learning.recipes import tiny
+from lookalike.learning.squares import MappedSquares
 from lookalike.learning.training import train
 from lookalike.learning.transforms import Augmentation, seeded
 from lookalike.progress import Progress, silent
@@ -59,11 +60,11 @@ def steps(ranks: Ranks, folder: Path) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     photos = rng.integers(0, 256, (80, 40, 40, 3)).astype(np.uint8)
     examples = Examples(np.arange(80), np.arange(80), np.arange(80) % 5)
-    data = TrainingData(tuple("abcde"), examples, examples, photos, "")
+    data = TrainingData(tuple("abcde"), examples, examples, MappedSquares(photos), "")
     with seeded(0):
         network = HashNetwork(STEPS.trunk, categories=5, bits=64)
     run = Run(network, Checkpoints(DirectoryStore(folder), "steps"), ranks, 0, silent)
-    feed = Feed(STEPS, data, ranks, stage=1)
+    feed = Feed(STEPS, STEPS.category_stage, data, ranks, number=1)
     Loop(
         run,
         STEPS.category_stage,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,9 @@ import pytest
 
 from lookalike.catalogue.photos import load_square
 from lookalike.catalogue.snapshot import CuratedSnapshot
+from lookalike.errors import CorruptObject
 from lookalike.learning.dataset import TrainingData, load_training_data, shuffled_batches
+from lookalike.learning.squares import DecodedSquares, MappedSquares
 from lookalike.storage.directory import DirectoryStore
 from tests.shop import CATEGORIES, Listing, make_listings, write_curated
 
@@ -26,6 +29,12 @@ def load(snapshot: CuratedSnapshot, root: Path, calls: list[str] | None = None) 
             calls.append(stage)
 
     return load_training_data(snapshot, 24, cache_dir=root / "cache", threads=1, progress=progress)
+
+
+def photos_of(data: TrainingData) -> np.ndarray:
+    found = np.empty((len(data.squares), 24, 24, 3), np.uint8)
+    data.squares.take(np.arange(len(data.squares)), found)
+    return found
 
 
 def test_squares_and_labels_belong_together(tmp_path: Path) -> None:
@@ -65,8 +74,8 @@ def test_listings_that_share_a_photo_count_once(tmp_path: Path) -> None:
 def test_photos_are_decoded_once(tmp_path: Path) -> None:
     snapshot = snapshot_of(make_listings(6), tmp_path)
     first, second = [], []
-    before = load(snapshot, tmp_path, first).squares
-    assert np.array_equal(load(snapshot, tmp_path, second).squares, before)
+    before = photos_of(load(snapshot, tmp_path, first))
+    assert np.array_equal(photos_of(load(snapshot, tmp_path, second)), before)
     assert "decode photos" in first
     assert not second
 
@@ -81,7 +90,7 @@ def test_a_load_that_was_stopped_begins_again(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         load_training_data(snapshot, 24, cache_dir=tmp_path / "cache", threads=1, progress=stop)
     data = load(snapshot, tmp_path)
-    assert all(square.any() for square in data.squares)
+    assert all(square.any() for square in photos_of(data))
 
 
 def test_batches_hold_every_row_at_most_once_in_an_order_of_the_seed() -> None:
@@ -90,3 +99,45 @@ def test_batches_hold_every_row_at_most_once_in_an_order_of_the_seed() -> None:
     assert len(np.unique(np.concatenate(first))) == 48
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
+
+
+def test_photos_decoded_for_every_batch_are_those_decoded_once(tmp_path: Path) -> None:
+    """By two worker processes, more photos than one task of theirs."""
+    snapshot = snapshot_of(make_listings(8), tmp_path)
+    always = load_training_data(snapshot, 24, cache_dir=tmp_path / "none", threads=2, decoding="always")
+    assert isinstance(always.squares, DecodedSquares)
+    assert np.array_equal(photos_of(always), photos_of(load(snapshot, tmp_path)))
+    out = np.empty((2, 24, 24, 3), np.uint8)
+    always.squares.take(np.array([40, 3]), out)
+    assert np.array_equal(out, photos_of(always)[[40, 3]])
+
+
+def test_a_photo_that_cannot_be_decoded_anew_is_named(tmp_path: Path) -> None:
+    snapshot = snapshot_of(make_listings(2), tmp_path)
+    squares = DecodedSquares(snapshot, [row.photo_id for row in make_listings(2)], 24, workers=1)
+    place = snapshot.place(make_listings(2)[1].photo_id)
+    with place.path.open("r+b") as shard:
+        shard.seek(place.offset)
+        shard.write(bytes(place.length))
+    with pytest.raises(
+        CorruptObject, match=rf"\.tar: photo {make_listings(2)[1].photo_id} cannot be decoded"
+    ):
+        squares.take(np.array([0, 1]), np.empty((2, 24, 24, 3), np.uint8))
+
+
+def test_squares_are_mapped_where_the_disk_has_room_for_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = snapshot_of(make_listings(8), tmp_path)
+    total = 48 * 24 * 24 * 3
+    for free, kind in (
+        (total + 20_000, MappedSquares),
+        (total + 50, MappedSquares),
+        (total - 50, DecodedSquares),
+    ):
+        cache = tmp_path / f"cache-{free > total}"  # the second finds what the first has left
+        monkeypatch.setattr(
+            shutil, "disk_usage", lambda path, free=free: shutil._ntuple_diskusage(100_000, 0, free)
+        )
+        found = load_training_data(snapshot, 24, cache_dir=cache, threads=1).squares
+        assert isinstance(found, kind)

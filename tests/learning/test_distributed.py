@@ -14,7 +14,6 @@ import pytest
 import torch
 
 from lookalike.learning.distributed import Ranks
-from lookalike.learning.feed import ahead
 from tests.learning.one_rank import steps
 from tests.learning.test_training import Place
 from tests.shop import make_listings
@@ -141,17 +140,3 @@ def test_the_parts_of_a_batch_are_even_and_make_it_whole(count: int, world: int)
     parts = [list(range(count))[Ranks(rank, world).part(count)] for rank in range(world)]
     assert [row for part in parts for row in part] == list(range(count))
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
-
-
-def test_items_computed_ahead_keep_their_order_and_raise_where_they_are_taken() -> None:
-    def items() -> object:
-        yield from range(5)
-        raise ValueError("the sixth")
-
-    found = ahead(items(), 2)
-    assert [next(found) for _ in range(5)] == list(range(5))
-    with pytest.raises(ValueError, match="the sixth"):
-        next(found)
-    left_early = ahead(iter(range(1000)), 2)
-    assert next(left_early) == 0
-    left_early.close()

@@ -105,6 +105,17 @@ def test_a_finished_training_is_found_again(trained: tuple[Place, Ref, Ref]) -> 
     assert not [key for key in before if key.startswith("checkpoints/")]
 
 
+def test_photos_decoded_for_every_batch_train_the_same_release(
+    trained: tuple[Place, Ref, Ref], tmp_path: Path
+) -> None:
+    _, _, expected = trained
+    place = Place(tmp_path)
+    curated = place.curate(make_listings(20))
+    found = train(place.store, curated, FAST, cache_dir=tmp_path / "cache", threads=1, decoding="always")
+    assert found == expected
+    assert not list((tmp_path / "cache").glob("squares/*"))
+
+
 def test_another_seed_is_another_release(trained: tuple[Place, Ref, Ref]) -> None:
     place, curated, ref = trained
     config = json.loads(json.dumps({"format": 1, "recipe": dataclasses.asdict(replace(FAST, seed=1))}))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import mmap
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -63,6 +64,15 @@ def shard_name(number: int) -> str:
     return f"photos-{number:05d}.tar"
 
 
+@dataclass(frozen=True, slots=True)
+class PhotoPlace:
+    """A photo's bytes in a photo shard on this machine."""
+
+    path: Path
+    offset: int
+    length: int
+
+
 class CuratedSnapshot:
     """A curated snapshot on local disk, verified against its manifest. Safe to read from several threads."""
 
@@ -99,6 +109,11 @@ class CuratedSnapshot:
         """Names of the aspects, without the prefix of their columns."""
         names = self.listings.column_names
         return tuple(name.removeprefix(ASPECT_PREFIX) for name in names if name.startswith(ASPECT_PREFIX))
+
+    def place(self, photo_id: str) -> PhotoPlace:
+        """Where `photo_bytes` are, for a reader in another process. Raises `KeyError`."""
+        shard, offset, length = self._places[photo_id]
+        return PhotoPlace(self.artefact.path(shard_name(shard)), offset, length)
 
     def photo_bytes(self, photo_id: str) -> bytes:
         """The photo as stored: the original, or a smaller JPEG of it. Raises `KeyError`."""

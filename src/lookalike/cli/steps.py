@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -45,6 +45,13 @@ Weights = Annotated[
         show_default="from scratch",
     ),
 ]
+Decode = Annotated[
+    Literal["auto", "once", "always"],
+    typer.Option(
+        "--decode",
+        help="Decode photos once into a file on disk, or always, for every epoch anew; auto: once if it fits.",
+    ),
+]
 Compile = Annotated[
     bool,
     typer.Option("--compile", help="Train by torch.compile: worth its minutes for long runs on a GPU."),
@@ -78,6 +85,7 @@ def train(
     recipe: Recipe = "small_cpu",
     weights: Weights = None,
     compiled: Compile = False,
+    decoding: Decode = "auto",
     store: Store = None,
     threads: Threads = 0,
     as_json: Json = False,
@@ -94,7 +102,9 @@ def train(
     out, place = Output(as_json=as_json), open_workplace(store)
     with out.progress() as progress:
         snapshot = place.ref(Kind.CURATED, curated)
-        ref = trained_step(place, snapshot, recipe, threads, progress, weights=weights, compiled=compiled)
+        ref = trained_step(
+            place, snapshot, recipe, threads, progress, weights=weights, compiled=compiled, decoding=decoding
+        )
     if Launch().rank == 0:
         show_release(out, place, ref)
 
@@ -225,6 +235,7 @@ def trained_step(
     *,
     weights: str | None = None,
     compiled: bool = False,
+    decoding: Literal["auto", "once", "always"] = "auto",
 ) -> Ref:
     from lookalike.learning.recipes import RECIPES
     from lookalike.learning.training import train
@@ -239,6 +250,7 @@ def trained_step(
         weights=weights,
         threads=threads,
         compiled=compiled,
+        decoding=decoding,
         progress=progress,
     )
 

@@ -2,17 +2,20 @@
 
 Decoding costs more than a forward pass of a small network, so every photo of the snapshot that has a label is decoded
 once into an array of squares, uint8 [photos, side, side, 3], in a file that is mapped, not read. The file is
-named by what is in it and appears whole; a run that is killed while decoding begins again.
+named by what is in it and appears whole; a run that is killed while decoding begins again. Where the disk has no room
+for it, photos are decoded anew for every batch (`squares`).
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -22,8 +25,10 @@ from torch import Tensor
 from lookalike.catalogue.photos import load_square
 from lookalike.catalogue.snapshot import CuratedSnapshot
 from lookalike.errors import PhotoError, TrainingError
+from lookalike.learning.squares import DecodedSquares, MappedSquares, Squares
 from lookalike.progress import Progress, silent
 
+Decoding = Literal["auto", "once", "always"]
 _VALIDATION_PART = 10
 """Where the catalogue holds nothing back for validation, one group in so many is taken from training."""
 
@@ -48,8 +53,7 @@ class TrainingData:
     categories: tuple[str, ...]
     train: Examples
     validation: Examples
-    squares: NDArray[np.uint8]
-    """uint8 [photos, side, side, 3], a view on the mapped file."""
+    squares: Squares
     note: str
     """Where the validation listings come from."""
 
@@ -60,17 +64,26 @@ class TrainingData:
 
         `pinned` memory is copied to a GPU without the CPU's waiting for it.
         """
-        at = examples.photo[rows]
-        squares = torch.empty((len(at), *self.squares.shape[1:]), dtype=torch.uint8, pin_memory=pinned)
-        np.take(self.squares, at, axis=0, out=squares.numpy(), mode="clip")  # `raise` would copy twice
+        side = self.squares.side
+        squares = torch.empty((len(rows), side, side, 3), dtype=torch.uint8, pin_memory=pinned)
+        self.squares.take(examples.photo[rows], squares.numpy())
         labels = torch.from_numpy(examples.labels[rows])
         return squares.permute(0, 3, 1, 2), labels.pin_memory() if pinned else labels
 
 
 def load_training_data(
-    snapshot: CuratedSnapshot, side: int, *, cache_dir: Path, threads: int, progress: Progress = silent
+    snapshot: CuratedSnapshot,
+    side: int,
+    *,
+    cache_dir: Path,
+    threads: int,
+    decoding: Decoding = "auto",
+    progress: Progress = silent,
 ) -> TrainingData:
-    """Labels and squares of a curated snapshot. Raises `TrainingError` where there is nothing to learn."""
+    """Labels and squares of a curated snapshot, decoded `once` or `always`; `auto`: once if the disk has room.
+
+    Raises `TrainingError` where there is nothing to learn.
+    """
     listings = snapshot.listings
     split, category, group, photo_id = (
         np.asarray(listings[name].to_pylist(), dtype=np.str_)
@@ -88,7 +101,12 @@ def load_training_data(
             f"{snapshot.ref}: {found}: there must be at least two leaf categories to tell apart"
         )
     wanted = sorted({str(p) for p in photo_id[is_train | is_validation]})
-    squares, kept = _squares(snapshot, wanted, side, cache_dir, threads, progress)
+    path = _squares_file(snapshot, wanted, side, cache_dir)
+    if decoding == "once" or (decoding == "auto" and _has_room(path, len(wanted) * side * side * 3)):
+        mapped, kept = _mapped(path, snapshot, wanted, side, threads, progress)
+        squares: Squares = MappedSquares(mapped)
+    else:
+        squares, kept = DecodedSquares(snapshot, wanted, side, workers=threads), wanted
     place = {name: i for i, name in enumerate(kept)}
     label = {name: i for i, name in enumerate(categories)}
 
@@ -129,16 +147,29 @@ def _held_back(group: str) -> bool:
     return hashlib.sha256(group.encode()).digest()[0] % _VALIDATION_PART == 0
 
 
-def _squares(
+def _squares_file(snapshot: CuratedSnapshot, photo_ids: Sequence[str], side: int, cache_dir: Path) -> Path:
+    digest = hashlib.sha256("\n".join([str(snapshot.ref), str(side), *photo_ids]).encode()).hexdigest()[:16]
+    return cache_dir / "squares" / f"{digest}-{side}.npy"
+
+
+def _has_room(path: Path, size: int) -> bool:
+    """Whether the file is there, or would leave a tenth of the disk free."""
+    if path.exists():
+        return True
+    path.parent.mkdir(parents=True, exist_ok=True)
+    disk = shutil.disk_usage(path.parent)
+    return disk.free - size > disk.total / 10
+
+
+def _mapped(
+    path: Path,
     snapshot: CuratedSnapshot,
     photo_ids: Sequence[str],
     side: int,
-    cache_dir: Path,
     threads: int,
     progress: Progress,
 ) -> tuple[NDArray[np.uint8], list[str]]:
-    digest = hashlib.sha256("\n".join([str(snapshot.ref), str(side), *photo_ids]).encode()).hexdigest()[:16]
-    path = cache_dir / "squares" / f"{digest}-{side}.npy"
+    """The squares of the photos that can be decoded, and the id of each; "" where one cannot."""
     names = path.with_suffix(".txt")
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,61 +1,73 @@
-"""What the category stage is fed: this rank's part of each batch, on the device, augmented there.
+"""What a stage that trains the trunk is fed: this rank's part of each batch, on the device, augmented there.
 
 The order of photos is one permutation of all of them per epoch, cut into batches, each cut into the ranks' parts.
-Squares are gathered from the mapped file by a thread, some batches ahead; a GPU gets them as uint8, a quarter of the
+Squares are gathered by threads, some batches ahead; a GPU gets them as uint8, a quarter of the
 bytes of its float32 input, from pinned memory without waiting, and crops, turns and lights them itself.
 """
 
 from __future__ import annotations
 
-import queue
-import threading
-from collections.abc import Generator, Iterator
-from typing import TypeVar
+from collections.abc import Iterable, Iterator
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from lookalike.ahead import ahead
 from lookalike.errors import TrainingError
-from lookalike.learning.dataset import TrainingData, shuffled_batches
+from lookalike.learning.dataset import Examples, TrainingData, shuffled_batches
 from lookalike.learning.distributed import Ranks
 from lookalike.learning.recipes import Recipe, Stage
 from lookalike.learning.transforms import Part, seeded, training_transform
 
 _AHEAD = 3
 """Batches that wait in memory."""
-T = TypeVar("T")
+_THREADS = 2
+"""While one gathers the last photos of its batch, the other has begun the next."""
 
 
 class Feed:
-    """Augmented batches of the training photos; `stage` numbers the stage in the seed."""
+    """Augmented batches of the training photos for `stage`, which `number` numbers in the seed."""
 
-    def __init__(self, recipe: Recipe, data: TrainingData, ranks: Ranks, *, stage: int) -> None:
-        self.recipe, self.data, self.ranks, self.stage = recipe, data, ranks, stage
-        self.photos = batch_size(recipe.category_stage, len(data.train), ranks)
+    def __init__(
+        self, recipe: Recipe, stage: Stage, data: TrainingData, ranks: Ranks, *, number: int
+    ) -> None:
+        self.recipe, self.stage, self.data, self.ranks, self.number = recipe, stage, data, ranks, number
+        self.photos = batch_size(stage, len(data.train), ranks)
         self.steps = len(data.train) // self.photos
 
     def batches(self, epoch: int, first: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Photos f32 [n, 3, h, w] and labels int64 [n] of the steps of an epoch, from step `first` on."""
-        stage, device = self.recipe.category_stage, self.ranks.device
-        rows = self.ranks.part(self.photos)
-        transform = training_transform(
-            self.recipe.preset,
-            _size(stage, epoch, self.recipe.preset.crop),
-            self.recipe.augmentation,
-            Part(rows, self.photos),
-        )
-        for step, (squares, labels) in enumerate(ahead(self._squares(epoch, first), _AHEAD), start=first):
-            photos = squares.to(device, non_blocking=True)
-            with seeded(self.recipe.seed, self.stage, epoch, step):
-                augmented = transform(photos)
-            yield augmented, labels.to(device, non_blocking=True)
-
-    def _squares(self, epoch: int, first: int) -> Iterator[tuple[Tensor, Tensor]]:
-        data, pinned = self.data, self.ranks.device.type == "cuda"
-        order = shuffled_batches(
-            len(data.train), self.photos, seed=(self.recipe.seed, self.stage, epoch), first=first
-        )
+        recipe, data = self.recipe, self.data
         part = self.ranks.part(self.photos)
-        return (data.batch(data.train, rows[part], pinned=pinned) for rows in order)
+        transform = training_transform(
+            recipe.preset,
+            _size(self.stage, epoch, recipe.preset.crop),
+            recipe.augmentation,
+            Part(part, self.photos),
+        )
+        order = shuffled_batches(
+            len(data.train), self.photos, seed=(recipe.seed, self.number, epoch), first=first
+        )
+        own = (rows[part] for rows in order)
+        batches = gathered(data, data.train, own, self.ranks.device)
+        for step, (_, photos, labels) in enumerate(batches, start=first):
+            with seeded(recipe.seed, self.number, epoch, step):
+                augmented = transform(photos)
+            yield augmented, labels
+
+
+def gathered(
+    data: TrainingData, examples: Examples, orders: Iterable[NDArray[np.int64]], device: torch.device
+) -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor]]:
+    """For each of `orders`: these rows of `examples`, their photos uint8 [n, 3, side, side], labels, on the device."""
+
+    def work(rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], Tensor, Tensor]:
+        return rows, *data.batch(examples, rows, pinned=device.type == "cuda")
+
+    for rows, photos, labels in ahead(work, orders, threads=_THREADS, depth=_AHEAD, name="feed"):
+        yield rows, photos.to(device, non_blocking=True), labels.to(device, non_blocking=True)
 
 
 def batch_size(stage: Stage, count: int, ranks: Ranks) -> int:
@@ -64,42 +76,6 @@ def batch_size(stage: Stage, count: int, ranks: Ranks) -> int:
     if size < ranks.world:
         raise TrainingError(f"{ranks.world} ranks cannot share batches of {size} photos; start fewer")
     return size
-
-
-def ahead(items: Iterator[T], depth: int) -> Generator[T, None, None]:
-    """`items`, computed by a thread up to `depth` ahead of who takes them; its exceptions are raised here."""
-    waiting: queue.Queue[tuple[T | None, BaseException | None] | None] = queue.Queue(depth)
-    closed = threading.Event()
-
-    def offer(entry: tuple[T | None, BaseException | None] | None) -> bool:
-        while not closed.is_set():
-            try:
-                waiting.put(entry, timeout=0.1)
-            except queue.Full:
-                continue
-            return True
-        return False
-
-    def work() -> None:
-        try:
-            for item in items:
-                if not offer((item, None)):
-                    return
-        except BaseException as error:
-            offer((None, error))
-        offer(None)
-
-    thread = threading.Thread(target=work, name="ahead", daemon=True)
-    thread.start()
-    try:
-        while (entry := waiting.get()) is not None:
-            item, error = entry
-            if error is not None:
-                raise error
-            yield item  # type: ignore[misc]
-    finally:
-        closed.set()
-        thread.join()
 
 
 def _size(stage: Stage, epoch: int, crop: int) -> int:

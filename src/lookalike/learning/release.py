@@ -91,9 +91,9 @@ def _export(trainer: Trainer, card: ModelCard, folder: Path, expected: Outputs) 
     export_onnx(trainer.network, card.preset, folder / "model.onnx")
     data = trainer.data
     rows = np.arange(min(_CHECKED_PHOTOS, len(data.validation)))
-    found = compile_encoder(card, folder / "model.onnx", precision="f32").encode(
-        np.ascontiguousarray(data.squares[data.validation.photo[rows]])
-    )
+    squares = np.empty((len(rows), card.preset.resize, card.preset.resize, 3), np.uint8)
+    data.squares.take(data.validation.photo[rows], squares)
+    found = compile_encoder(card, folder / "model.onnx", precision="f32").encode(squares)
     bits = (codes.unpack(found.codes) == (expected["activations"][rows] > 0.5)).mean()
     top1 = (found.probabilities.argmax(axis=1) == expected["logits"][rows].argmax(axis=1)).mean()
     if bits < _AGREEING_BITS or top1 < _AGREEING_TOP1:
