@@ -7,7 +7,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-cluster check format lock clean
+.PHONY: help setup demo up test cluster-demo test-cluster check format lock clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ up: .venv/installed ## Prefect's server, the flows, the search page and the cons
 
 test: .venv/installed ## run every test that this machine can run
 	$(BIN)/python -m pytest $(ARGS)
+
+cluster-demo: .venv/installed ## from nothing to an answered search on Kubernetes, every step a Job (local/cluster.py says on which cluster)
+	@$(BIN)/python -m local.cluster_demo $(ARGS)
 
 CLUSTER_TOOL := ../shared/tools/cluster/cluster
 test-cluster: .venv/installed ## the tests on Kubernetes: the cluster that KUBECONFIG names, or a local one where its tool is

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -40,6 +41,24 @@ class Cluster:
         environ = os.environ | {"KUBECONFIG": self.kubeconfig}
         return run(["kubectl", *arguments], stdin=stdin, timeout=timeout, environ=environ)
 
+    @contextmanager
+    def forwarded(self, namespace: str, service: str) -> Iterator[str]:
+        """Inside, the address on this machine of a Service's port `http`."""
+        command = ["kubectl", "-n", namespace, "port-forward", f"service/{service}", ":http"]
+        environ = os.environ | {"KUBECONFIG": self.kubeconfig}
+        process = subprocess.Popen(
+            command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        try:
+            assert process.stdout is not None
+            said = process.stdout.readline()
+            if not said.startswith("Forwarding from "):
+                raise NoCluster(f"{' '.join(command)}: {said.strip()}")
+            yield f"http://{said.split()[2]}"
+        finally:
+            process.terminate()
+            process.wait()
+
     def apply(self, kustomization: Path) -> None:
         """``kubectl apply -k``; for our old test cluster through its `downgrade`."""
         manifests = self.kubectl("kustomize", str(kustomization))
@@ -52,7 +71,7 @@ class Cluster:
         if self.ours:
             run([str(_CLUSTER), "base-image", _BASE], timeout=600)
             image = f"lookalike-{target}:{tag}"
-            options = ["--target", target, "--build-arg", f"BASE={_BASE}"]
+            options = ["--layers", "--target", target, "--build-arg", f"BASE={_BASE}"]
             run([str(_CLUSTER), "build", "-t", image, *options, str(ROOT)], timeout=1800)
             run([str(_CLUSTER), "load", image], timeout=600)
             return image
