@@ -4,8 +4,9 @@ Enters: how many listings, how many searches a second, how soon 99 of 100 must b
 Leaves: the layout with the fewest nodes that keeps to it, and the numbers it was found by. The formulas are in
 docs/operations.md, "Sizing"; `MEASURED` is the only place with numbers from benchmarks, and says from which.
 
-Times are those of queues: a pod that is busy for the share ``u`` of the time makes 99 of 100 searches wait at most
-``ln(100 u) / t`` service times, where ``t`` is the positive root of ``u (e^t - 1) = t`` (the decay of an M/D/1 queue).
+Times are those of queues: in a pod that is busy for the share ``u`` of the time, one of 100 searches waits longer
+than ``ln(100 c) / t`` service times, where ``t`` is the positive root of ``u (e^t - 1) = t`` and ``c`` is
+``(1 - u) / (u e^t - 1)`` (the tail of an M/D/1 queue: searches come when they like and take about as long each).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 import pyarrow as pa
@@ -25,9 +27,11 @@ from lookalike.index.reader import Partition
 GB = 1e9
 HOURS_A_MONTH = 730
 _MAXIMUM_SHARDS = 999
+_ENDLESS = 1_000_000_000
 _NODE_SHARE = 0.9
 """Part of a node that pods may use; the system and its agents have the rest."""
-_BUSY = tuple(n / 20 for n in range(1, 15))
+_BUSY = tuple(n / 10 for n in range(1, 8))
+"""Shares of the time for which pods may be busy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +46,13 @@ class Measured:
     search_ms: float = 6.1
     """Time of a search besides encode and scan (benchmarks/search_load.py)."""
     question_ms: float = 3.0
-    """Time of a ranker for a question besides the scan, and of the front to merge its part (benchmarks/shards.py)."""
-    search_gb: float = 0.48
-    """Resident memory of a search process without index, titles and photos in flight (benchmarks/shards.py)."""
-    ranker_gb: float = 0.30
+    """Time of a question to a ranker besides the scan: 1.5 ms of CPU to read it and to describe and re-score 300
+    candidates (benchmarks/shards.py), and as much again for HTTP and the way."""
+    part_ms: float = 0.4
+    """CPU time of a search pod for each shard: 0.27 ms to read and merge its part (benchmarks/shards.py), and HTTP."""
+    search_gb: float = 0.41
+    """Resident memory of a search process without index, tables, and photos in flight (benchmarks/shards.py)."""
+    ranker_gb: float = 0.26
     """The same of a ranker (benchmarks/shards.py)."""
     buffers_gb: float = 0.32
     """Photos in flight and thumbnails: `ServingConfig.in_flight_bytes` and `thumbnail_cache_bytes`."""
@@ -179,15 +186,17 @@ def measure_scan(bits: int, *, seconds: float = 1.0, threads: int = 0) -> float:
     return scans * codes.nbytes / GB / (time.perf_counter() - started)
 
 
+@cache
 def waiting(busy: float) -> float:
     """The service times that 99 of 100 wait in a queue that is busy for this share of the time; see above."""
     if 100 * busy <= 1:
         return 0.0
     low, high = 1e-9, 100.0
-    for _ in range(100):
+    for _ in range(60):
         middle = (low + high) / 2
         low, high = (middle, high) if busy * math.expm1(middle) < middle else (low, middle)
-    return math.log(100 * busy) / low
+    tail = (1 - busy) / (busy * math.exp(low) - 1)
+    return max(0.0, math.log(100 * tail) / low)
 
 
 def _whole(catalogue: Catalogue, load: Load, cluster: Cluster) -> Iterator[Plan]:
@@ -211,22 +220,24 @@ def _sharded(catalogue: Catalogue, load: Load, cluster: Cluster) -> Iterator[Pla
     work = _Work(catalogue, cluster)
     measured = cluster.measured
     index_gb = catalogue.index_bytes / GB
+    fewest = _ENDLESS
     for shards in range(1, _MAXIMUM_SHARDS + 1):
         share_gb = (1 + cluster.overlap) * index_gb / shards
         memory = measured.ranker_gb + share_gb
         if not _fits(cluster, memory):
             continue
+        if _nodes(cluster, [(shards * cluster.copies, memory)]) > fewest:
+            break  # from here on there are more pods than work
         answer = work.scan_ms / shards + measured.question_ms
         worst = work.scan_most_ms / shards + measured.question_ms
-        front = work.encode_ms + measured.search_ms + shards * measured.question_ms / 10
-        fewest = None
+        front = work.encode_ms + measured.search_ms + shards * measured.part_ms
         for busy_front in _BUSY:
             pods = max(cluster.copies, math.ceil(load.qps * front / 1e3 / busy_front))
             for busy_ranker in _BUSY:
                 p99 = front * (1 + waiting(busy_front)) + worst + waiting(busy_ranker) * answer
                 copies = max(cluster.copies, math.ceil(load.qps * answer / 1e3 / busy_ranker))
                 nodes = _nodes(cluster, [(pods, work.search_gb), (shards * copies, memory)])
-                if p99 <= load.p99_ms and nodes and (fewest is None or nodes < fewest):
+                if p99 <= load.p99_ms and 0 < nodes < fewest:
                     fewest = nodes
                     yield work.plan(
                         shards, copies, pods, work.search_gb, memory, work.tables_gb, share_gb, p99, nodes

@@ -176,6 +176,7 @@ def show_plan(out: Output, found: Plan, catalogue: Catalogue, load: Load, cluste
         else "the whole index in every search pod"
     )
     text = (
+        f"for {catalogue.listings:,.0f} listings, {load.qps:g} searches a second, p99 within {load.p99_ms:g} ms:\n"
         f"[bold]{found.nodes} nodes[/bold] of {cluster.node_cores} cores and {cluster.node_gb:.0f} GB "
         f"({found.node_hours:,} node hours a month): {kept}\n"
         f"expected p99 {found.p99_ms:.0f} ms: encode {found.encode_ms:.0f} ms, scan {found.scan_ms:.1f} ms over all "
