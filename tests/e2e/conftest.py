@@ -78,12 +78,13 @@ def page(browser: Browser, process: Running) -> Iterator[Page]:
 @pytest.fixture(scope="session")
 def cluster() -> kubernetes.Cluster:
     """The cluster that KUBECONFIG names, or else the tools' node."""
-    ours = "LOOKALIKE_TEST_SEARCH_IMAGE" not in os.environ
-    if ours and not kubernetes.CLUSTER_TOOL.exists():
+    local = kubernetes.start_local_cluster() if kubernetes.CLUSTER_TOOL.exists() else None
+    named = Path(os.environ.get("KUBECONFIG") or (local.kubeconfig if local else ""))
+    if local is not None and named == local.kubeconfig:
+        return local
+    if "LOOKALIKE_TEST_SEARCH_IMAGE" not in os.environ:
         pytest.skip("no cluster with images of this tree: see tests/e2e/cluster.py for what to set")
-    if named := os.environ.get("KUBECONFIG"):
-        return kubernetes.Cluster(Path(named), local=ours)
-    return kubernetes.start_local_cluster()
+    return kubernetes.Cluster(named, local=False)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,386 @@
+"""Publishing on a real cluster: the search Deployment rolls without a failed request, or both go back.
+
+One shop, two search replicas behind a NodePort, and an operator's pod with the rollout account, in which `lookalike`
+runs as it does in the publishing run. Each test leaves the Deployment and the live ref in agreement.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import boto3
+import httpx
+import pytest
+
+from lookalike.rollout import INDEX
+from lookalike.settings import S3Settings
+from lookalike.storage.artefacts import Ref, read_manifest
+from lookalike.storage.refs import LiveRecord, read_live
+from lookalike.storage.s3 import S3Store
+from tests.e2e.cluster import Failed, Namespace, S3Server, eventually
+from tests.shop import Shop, open_shop, reindex, render, write_release
+
+pytestmark = pytest.mark.cluster
+
+BUCKET = "rollout"
+CLIENTS = 8
+PAUSE_S = 0.02
+"""Between two requests of a client, so that the pods under test get some of a small machine, too."""
+OPERATOR = "operator"
+SEARCH = "lookalike-search"
+KILL = r"""for p in /proc/[0-9]*; do grep -q "bin/lookalike.publish" $p/cmdline && kill -9 ${p#/proc/}; done; true"""
+"""The image has no pkill. NUL bytes part the words of a command line; the dot fits one."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """The shop's cluster: its namespace, where it answers, and its artefacts."""
+
+    namespace: Namespace
+    port: int
+    store: S3Store
+    first: Shop
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def live(self) -> LiveRecord:
+        found = read_live(self.store)
+        assert found is not None
+        return found.live
+
+    def operator(self, *arguments: str, seconds: float = 400) -> str:
+        """Runs `lookalike` in the operator's pod; what it prints. Raises `Failed` with its error."""
+        return self.namespace.kubectl("exec", OPERATOR, "--", *arguments, seconds=seconds)
+
+    def publish(self, index: Ref) -> None:
+        self.operator("lookalike", "publish", "--index", str(index), "--json")
+
+    def annotation(self) -> str:
+        template = self.namespace.get("deployment", SEARCH)["spec"]["template"]
+        return str((template["metadata"].get("annotations") or {}).get(INDEX, ""))
+
+    def pods(self) -> list[dict[str, object]]:
+        found = self.namespace.get("pods", "-l", "app.kubernetes.io/component=search")["items"]
+        return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
+
+    def agreed_on(self, index: Ref) -> bool:
+        """Whether live ref and Deployment both name `index`, and its pods alone exist and are ready."""
+        status = self.namespace.get("deployment", SEARCH)["status"]
+        counts = [status.get(name, 0) for name in ("replicas", "updatedReplicas", "availableReplicas")]
+        return self.live.index == index and self.annotation() == str(index) and counts == [2, 2, 2]
+
+
+@dataclass
+class Load:
+    """What clients got: for each reply its (status, release, index, prefix of the first listing); and what failed."""
+
+    replies: Counter[tuple[int, str, str, str]] = field(default_factory=Counter)
+    errors: list[str] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def requests(self) -> int:
+        return sum(self.replies.values()) + len(self.errors)
+
+    def indexes(self) -> set[str]:
+        return {index for _, _, index, _ in self.replies}
+
+    def check(self, *shops: Shop) -> None:
+        """No request failed, and each reply was made by one pair alone."""
+        assert not self.errors, self.errors[:5]
+        assert {status for status, *_ in self.replies} == {200}, self.replies
+        pairs = {(str(s.release), str(s.index), s.listings[0].listing_id[0]) for s in shops}
+        assert {(release, index, first) for _, release, index, first in self.replies} <= pairs
+
+
+@contextmanager
+def under_load(site: Site, *, tries: int = 1) -> Iterator[Load]:
+    """Eight clients that never stop asking: half keep their connections, half open one for each request."""
+    load, stop = Load(), threading.Event()
+
+    def ask(keep: bool) -> None:
+        photo = render("home/vase", 3)
+        client = httpx.Client(base_url=site.url, timeout=30)
+        while not stop.is_set():
+            for left in reversed(range(tries)):
+                try:
+                    if not keep:
+                        client.close()
+                        client = httpx.Client(base_url=site.url, timeout=30)
+                    reply = client.post("/v1/search?k=3", content=photo)
+                    body = reply.json()
+                    first = body["hits"][0]["listing_id"][0] if body.get("hits") else ""
+                    seen = (reply.status_code, body.get("release", ""), body.get("index", ""), first)
+                    with load.lock:
+                        load.replies[seen] += 1
+                    break
+                except (httpx.HTTPError, ValueError) as error:
+                    if not left:
+                        with load.lock:
+                            load.errors.append(f"{time.strftime('%X')} {error!r}")
+            stop.wait(PAUSE_S)
+        client.close()
+
+    threads = [threading.Thread(target=ask, args=(number % 2 == 0,)) for number in range(CLIENTS)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield load
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+@pytest.fixture(scope="module")
+def site(
+    namespace: Namespace,
+    s3: S3Server,
+    search_image: str,
+    pipeline_image: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Site:
+    """The shop with its first pair live on two replicas."""
+    boto3.client("s3", endpoint_url=s3.endpoint, region_name="us-east-1").create_bucket(Bucket=BUCKET)
+    store = S3Store(BUCKET, "", S3Settings(endpoint_url=s3.endpoint, if_match_quoted=False))
+    work = tmp_path_factory.mktemp("rollout")
+    first = open_shop(store, work / "cache", per_category=8, prefix="a")
+    namespace.secret("lookalike-store", s3.pod_environment)
+    namespace.kustomize(kustomization(search_image), work / "kustomization")
+    namespace.apply(json.dumps(operator_pod(pipeline_image)))
+    namespace.kubectl("wait", "--for=condition=Ready", f"pod/{OPERATOR}", "--timeout=120s")
+    port = namespace.get("service", SEARCH)["spec"]["ports"][0]["nodePort"]
+    site = Site(namespace, port, store, first)
+    began = time.monotonic()
+    site.publish(first.index)
+    print(f"first publication, two replicas: {time.monotonic() - began:.0f} s")
+    return site
+
+
+def kustomization(image: str) -> dict[str, object]:
+    name, _, tag = image.rpartition(":")
+    small = {"requests": {"cpu": "50m", "memory": "300Mi"}, "limits": {"memory": "1500Mi"}}
+    return {
+        "resources": ["k8s/base/search", "k8s/base/rollout"],
+        "images": [{"name": "lookalike-search", "newName": name, "newTag": tag}],
+        "configMapGenerator": [
+            {
+                "name": "lookalike",
+                "literals": [f"LOOKALIKE_STORE=s3://{BUCKET}", f"LOOKALIKE_ROLLOUT_DEPLOYMENT={SEARCH}"],
+                "options": {"disableNameSuffixHash": True},
+            }
+        ],
+        "patches": [
+            {
+                "target": {"kind": "Deployment", "name": SEARCH},
+                "patch": json.dumps(
+                    [{"op": "replace", "path": "/spec/template/spec/containers/0/resources", "value": small}]
+                ),
+            },
+            {
+                "target": {"kind": "Service", "name": SEARCH},
+                "patch": json.dumps([{"op": "add", "path": "/spec/type", "value": "NodePort"}]),
+            },
+        ],
+    }
+
+
+def operator_pod(image: str) -> dict[str, object]:
+    """As a publishing run's pod, but idle: `lookalike` is run in it."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": OPERATOR, "namespace": "lookalike-rollout-cluster"},
+        "spec": {
+            "serviceAccountName": "lookalike-rollout",
+            "terminationGracePeriodSeconds": 1,
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": 10001,
+                "fsGroup": 10001,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "containers": [
+                {
+                    "name": "operator",
+                    "image": image,
+                    "imagePullPolicy": "IfNotPresent",
+                    "args": ["sleep", "infinity"],
+                    "env": [{"name": "LOOKALIKE_ROLLOUT_DEADLINE_S", "value": "300"}],
+                    "envFrom": [
+                        {"configMapRef": {"name": "lookalike"}},
+                        {"secretRef": {"name": "lookalike-store"}},
+                    ],
+                    "securityContext": {
+                        "allowPrivilegeEscalation": False,
+                        "readOnlyRootFilesystem": True,
+                        "capabilities": {"drop": ["ALL"]},
+                    },
+                    "volumeMounts": [
+                        {"name": "tmp", "mountPath": "/tmp"},
+                        {"name": "cache", "mountPath": "/var/cache/lookalike"},
+                    ],
+                }
+            ],
+            "volumes": [{"name": "tmp", "emptyDir": {}}, {"name": "cache", "emptyDir": {}}],
+        },
+    }
+
+
+def rights(site: Site, account: str) -> set[tuple[str, str, str]]:
+    """(resource, name, verbs) of all that an account may do in the namespace, beside asking what it may do."""
+    who = f"--as=system:serviceaccount:{site.namespace.name}:{account}"
+    rows = site.namespace.kubectl("auth", "can-i", "--list", "--no-headers", who).splitlines()
+    found = set()
+    for row in rows:
+        resource, _, rest = row.partition(" ")
+        urls, names, verbs = re.findall(r"\[(.*?)\]", rest)
+        if resource and not resource.startswith("selfsubject"):
+            assert not urls
+            found.add((resource, names, verbs))
+    return found
+
+
+def test_accounts_may_do_what_they_must_and_nothing_else(site: Site) -> None:
+    assert rights(site, "lookalike-search") == set()
+    assert rights(site, "lookalike-rollout") == {("deployments.apps", SEARCH, "get patch")}
+
+
+def test_publishing_twice_and_back_fails_no_request(site: Site) -> None:
+    a = site.first
+    b = reindex(a, per_category=10, prefix="b")
+    c = reindex(
+        b, per_category=6, prefix="c", release=write_release(site.store, a.listings, a.cache_dir, seed=7)
+    )
+    with under_load(site) as load:
+        began = time.monotonic()
+        site.publish(b.index)
+        site.publish(c.index)
+        site.operator("lookalike", "rollback")
+        seconds = time.monotonic() - began
+    print(
+        f"{load.requests} requests, {len(load.errors)} failed, in three roll-outs of {seconds / 3:.0f} s each"
+    )
+    load.check(a, b, c)
+    assert load.indexes() == {str(s.index) for s in (a, b, c)}, "every snapshot was answered from"
+    assert load.requests >= 2000
+    assert site.agreed_on(b.index)
+
+
+def test_publishing_what_is_live_rolls_nothing(site: Site) -> None:
+    before = [pod["metadata"] for pod in site.pods()]
+    sequence, index = site.live.sequence, site.live.index
+    site.publish(index)
+    assert [pod["metadata"] for pod in site.pods()] == before
+    assert site.live.sequence == sequence
+
+
+def test_a_damaged_segment_is_taken_back_and_named(site: Site) -> None:
+    """Damaged in the store after the publisher has read it: only the pods can find out."""
+    live = site.live
+    damaged = reindex(site.first, per_category=12, prefix="d")
+    site.operator("lookalike", "verify", f"index/{damaged.index.id}")
+    site.operator("lookalike", "verify", f"releases/{damaged.release.id}")
+    segment = read_manifest(site.store, damaged.index).files[0]
+    data = bytearray(site.store.get(segment.key))
+    data[len(data) // 2] ^= 1
+    site.store.put(segment.key, bytes(data))
+    with under_load(site) as load, pytest.raises(Failed) as failed:
+        site.publish(damaged.index)
+    said = str(failed.value)
+    assert segment.key.rpartition("/")[2] in said.replace("\n", ""), said
+    assert "does not match its digest" in said
+    assert f"taken back: {live.index.id} is live again" in said
+    assert load.indexes() == {str(live.index)}, "the old answers went on, and no other"
+    assert not load.errors
+    assert site.agreed_on(live.index)
+
+
+def test_a_roll_out_that_was_killed_is_finished_by_running_it_again(site: Site) -> None:
+    before, following = site.live.index, reindex(site.first, per_category=9, prefix="e")
+    command = ["lookalike", "publish", "--index", str(following.index)]
+
+    def publish_and_be_killed() -> None:
+        with pytest.raises(Failed, match="137"):
+            site.operator(*command)
+
+    with under_load(site) as load:
+        killed = threading.Thread(target=publish_and_be_killed)
+        killed.start()
+        eventually(lambda: site.annotation() == str(following.index), 100)
+        site.operator("sh", "-c", KILL)
+        killed.join()
+        assert not site.agreed_on(following.index), "killed in the middle"
+        site.operator(*command)
+    assert not load.errors, load.errors[:5]
+    assert load.indexes() == {str(before), str(following.index)}
+    assert site.agreed_on(following.index)
+
+
+def test_kubectl_rollout_undo_and_the_live_ref_can_be_told_apart_and_joined(site: Site) -> None:
+    newer = site.live.index
+    site.namespace.kubectl("rollout", "undo", f"deployment/{SEARCH}")
+    site.namespace.kubectl("rollout", "status", f"deployment/{SEARCH}", "--timeout=300s", seconds=310)
+    older = Ref.parse(site.annotation())
+    assert older != newer
+    with pytest.raises(Failed, match="the live ref names"):
+        site.operator("lookalike", "verify")
+    site.operator("lookalike", "rollback")
+    assert "whole" in site.operator("lookalike", "verify")
+    assert site.agreed_on(older)
+
+
+def test_a_pod_killed_under_load_is_made_up_for_by_its_twin(site: Site) -> None:
+    name = str(site.pods()[0]["metadata"]["name"])
+    with under_load(site, tries=3) as load:
+        time.sleep(2)
+        site.namespace.kubectl("delete", "pod", name, "--grace-period=0", "--force")
+        eventually(lambda: site.agreed_on(site.live.index), 200)
+    assert not load.errors, "a client that asks again is answered by the other pod"
+    assert {status for status, *_ in load.replies} == {200}
+
+
+def test_without_the_store_searches_go_on_and_new_pods_wait(site: Site, s3: S3Server) -> None:
+    if s3.state is None:
+        pytest.skip("only our own S3 server can be stopped")
+    name = str(site.pods()[0]["metadata"]["name"])
+    with under_load(site) as load:
+        with s3.stopped():
+            site.namespace.kubectl("delete", "pod", name, "--wait=false")
+            eventually(lambda: len(site.pods()) == 2 and name not in names(site), 60)
+            time.sleep(25)  # several attempts of the new pod to reach the store
+            status = site.namespace.get("deployment", SEARCH)["status"]
+            assert status["readyReplicas"] == 1, "the new pod waits"
+            asked = load.requests
+        eventually(lambda: site.agreed_on(site.live.index), 200)
+    assert not load.errors, load.errors[:5]
+    assert {status for status, *_ in load.replies} == {200}
+    assert asked > 100
+    assert restarts(site) == 0, "waiting is no reason to be restarted"
+
+
+def test_a_pod_stays_within_what_the_manifest_asks_for(site: Site) -> None:
+    text = httpx.get(f"{site.url}/metrics", timeout=30).text
+    resident = next(
+        float(line.split()[1]) for line in text.splitlines() if line.startswith("process_resident")
+    )
+    print(f"resident memory of a search pod: {resident / 2**20:.0f} MiB")
+    assert resident < 800 * 2**20, "0.5 GiB and what is in flight; the index of this shop weighs nothing"
+
+
+def names(site: Site) -> set[str]:
+    return {str(pod["metadata"]["name"]) for pod in site.pods()}
+
+
+def restarts(site: Site) -> int:
+    return sum(status["restartCount"] for pod in site.pods() for status in pod["status"]["containerStatuses"])
