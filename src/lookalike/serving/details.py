@@ -6,7 +6,7 @@ snapshot is, so looking one up is a binary search and no dictionary of a million
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from lookalike.storage.objects import ObjectStore
 
 _VALUES_LISTED = 100
 _EXAMPLES = 24
+_BLOCK = 256
+"""Listings between two whose ids are kept as Python strings: most of a binary search is done among these."""
 
 
 class Titles:
@@ -29,8 +31,9 @@ class Titles:
 
     def __init__(self, store: ObjectStore, curated: Ref, cache_dir: Path, *, bare: bool = False) -> None:
         """`bare`: keep none. Raises the errors of fetching, `CorruptObject` where the table is not one."""
+        self._ids = self._titles = pa.array([], pa.utf8())
+        self._firsts: list[str] = []
         if bare:
-            self._ids = self._titles = pa.array([], pa.utf8())
             return
         path = fetch(store, curated, cache_dir, [LISTINGS]).path(LISTINGS)
         try:
@@ -39,10 +42,13 @@ class Titles:
             raise CorruptObject(LISTINGS, f"{curated}: {LISTINGS} is not readable: {error}") from error
         table = table.filter(table["title"].is_valid())
         self._ids, self._titles = (table[name].combine_chunks() for name in ("listing_id", "title"))
+        self._firsts = self._ids[::_BLOCK].to_pylist()
 
     def get(self, listing_id: str) -> str | None:
         """The title, or None where the listing has none."""
-        row = bisect_left(range(len(self._ids)), listing_id, key=lambda i: self._ids[i].as_py())
+        block = _BLOCK * max(0, bisect_right(self._firsts, listing_id) - 1)
+        rows = range(block, min(block + _BLOCK, len(self._ids)))
+        row = block + bisect_left(rows, listing_id, key=lambda i: self._ids[i].as_py())
         if row == len(self._ids) or self._ids[row].as_py() != listing_id:
             return None
         title: str = self._titles[row].as_py()
