@@ -1,0 +1,1 @@
+"""Tests of the benchmarks: that they run to the end on little data, and count right."""
