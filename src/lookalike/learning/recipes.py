@@ -7,7 +7,7 @@ field is part of the model release's identity: a changed recipe is another relea
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from lookalike.coding.release import TransformPreset
@@ -86,6 +86,7 @@ def small_cpu() -> Recipe:
         "small_cpu",
         trunk="resnet18-w32",
         preset=TransformPreset("squash-128-112", 128, 112),
+        hash_head="split",
         category_stage=Stage(
             epochs=90,
             rate=0.1,
@@ -105,6 +106,7 @@ def demo() -> Recipe:
         "demo",
         trunk="resnet18-w32",
         preset=TransformPreset("squash-96-88", 96, 88),
+        hash_head="split",
         category_stage=Stage(
             epochs=50,
             rate=0.1,
@@ -125,6 +127,7 @@ def fashion_mnist() -> Recipe:
         "fashion_mnist",
         trunk="resnet10-w32-fine",
         preset=TransformPreset("squash-28-28", 28, 28),
+        hash_head="split",
         category_stage=Stage(
             epochs=22,
             rate=0.1,
@@ -137,6 +140,29 @@ def fashion_mnist() -> Recipe:
         hash_stage=Stage(epochs=10, rate=0.1, batch=256, weight_decay=0.0, views=2),
         augmentation=Augmentation(
             area=(0.7, 1.3), aspect=1.2, degrees=5.0, saturation=0.0, tint=0.0, grey=0.0, blur=0.0, erase=0.4
+        ),
+    )
+
+
+def fashion_mnist_finish() -> Recipe:
+    """Goes on from a release of `fashion_mnist` (``--weights``) with weaker augmentation: it had not learned all."""
+    return replace(
+        fashion_mnist(),
+        name="fashion_mnist_finish",
+        category_stage=Stage(
+            epochs=8, rate=0.05, batch=128, warmup_epochs=0.5, label_smoothing=0.1, average=0.999
+        ),
+        augmentation=Augmentation(
+            area=(0.8, 1.15),
+            aspect=1.1,
+            degrees=3.0,
+            brightness=0.1,
+            contrast=0.1,
+            saturation=0.0,
+            tint=0.0,
+            grey=0.0,
+            blur=0.0,
+            erase=0.2,
         ),
     )
 
@@ -155,5 +181,6 @@ def tiny() -> Recipe:
 
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
-    recipe.__name__: recipe for recipe in (small_cpu, ebay_resnet50, fashion_mnist, demo, tiny)
+    recipe.__name__: recipe
+    for recipe in (small_cpu, ebay_resnet50, fashion_mnist, fashion_mnist_finish, demo, tiny)
 }
