@@ -83,6 +83,31 @@ def test_a_reply_without_a_shard_says_so(town: Shop) -> None:
         assert process.client.get("/readyz").status_code == 200, "most of the index is better than none"
 
 
+def test_searches_wait_for_rankers_side_by_side(town: Shop) -> None:
+    """One slow shard holds up the searches that it is asked for, not those that come after."""
+    with rankers(town.store, town.cache_dir, PARTS) as fleet, front(town, fleet) as process:
+        process.until_ready()
+        fleet[1].wire.clog()
+        done: list[int] = []
+
+        def search() -> None:
+            reply = httpx.post(f"http://127.0.0.1:{process.port}/v1/search?k=3", content=VASE, timeout=20)
+            done.append(reply.status_code)
+
+        waiting = threading.Thread(target=search)
+        waiting.start()
+        batches = process.service.metrics.batch_queries
+        eventually(lambda: batches._sum.get() == 1)
+        second = threading.Thread(target=search)
+        second.start()
+        eventually(lambda: batches._sum.get() == 2, 3)  # taken while the first still waits
+        assert not done
+        fleet[1].wire.clear()
+        waiting.join()
+        second.join()
+        assert done == [200, 200]
+
+
 @dataclass
 class Asker:
     """A client that never pauses, and what it got: (status, index, prefix of the first hit, partial)."""

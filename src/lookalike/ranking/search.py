@@ -80,7 +80,7 @@ def join_searcher(
 
 
 class Searcher:
-    """Answers queries against one model release and one index snapshot. Safe to use from one thread at a time."""
+    """Answers queries against one model release and one index snapshot. Safe to use from several threads."""
 
     def __init__(
         self,

@@ -57,7 +57,13 @@ class SearchService:
         self.config, self.metrics = config, Metrics()
         self.lifecycle = Lifecycle(store, config, self.metrics, cache_dir=cache_dir, threads=threads)
         cores = threads or available_cores()
-        self.queue = SearchQueue(config.queue_limit, config.batch_limit, self.metrics, decoders=cores)
+        self.queue = SearchQueue(
+            config.queue_limit,
+            config.batch_limit,
+            self.metrics,
+            decoders=cores,
+            searchers=config.rankers.at_a_time if config.rankers else 1,
+        )
         self.budget = BodyBudget(config.in_flight_bytes, self.metrics)
         self.thumbnails = ThumbnailCache(config.thumbnail_cache_bytes)
         self._scalers = ThreadPoolExecutor(max(1, cores // 2), thread_name_prefix="thumbnail")

@@ -45,21 +45,24 @@ _Outcome = tuple[_Waiting, Answer | Exception]
 
 
 class SearchQueue:
-    """Runs searches one batch at a time on a thread of its own. Call `start` on the event loop, and `stop`."""
+    """Runs searches, a batch at a time, on a thread of its own. Call `start` on the event loop, and `stop`."""
 
-    def __init__(self, limit: int, batch_limit: int, metrics: Metrics, *, decoders: int = 1) -> None:
-        """`decoders` is how many threads decode photos."""
+    def __init__(
+        self, limit: int, batch_limit: int, metrics: Metrics, *, decoders: int = 1, searchers: int = 1
+    ) -> None:
+        """`decoders` threads decode photos. More than one of `searchers` pays where a search waits for others."""
         self.limit, self.batch_limit, self.metrics = limit, batch_limit, metrics
         self._decoders = ThreadPoolExecutor(decoders, thread_name_prefix="decode")
         self._waiting: deque[tuple[_Waiting, Query]] = deque()
         self._arrived = Condition()
         self._admitted = 0
         self._closed = self._stopping = False
-        self._thread = Thread(target=self._run, name="search", daemon=True)
+        self._threads = [Thread(target=self._run, name="search", daemon=True) for _ in range(searchers)]
 
     def start(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
         """Answer what was taken and end the threads; what comes later is refused."""
@@ -68,9 +71,10 @@ class SearchQueue:
         self._decoders.shutdown()
         with self._arrived:
             self._stopping = True
-            self._arrived.notify()
-        if self._thread.is_alive():
-            self._thread.join()
+            self._arrived.notify_all()
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join()
 
     def admit(self) -> None:
         """Take one of the `limit` places, before a photo is decoded for it. Raises `ServiceBusy`."""

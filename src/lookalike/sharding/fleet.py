@@ -44,6 +44,8 @@ class FleetConfig:
     """A replica that takes longer than this is slow, and its twin is asked, too: a few times a usual scan."""
     hedged_share: float = 0.1
     """The part of all questions that may be asked twice because somebody is slow."""
+    at_a_time: int = 4
+    """Batches of searches that wait for rankers at a time, while others are encoded."""
     poll_seconds: float = 1.0
     """How often addresses are looked up and rankers asked what they hold."""
     open_seconds: float = 10.0
@@ -59,7 +61,8 @@ class FleetConfig:
                 or parts.path not in ("", "/")
             ):
                 raise SettingsError(f"a ranker is http://host:port, not {url!r}")
-        if not self.urls or min(self.deadline_seconds, self.hedge_seconds, self.poll_seconds) <= 0:
+        least = min(self.deadline_seconds, self.hedge_seconds, self.poll_seconds, self.at_a_time)
+        if not self.urls or least <= 0:
             raise SettingsError("a front needs the address of a ranker, and times above 0")
 
 
