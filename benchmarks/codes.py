@@ -84,13 +84,6 @@ def grown(
     return codes, network.codes(queries)
 
 
-def from_file(name: str, path: Path) -> Network:
-    """From an .npz with `features` and a linear hash head: `weight` [bits, d] and `bias` [bits]."""
-    with np.load(path) as arrays:
-        features, weight, bias = (arrays[key] for key in ("features", "weight", "bias"))
-    return Network(name, features, len(bias), lambda some: np.packbits(some @ weight.T + bias > 0, axis=1))
-
-
 def from_store(name: str, store: ObjectStore, cache: Path) -> Network:
     """The newest extraction of a store: the category with the most photos."""
     manifests = [

@@ -1,7 +1,10 @@
 """The exact scan against its peers: FAISS IndexBinaryFlat, USearch, numpy, and a plain read of the same bytes.
 
     python -m benchmarks.hamming --json results.json --plot docs/images/hamming.svg
-    python -m benchmarks.hamming --rows 100000 1000000 --store clothing=file:///tmp/clothing --network fashion=codes.npz
+    python -m benchmarks.hamming --rows 1000000 --store fashion=STORE --store clothing=file:///other/store
+
+Real codes are those of a store with a model release and its extraction; `benchmarks/fashion_mnist.py` tells the
+commands for Fashion-MNIST.
 
 Everything runs in one process, interleaved: each round times every contender once, so that a disturbance hits all
 alike. The ratio to compare is that of the medians of one run. Recall is the part of the true top k, by distance, that
@@ -11,12 +14,10 @@ was found.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -25,10 +26,11 @@ import numba
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from llvmlite.binding import llvm_version_info
 from usearch.index import MetricKind, search
 
 from benchmarks import codes as made
-from benchmarks.report import machine
+from benchmarks.report import Entry, machine, write
 from lookalike.index import sketch
 from lookalike.index.hamming import Scanner, bitmap
 from lookalike.index.reader import Partition
@@ -43,21 +45,6 @@ Contender = Callable[[], npt.NDArray[np.int64] | None]
 """One timed call; returns the distances it found, [queries, k], or None where it answers nothing."""
 
 
-@dataclass(frozen=True)
-class Result:
-    """One line of the report; `value` is compared with `peer` (another line) where a `target` says how."""
-
-    name: str
-    value: float
-    unit: str
-    better: str = "lower"
-    target: float | None = None
-    peer: str | None = None
-    recall: float | None = None
-    minimum: float | None = None
-    """The shortest time, or the ratio of the shortest: of use where the machine does other things too."""
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -65,18 +52,14 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=[100_000, 1_000_000])
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument(
-        "--network", action="append", default=[], metavar="NAME=FILE.npz", help="see benchmarks/codes.py"
-    )
-    parser.add_argument(
         "--store", action="append", default=[], metavar="NAME=URI", help="real codes of a store"
     )
     parser.add_argument("--mix", nargs="+", choices=("features", "bits"), default=["features", "bits"])
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
-    networks = [made.from_file(name, Path(path)) for name, path in (n.split("=", 1) for n in options.network)]
     with TemporaryDirectory() as cache:
-        networks += [
+        networks = [
             made.from_store(name, open_store(uri), Path(cache))
             for name, uri in (s.split("=", 1) for s in options.store)
         ]
@@ -86,21 +69,17 @@ def main() -> None:
         for network in networks:
             for mix in options.mix:
                 results += real_codes(network, mix, rows, options.rounds)
-    report = {
-        "machine": machine(faiss=faiss.__version__, numba=numba.__version__),
-        "k": K,
-        "seed": SEED,
-        "results": [asdict(result) for result in results],
-    }
-    if options.json:
-        options.json.write_text(json.dumps(report, indent=1) + "\n")
+    described = machine(
+        faiss=faiss.__version__, numba=numba.__version__, llvm=".".join(map(str, llvm_version_info))
+    )
+    write(options.json, described, results, k=K, seed=SEED)
     if options.plot:
         from benchmarks.hamming_plot import draw
 
-        draw(report["results"], options.plot)
+        draw(results, options.plot)
 
 
-def uniform_codes(rows: int, rounds: int) -> list[Result]:
+def uniform_codes(rows: int, rounds: int) -> list[Entry]:
     """Every contender on codes that no sketch helps: 1, 8 and 32 queries, 1 and 2 threads, and filters."""
     codes, queries = made.uniform(rows, SEED)
     part = partition(codes)
@@ -109,6 +88,7 @@ def uniform_codes(rows: int, rounds: int) -> list[Result]:
     scanners = {threads: Scanner(threads) for threads in (1, 2)}
     best = truth(codes, queries)
     where = f"uniform {rows}"
+    print(where, file=sys.stderr, flush=True)
     results = []
     for threads in (1, 2):
         few = {
@@ -133,20 +113,24 @@ def uniform_codes(rows: int, rounds: int) -> list[Result]:
                 many, best, max(3, rounds // 3), {"lookalike": [("faiss", 0.125 if q == 32 else 0.25)]}
             )
     rng = np.random.default_rng(SEED)
-    masks = {share: bitmap(rng.random(rows) < share) for share in (0.1, 0.01)}
     filters: dict[str, Contender] = {f"{where} filter 100%": lambda: scan(scanners[1], part, queries[:1])}
-    for share, allowed in masks.items():
-        filters[f"{where} filter {share:.0%}"] = lambda a=allowed: silent(scanners[1], part, queries[:1], a)
-    return results + measure(filters, best, rounds, {"filter 1%": [("filter 100%", 0.2)]})
+    filtered = {}
+    for share in (0.1, 0.01):
+        mask = rng.random(rows) < share
+        name = f"{where} filter {share:.0%}"
+        allowed = bitmap(mask)
+        filters[name] = lambda a=allowed: scan(scanners[1], part, queries[:1], allowed=a)
+        filtered[name] = truth(codes[mask], queries[:1])
+    return results + measure(filters, best, rounds, {"filter 1%": [("filter 100%", 0.2)]}, filtered)
 
 
-def real_codes(network: made.Network, mix: str, rows: int, rounds: int) -> list[Result]:
+def real_codes(network: made.Network, mix: str, rows: int, rounds: int) -> list[Entry]:
     """The pruned scan on one category of a network's codes; times are means over all queries, one at a time."""
     codes, queries = made.grown(network, rows, SEED, mix)
     part = partition(codes)
     where = f"{network.name} ({mix} mixed) {rows}"
-    if part.sketch is None:
-        print(f"{where}: no sketch, the plain scan is used", file=sys.stderr)
+    without = ": no sketch, so the plain scan is used" if part.sketch is None else ""
+    print(where + without, file=sys.stderr, flush=True)
     index = faiss.IndexBinaryFlat(codes.shape[1] * 8)
     index.add(codes)
     best = truth(codes, queries)
@@ -167,36 +151,31 @@ def real_codes(network: made.Network, mix: str, rows: int, rounds: int) -> list[
     read_name = f"{where} read"
     mean = statistics.mean(r.value for r in single)
     worst = max(r.value for r in single)
-    least = statistics.mean(r.minimum or r.value for r in single)
+    least = statistics.mean(r.least or r.value for r in single)
     base = next(r for r in found if r.name == read_name)
     recall = min(r.recall or 0.0 for r in single)
-    results = [
+    return [
         *(r for r in found if "#" not in r.name),
-        Result(f"{where} lookalike pruned", mean, "ms", recall=recall, minimum=least),
-        Result(
+        Entry(f"{where} lookalike pruned", mean, "ms", "lower", recall=recall, least=least),
+        Entry(
             f"{where} lookalike pruned / read",
             mean / base.value,
             "ratio",
+            "lower",
             target=0.25,
             peer=read_name,
             recall=recall,
-            minimum=least / (base.minimum or base.value),
+            least=least / (base.least or base.value),
         ),
-        Result(f"{where} lookalike pruned worst query / read", worst / base.value, "ratio", peer=read_name),
-        Result(f"{where} rows read", 100 * rows_read(part, queries, best), "%"),
+        Entry(
+            f"{where} lookalike pruned worst query / read",
+            worst / base.value,
+            "ratio",
+            "lower",
+            peer=read_name,
+        ),
+        Entry(f"{where} rows read", 100 * rows_read(part, queries, best), "%", "lower"),
     ]
-    for result in results[-4:]:
-        show(result)
-    return results
-
-
-def show(result: Result) -> None:
-    target = "" if result.target is None else f" (target {result.target})"
-    least = "" if result.minimum is None else f"  minimum {result.minimum:.3f}"
-    print(
-        f"{result.name:70s} {result.value:10.3f} {result.unit}{least}{target}  recall {result.recall}",
-        flush=True,
-    )
 
 
 def measure(
@@ -204,13 +183,20 @@ def measure(
     best: npt.NDArray[np.int64],
     rounds: int,
     compared: dict[str, list[tuple[str, float]]],
-) -> list[Result]:
-    """Medians in ms, and the ratios that `compared` names: word in the name -> (word in the peer's name, target)."""
-    recalls, times = {}, {name: [] for name in contenders}
+    filtered: Mapping[str, npt.NDArray[np.int64]] | None = None,
+) -> list[Entry]:
+    """Medians in ms, and the ratios that `compared` names: word in the name -> (word in the peer's name, target).
+
+    `best` has the distances that each query has to find, `filtered` those of contenders that may not find all rows.
+    """
+    recalls: dict[str, float] = {}
+    times: dict[str, list[float]] = {name: [] for name in contenders}
     for name, contender in contenders.items():
         distances = contender()
         first = int(name.partition("#")[2] or 0)  # a name may end in the number of its first query
-        recalls[name] = None if distances is None else recall(distances, best[first : first + len(distances)])
+        if distances is not None:
+            right = (filtered or {}).get(name, best[first : first + len(distances)])
+            recalls[name] = recall(distances, right)
     for _ in range(rounds):
         for name, contender in contenders.items():
             started = time.perf_counter()
@@ -219,7 +205,7 @@ def measure(
     medians = {name: statistics.median(t) * 1e3 for name, t in times.items()}
     shortest = {name: min(t) * 1e3 for name, t in times.items()}
     results = [
-        Result(name, value, "ms", recall=recalls[name], minimum=shortest[name])
+        Entry(name, value, "ms", "lower", recall=recalls.get(name), least=shortest[name])
         for name, value in medians.items()
     ]
     for word, peers in compared.items():
@@ -229,10 +215,7 @@ def measure(
             if peer:
                 ratio, least = medians[name] / medians[peer], shortest[name] / shortest[peer]
                 line = f"{name} / {other}"
-                results.append(Result(line, ratio, "ratio", target=target, peer=peer, minimum=least))
-    for result in results:
-        if "#" not in result.name:
-            show(result)
+                results.append(Entry(line, ratio, "ratio", "lower", target, peer, least))
     return results
 
 
@@ -250,13 +233,9 @@ def partition(codes: Codes) -> Partition:
 
 
 def scan(
-    scanner: Scanner, part: Partition, queries: Codes, *, sketches: bool = True
+    scanner: Scanner, part: Partition, queries: Codes, *, sketches: bool = True, allowed: Codes | None = None
 ) -> npt.NDArray[np.int64]:
-    return scanner.top_k(queries, [part], K, sketches=sketches).distance.astype(np.int64)
-
-
-def silent(scanner: Scanner, part: Partition, queries: Codes, allowed: Codes) -> None:
-    scanner.top_k(queries, [part], K, allowed=[allowed])
+    return scanner.top_k(queries, [part], K, allowed=[allowed], sketches=sketches).distance.astype(np.int64)
 
 
 def ask_faiss(index: faiss.IndexBinaryFlat, queries: Codes, threads: int) -> npt.NDArray[np.int64]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ import matplotlib
 matplotlib.use("svg")
 
 from matplotlib import pyplot
+
+from benchmarks.report import Entry
 
 COLOURS = {
     "read": "#9aa5b1",
@@ -27,9 +29,9 @@ COLOURS = {
 }
 
 
-def draw(results: Sequence[Mapping[str, Any]], path: Path) -> None:
+def draw(results: Sequence[Entry], path: Path) -> None:
     """Two panels for the largest number of rows: uniform codes by number of queries, and real codes of one category."""
-    times = {result["name"]: result["value"] for result in results if result["unit"] == "ms"}
+    times = {result.name: result.value for result in results if result.unit == "ms"}
     rows = max(int(name.split()[1]) for name in times if name.startswith("uniform"))
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
     groups = [
@@ -85,4 +87,5 @@ def bar(axes: Any, place: float, value: float | None, contender: str, hatch: str
 
 
 if __name__ == "__main__":
-    draw(json.loads(Path(sys.argv[1]).read_text())["results"], Path(sys.argv[2]))
+    results = json.loads(Path(sys.argv[1]).read_text())["results"]
+    draw([Entry(**result) for result in results], Path(sys.argv[2]))

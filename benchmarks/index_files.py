@@ -18,7 +18,6 @@ import statistics
 import subprocess
 import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -26,8 +25,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.hamming import Result
-from benchmarks.report import machine
+from benchmarks.report import Entry, machine, write
 from lookalike.index.builder import build
 from lookalike.index.reader import IndexSnapshot
 from lookalike.storage import keys
@@ -80,24 +78,16 @@ def main() -> None:
     }
     targets = {"build MB/s": 150.0, "open ms": 100.0, "open anonymous MB": 50.0}
     results = [
-        Result(
+        Entry(
             name,
             value,
             name.rsplit(" ", 1)[1],
-            "higher" if name.endswith("/s") else "lower",
+            "higher" if "/" in name else "lower",
             targets.get(name),
         )
         for name, value in medians.items()
     ]
-    for result in results:
-        print(f"{result.name:30s} {result.value:10.1f}  target {result.target}")
-    if options.json:
-        report = {
-            "machine": machine(),
-            "rows": options.rows,
-            "results": [asdict(result) for result in results],
-        }
-        options.json.write_text(json.dumps(report, indent=1) + "\n")
+    write(options.json, machine(), results, rows=options.rows)
 
 
 def fill(store: DirectoryStore, rows: int, categories: int) -> tuple[Ref, Ref]:

@@ -27,6 +27,17 @@ class Entry:
     better: Literal["lower", "higher"]
     target: float | None = None
     peer: str | None = None
+    least: float | None = None
+    """The shortest time, or the ratio of the shortest, where `value` is the median: what other work disturbs least."""
+    recall: float | None = None
+    """Part of the right answers that were given in this time."""
+
+    def line(self) -> str:
+        """As a line of a table."""
+        least = "" if self.least is None else f"  least {self.least:.3f}"
+        target = "" if self.target is None else f"  target {self.target:g}"
+        recall = "" if self.recall is None else f"  recall {self.recall:g}"
+        return f"{self.name:72s} {self.value:10.3f} {self.unit}{least}{target}{recall}"
 
 
 def entries(
@@ -50,8 +61,7 @@ def entries(
 def write(path: Path | None, machine: Mapping[str, Any], found: Sequence[Entry], **data: Any) -> None:
     """Print the entries as a table, and write them to `path` if there is one."""
     for entry in found:
-        target = "" if entry.target is None else f"  target {entry.target:g}"
-        print(f"{entry.name:60s} {entry.value:10.3f} {entry.unit}{target}")
+        print(entry.line())
     if path is not None:
         report = {"machine": dict(machine), **data, "results": [asdict(entry) for entry in found]}
         path.write_text(json.dumps(report, indent=1) + "\n")
