@@ -125,7 +125,7 @@ def train_on_nodes(store: str, curated: str, recipe: str, nodes: int, processes:
 @task(**patient())
 def extract(store: str, curated: str, release: str, shard_size: int, threads: int) -> str:
     """Curated snapshot and model release -> extraction; photos that have a code already are not encoded again."""
-    from lookalike.coding.extraction import extract as extract_codes
+    from lookalike.learning.extraction import extract as extract_codes
 
     opened = place(store)
     ref = extract_codes(
@@ -146,7 +146,7 @@ def extract_part(
     store: str, curated: str, release: str, part: int, parts: int, shard_size: int, threads: int
 ) -> None:
     """One part of a release's first code shards."""
-    from lookalike.coding.extraction import extract_part as extract_codes
+    from lookalike.learning.extraction import extract_part as extract_codes
 
     encoded = extract_codes(
         place(store),

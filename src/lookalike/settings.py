@@ -7,6 +7,7 @@ says to its processes.
 
 from __future__ import annotations
 
+import importlib
 import os
 from pathlib import Path
 from typing import Literal
@@ -86,6 +87,14 @@ class RolloutSettings(BaseSettings):
     deadline_s: float = Field(default=900, gt=0)
     """Seconds that the pods may take in all; one that waits longer for the first ready pod than the Deployment's
     `progressDeadlineSeconds` is given up before."""
+
+
+def has_gpu() -> bool:
+    """Whether this process may use an NVIDIA GPU: its driver's device is there, and torch can use it."""
+    if not Path("/dev/nvidiactl").exists():
+        return False  # without the two seconds that importing torch takes
+    torch = importlib.import_module("torch")
+    return bool(torch.cuda.is_available())
 
 
 def available_cores() -> int:

@@ -11,12 +11,14 @@ import pytest
 
 from lookalike.catalogue.photos import load_square
 from lookalike.coding.encoder import open_encoder
-from lookalike.coding.extraction import code_shards, extract, extract_part, read_features
+from lookalike.coding.extraction import Pace, code_shards, extract, extract_part, read_features
 from lookalike.errors import SettingsError
 from lookalike.storage import keys
 from lookalike.storage.artefacts import Kind, Ref, fetch
 from lookalike.storage.directory import DirectoryStore
 from tests.shop import CATEGORIES, Listing, make_listings, write_curated, write_release
+
+PACE = Pace(batch=4)
 
 
 class Place:
@@ -32,11 +34,11 @@ class Place:
         return write_curated(self.store, tuple(sorted(listings, key=lambda row: row.listing_id)), self.root)
 
     def extract(self, curated: Ref, **options: object) -> Ref:
-        settings = {"cache_dir": self.cache_dir, "batch": 4, "shard_size": 8, "threads": 1} | options
+        settings = {"cache_dir": self.cache_dir, "pace": PACE, "shard_size": 8, "threads": 1} | options
         return extract(self.store, curated, self.release, **settings)  # type: ignore[arg-type]
 
     def extract_part(self, curated: Ref, part: int, parts: int, **options: object) -> int:
-        settings = {"cache_dir": self.cache_dir, "batch": 4, "shard_size": 8, "threads": 1} | options
+        settings = {"cache_dir": self.cache_dir, "pace": PACE, "shard_size": 8, "threads": 1} | options
         return extract_part(self.store, curated, self.release, part, parts, **settings)  # type: ignore[arg-type]
 
     def rows(self, extraction: Ref) -> dict[str, tuple[bytes, bytes]]:
@@ -122,6 +124,21 @@ def test_parts_leave_what_one_extraction_leaves(place: Place, tmp_path: Path, pa
 def test_a_part_that_does_not_exist_is_refused(place: Place) -> None:
     with pytest.raises(SettingsError, match="numbered from 0"):
         place.extract_part(place.curate(make_listings(2)), 2, 2)
+
+
+def test_however_much_overlaps_the_shards_are_the_same(place: Place, tmp_path: Path) -> None:
+    """Several decoders, several forward passes at a time, batches that do not fit the shards."""
+    place.extract(place.curate(make_listings(4)))
+    other = Place(tmp_path / "other")
+    pace = Pace(batch=3, decoders=3, encoders=2)
+    said: list[str] = []
+    other.extract(
+        other.curate(make_listings(4)),
+        pace=pace,
+        progress=lambda stage, done, total, note="": said.append(note),
+    )
+    assert other.shard_keys() == place.shard_keys()
+    assert said[-1].endswith("photos/s")
 
 
 def test_a_later_snapshot_extracts_only_what_is_new(place: Place) -> None:

@@ -256,7 +256,7 @@ def trained_step(
 
 
 def extracted_step(place: Workplace, curated: Ref, release: Ref, threads: int, progress: Progress) -> Ref:
-    from lookalike.coding.extraction import extract
+    from lookalike.learning.extraction import extract
 
     return extract(
         place.store, curated, release, cache_dir=place.cache_dir, threads=threads, progress=progress

@@ -52,6 +52,13 @@ class Encoder(Protocol):
         """`photos` is u8[n, resize, resize, 3] RGB, as `catalogue.photos.load_square` gives them."""
 
 
+def check_photos(card: ModelCard, photos: NDArray[np.uint8]) -> None:
+    """Raises `ReleaseError` where `photos` are not what an encoder of this release takes."""
+    side = card.preset.resize
+    if photos.ndim != 4 or photos.shape[1:] != (side, side, 3) or photos.dtype != np.uint8:
+        raise ReleaseError(f"photos must be u8[n, {side}, {side}, 3], not {photos.dtype}{list(photos.shape)}")
+
+
 def encoding_of(
     card: ModelCard,
     logits: NDArray[np.floating],
@@ -81,11 +88,7 @@ class OpenVinoEncoder:
         return self._card
 
     def encode(self, photos: NDArray[np.uint8]) -> Encoding:
-        side = self._card.preset.resize
-        if photos.ndim != 4 or photos.shape[1:] != (side, side, 3) or photos.dtype != np.uint8:
-            raise ReleaseError(
-                f"photos must be u8[n, {side}, {side}, 3], not {photos.dtype}{list(photos.shape)}"
-            )
+        check_photos(self._card, photos)
         request = self._model.create_infer_request()
         request.infer({"photos": np.ascontiguousarray(photos)})
         outputs = (request.get_tensor(name).data for name in ("logits", "activations", "features"))

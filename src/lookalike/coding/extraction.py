@@ -6,7 +6,8 @@ was killed goes on with the photos that have no code yet, and a later snapshot o
 is new. `shards.json` of the extraction artefact names the shards that cover this snapshot. Several machines can make
 the first codes of a release together, each a part of the shards (`extract_part`).
 
-Photos are decoded on a thread ahead of the forward pass. A photo that cannot be decoded is named in the manifest.
+Decoding, forward pass and writing overlap, each on threads of its own with a few batches between them; how many is a
+matter of the encoder's device (`Pace`). A photo that cannot be decoded is named in the manifest.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -25,6 +26,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from lookalike.ahead import ahead
 from lookalike.catalogue.photos import load_square
 from lookalike.catalogue.snapshot import CuratedSnapshot
 from lookalike.coding.encoder import Encoder, Encoding, open_encoder
@@ -47,22 +49,34 @@ class CodeShard:
     rows: int
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How extraction keeps an encoder busy."""
+
+    batch: int = 32
+    """Photos of a forward pass."""
+    decoders: int = 1
+    """Threads that decode. Beside a forward pass on every core, one in some of its gaps."""
+    encoders: int = 1
+    """Forward passes that are under way at a time."""
+
+
 def extract(
     store: ObjectStore,
     curated: Ref,
     release: Ref,
     *,
     cache_dir: Path,
-    batch: int = 32,
     shard_size: int = 4096,
     threads: int = 0,
     encoder: Encoder | None = None,
+    pace: Pace | None = None,
     progress: Progress = silent,
 ) -> Ref:
     """Extract what has no code yet and return the extraction of `curated` by `release`.
 
-    `encoder` replaces the release's OpenVINO encoder (one on a GPU, say). Manifest `meta`: release, bits, preset,
-    photos, undecodable (photo ids).
+    `encoder` replaces the release's OpenVINO encoder (one on a GPU, say, at its own `pace`). Manifest `meta`: release,
+    bits, preset, photos, undecodable (photo ids).
     """
     writer = ArtefactWriter(
         store,
@@ -80,7 +94,7 @@ def extract(
     ]
     known = {photo_id for _, ids in shards for photo_id in ids}
     missing = [photo_id for photo_id in wanted if photo_id not in known]
-    new = _encode(store, release, _lots(missing, shard_size), snapshot, encoder, batch, progress)
+    new = _encode(store, release, _lots(missing, shard_size), snapshot, encoder, pace or Pace(), progress)
     shards += new
     undecodable = sorted({*missing}.difference(*(ids for _, ids in new)))
     chosen = sorted((shard for shard, _ in shards), key=lambda shard: shard.key)
@@ -106,10 +120,10 @@ def extract_part(
     parts: int,
     *,
     cache_dir: Path,
-    batch: int = 32,
     shard_size: int = 4096,
     threads: int = 0,
     encoder: Encoder | None = None,
+    pace: Pace | None = None,
     progress: Progress = silent,
 ) -> int:
     """Make part `part` (from 0) of `parts` of a release's first code shards; returns how many photos it encoded.
@@ -127,7 +141,7 @@ def extract_part(
     if not missing:
         return 0
     encoder = encoder or open_encoder(fetch(store, release, cache_dir), threads=threads)
-    new = _encode(store, release, missing, snapshot, encoder, batch, progress)
+    new = _encode(store, release, missing, snapshot, encoder, pace or Pace(), progress)
     return sum(shard.rows for shard, _ in new)
 
 
@@ -195,42 +209,37 @@ def _encode(
     lots: Sequence[Sequence[str]],
     snapshot: CuratedSnapshot,
     encoder: Encoder,
-    batch: int,
+    pace: Pace,
     progress: Progress,
 ) -> list[tuple[CodeShard, set[str]]]:
     """Encode and store each lot as a shard: the shards with the photos in them, which are those that can be decoded."""
-    done, total = 0, sum(len(lot) for lot in lots)
-    progress("extract codes", 0, total)
-    shards = []
-    for lot in lots:
-        kept: list[str] = []
-        encodings: list[Encoding] = []
-        for some, encoding in _encodings(lot, snapshot, encoder, batch):
-            kept += some
-            encodings.append(encoding)
-            done += len(some)
-            progress("extract codes", done, total)
-        if kept:
-            shards.append((_put_shard(store, release, _to_parquet(kept, encodings), len(kept)), set(kept)))
-    return shards
+
+    def write(lot: Sequence[tuple[list[str], Encoding]]) -> tuple[CodeShard, set[str]] | None:
+        kept = [photo_id for ids, _ in lot for photo_id in ids]
+        if not kept:
+            return None
+        data = _to_parquet(kept, [encoding for _, encoding in lot])
+        return _put_shard(store, release, data, len(kept)), set(kept)
+
+    total = sum(len(lot) for lot in lots)
+    told = _told(progress, total)
+    encoded = _encoded(lots, snapshot, encoder, pace, told)
+    return [shard for shard in ahead(write, encoded, threads=1, depth=1, name="write") if shard]
 
 
-def _put_shard(store: ObjectStore, release: Ref, data: bytes, rows: int) -> CodeShard:
-    sha256 = hashlib.sha256(data).hexdigest()
-    key = keys.code_shard(release.id, sha256)
-    store.put(key, data)
-    return CodeShard(key, sha256, len(data), rows)
-
-
-def _encodings(
-    ids: Sequence[str], snapshot: CuratedSnapshot, encoder: Encoder, batch: int
-) -> Iterator[tuple[list[str], Encoding]]:
-    """Encodings of the photos `ids`, a batch at a time, decoded one batch ahead; undecodable ones are skipped."""
+def _encoded(
+    lots: Sequence[Sequence[str]],
+    snapshot: CuratedSnapshot,
+    encoder: Encoder,
+    pace: Pace,
+    told: Callable[[int], None],
+) -> Iterator[list[tuple[list[str], Encoding]]]:
+    """For each lot its batches of photo ids and encodings. Decoding and encoding go on over the ends of lots."""
     side = encoder.card.preset.resize
 
-    def decode(some: Sequence[str]) -> tuple[list[str], list[NDArray[np.uint8]]]:
+    def decode(ids: Sequence[str]) -> tuple[list[str], list[NDArray[np.uint8]]]:
         kept, squares = [], []
-        for photo_id in some:
+        for photo_id in ids:
             try:
                 squares.append(load_square(snapshot.photo_bytes(photo_id), side))
             except PhotoError:
@@ -238,15 +247,42 @@ def _encodings(
             kept.append(photo_id)
         return kept, squares
 
-    batches = [ids[start : start + batch] for start in range(0, len(ids), batch)]
-    with ThreadPoolExecutor(1, "decode") as ahead:
-        waiting = ahead.submit(decode, batches[0])
-        for following in [*batches[1:], None]:
-            kept, squares = waiting.result()
-            if following is not None:
-                waiting = ahead.submit(decode, following)
-            if kept:
-                yield kept, encoder.encode(np.stack(squares))
+    def encode(decoded: tuple[list[str], list[NDArray[np.uint8]]]) -> tuple[list[str], Encoding] | None:
+        ids, squares = decoded
+        return (ids, encoder.encode(np.stack(squares))) if ids else None
+
+    batches = [[lot[at : at + pace.batch] for at in range(0, len(lot), pace.batch)] for lot in lots]
+    every = [batch for lot in batches for batch in lot]
+    decoded = ahead(decode, every, threads=pace.decoders, depth=pace.decoders + 1, name="decode")
+    encoded = ahead(encode, decoded, threads=pace.encoders, depth=pace.encoders, name="encode")
+    for lot in batches:
+        found = []
+        for batch in lot:
+            encoding = next(encoded)
+            found += [] if encoding is None else [encoding]
+            told(len(batch))
+        yield found
+
+
+def _told(progress: Progress, total: int) -> Callable[[int], None]:
+    """Tells of so many more photos done, and how fast they go."""
+    began, done = time.monotonic(), 0
+    progress("extract codes", 0, total)
+
+    def more(photos: int) -> None:
+        nonlocal done
+        done += photos
+        rate = done / max(1e-9, time.monotonic() - began)
+        progress("extract codes", done, total, f"{rate:,.0f} photos/s")
+
+    return more
+
+
+def _put_shard(store: ObjectStore, release: Ref, data: bytes, rows: int) -> CodeShard:
+    sha256 = hashlib.sha256(data).hexdigest()
+    key = keys.code_shard(release.id, sha256)
+    store.put(key, data)
+    return CodeShard(key, sha256, len(data), rows)
 
 
 def _to_parquet(ids: Sequence[str], encodings: Sequence[Encoding]) -> bytes:
