@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 from lookalike.settings import available_cores
 
-_UNITS = {"_ms": "ms", "per_second": "1/s", "_mb": "MB", "seconds": "s", "_equal": "fraction"}
-_HIGHER = ("per_second", "_equal", "throughput", "torch / openvino")
+_UNITS = {"_ms": "ms", "per_second": "1/s", "_mb": "MB", "seconds": "s", "_equal": "fraction", "_precision": "fraction"}
+_HIGHER = ("per_second", "_equal", "_precision", "throughput", "torch / openvino")
 
 
 @dataclass(frozen=True)
