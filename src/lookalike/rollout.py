@@ -165,7 +165,9 @@ class SearchDeployment:
             progress("roll out", min(state.updated, state.available), max(1, state.wanted), str(state))
             if state.complete:
                 return
-            reports = search_pods.not_ready(self.pods_url)
+            reports = [  # pods of another snapshot may be ending, and have had their say
+                report for report in search_pods.not_ready(self.pods_url) if report.index in ("", str(index))
+            ]
             if damaged := [report for report in reports if report.damaged]:
                 raise RolloutRefused(f"{self}: {damaged[0]}")
             if state.observed and state.stuck:

@@ -25,6 +25,8 @@ class Report:
     """What a pod that is not ready says of itself."""
 
     address: str
+    index: str
+    """The index snapshot that it refuses; ``""`` where it has come to none yet."""
     reason: str
     damaged: bool
     """The snapshot itself is at fault, so waiting is in vain."""
@@ -72,8 +74,10 @@ def _report(address: str, body: dict[str, Any]) -> Report | None:
     if body.get("ready"):
         return None
     if refused:
-        return Report(address, str(refused.get("reason")), bool(refused.get("damaged")))
-    return Report(address, ", ".join(body.get("reasons", ())) or "not ready", damaged=False)
+        return Report(
+            address, str(refused.get("index")), str(refused.get("reason")), bool(refused.get("damaged"))
+        )
+    return Report(address, "", ", ".join(body.get("reasons", ())) or "not ready", damaged=False)
 
 
 def _ask(url: str, photo: bytes | None = None) -> dict[str, Any]:
