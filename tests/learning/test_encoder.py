@@ -45,11 +45,11 @@ def test_torch_and_openvino_encode_alike(release: Artefact) -> None:
     exact = open_torch_encoder(release, CPU).encode(photos)
     assert np.abs(exact.activations - expected.activations).max() < 1e-3
     assert np.abs(exact.probabilities - expected.probabilities).max() < 1e-3
-    for encoding in (exact, open_torch_encoder(release, CPU, bf16=True).encode(photos)):
-        assert (codes.unpack(encoding.codes) == codes.unpack(expected.codes)).mean() >= 0.985
-        assert (
-            encoding.probabilities.argmax(axis=1) == expected.probabilities.argmax(axis=1)
-        ).mean() >= 0.985
+    half = open_torch_encoder(release, CPU, bf16=True).encode(photos)
+    for encoding, agreeing in ((exact, 0.995), (half, 0.985)):
+        assert (codes.unpack(encoding.codes) == codes.unpack(expected.codes)).mean() >= agreeing
+        top = encoding.probabilities.argmax(axis=1)
+        assert (top == expected.probabilities.argmax(axis=1)).mean() >= agreeing
 
 
 def test_photos_of_another_size_are_refused(release: Artefact) -> None:
