@@ -230,8 +230,10 @@ def test_a_ranker_is_deleted_under_load_and_no_search_fails(
         stop.set()
         for thread in threads:
             thread.join()
-    print(f"{len(replies.hits)} searches while two rankers were deleted")
-    assert not replies.bad
+    print(
+        f"{len(replies.hits)} searches while two rankers were deleted, {len(replies.bad)} failed or partial"
+    )
+    assert not replies.bad, replies.bad[:5]
     assert not replies.differing(expected)
 
 

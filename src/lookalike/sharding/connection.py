@@ -15,7 +15,8 @@ from lookalike.errors import LookalikeError
 
 _MAXIMUM_HEAD = 16_384
 _MAXIMUM_BODY = 1 << 30
-_CONNECT_SECONDS = 1.0
+_CONNECT_SECONDS = 0.3
+"""The kernel takes a connection even for a process that is busy, so an address that takes longer has nobody."""
 
 
 class ConnectionFailed(LookalikeError):

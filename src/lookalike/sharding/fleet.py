@@ -38,10 +38,12 @@ class FleetConfig:
 
     urls: tuple[str, ...]
     """``http://host:port``; each address of a host is one replica, and says itself which shards it holds."""
-    deadline_seconds: float = 2.0
-    """Longest time for all shards together; those that have not answered by then are missing from the reply."""
+    deadline_seconds: float = 5.0
+    """Longest time for all shards together; those that have not answered by then are missing from the reply. Half of
+    what a search may take: an answer that is late and whole is better than one that is not."""
     hedge_seconds: float = 0.1
-    """A replica that takes longer than this is slow, and its twin is asked, too: a few times a usual scan."""
+    """A replica that takes longer than this, and four times as long as answers took lately, is slow: its twin is asked,
+    too."""
     hedged_share: float = 0.1
     """The part of all questions that may be asked twice because somebody is slow."""
     at_a_time: int = 4
@@ -104,6 +106,7 @@ class Fleet:
         self.replicas: dict[tuple[str, int], Replica] = {}
         self._named: tuple[Ref, ...] = ()
         self._hedges = _HEDGES_KEPT
+        self._usual = 0.0
         self._turn = count()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="rankers", daemon=True)
@@ -163,7 +166,7 @@ class Fleet:
                     try_next()
                 left = until - time.monotonic()
                 may_hedge = bool(untried) and self._hedges >= 1
-                patience = min(left, self.config.hedge_seconds) if may_hedge else left
+                patience = min(left, max(self.config.hedge_seconds, 4 * self._usual)) if may_hedge else left
                 done, _ = await asyncio.wait(
                     waiting, timeout=max(0, patience), return_when=asyncio.FIRST_COMPLETED
                 )
@@ -192,7 +195,10 @@ class Fleet:
             target = ask.target(max(0.0, until - time.monotonic()))
             if ask.body is None:
                 return await replica.connections.request("GET", target)
-            return await replica.connections.request("POST", target, ask.body, ask.content_type)
+            started = time.monotonic()
+            reply = await replica.connections.request("POST", target, ask.body, ask.content_type)
+            self._usual += (time.monotonic() - started - self._usual) / 16
+            return reply
         finally:
             replica.busy -= 1
 
