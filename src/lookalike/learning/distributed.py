@@ -73,6 +73,12 @@ class Ranks:
         for tensor, mean in zip(tensors, means, strict=True):
             tensor.copy_(mean.view_as(tensor))
 
+    def share(self, module: nn.Module) -> None:
+        """Give every rank rank 0's parameters and buffers."""
+        if self.world > 1:
+            for value in module.state_dict().values():
+                dist.broadcast(value, src=0)
+
     def wait(self) -> None:
         """Until every rank is here."""
         if self.world > 1:

@@ -296,6 +296,7 @@ def train(
         else:
             network.load_state_dict(state["network"])
         trainer.hash_stage(state)
+        ranks.share(network)  # a hash layer that is fitted, not trained, has met no other rank
         with tempfile.TemporaryDirectory(prefix="release-") as folder:
             written = release.write(writer, Path(folder), trainer, snapshot, cores)
         if ranks.first:
