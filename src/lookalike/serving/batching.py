@@ -1,4 +1,4 @@
-"""The queue between the event loop and the one thread that searches: bounded, with micro-batching.
+"""The queue between the event loop and the thread that searches: bounded, with micro-batching.
 
 Enters: a photo still to be decoded, with the snapshot it is for. Leaves: its answer, in a future of the event loop.
 Photos are decoded on threads that hand them to the searching thread themselves: the event loop is woken once a search.

@@ -8,6 +8,7 @@ missing, and its candidates say so.
 from __future__ import annotations
 
 import json
+import logging
 from collections import Counter, OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 from threading import Lock
@@ -23,6 +24,7 @@ from lookalike.sharding import wire
 from lookalike.sharding.fleet import Ask, Fleet
 from lookalike.storage.artefacts import Manifest, Ref
 
+_LOG = logging.getLogger("lookalike.serving")
 _REMEMBERED = 1000
 """Listings found by id, which a search and the page behind it ask for several times in a row."""
 
@@ -52,13 +54,14 @@ class RemoteListings:
                 for shard in range(self.shards)
             ]
         )
-        missing = tuple(shard for shard, answer in enumerate(answers) if answer is None)
-        found = [wire.read_found(answer, wanted) for answer in answers if answer is not None]
+        batches = [None if answer is None else _understood(answer, wanted) for answer in answers]
+        missing = tuple(shard for shard, found in enumerate(batches) if found is None)
+        found = [each for each in batches if each is not None]
         if not found:
             raise ServiceBusy("no ranker answers for any shard")
         return [
-            RemoteCandidates(w, merge_nearest(w, batches), missing)
-            for w, batches in zip(wanted, zip(*found, strict=True), strict=True)
+            RemoteCandidates(w, merge_nearest(w, parts), missing)
+            for w, parts in zip(wanted, zip(*found, strict=True), strict=True)
         ]
 
     def find(self, listing_id: str) -> tuple[IndexedListing, np.ndarray] | None:
@@ -84,6 +87,15 @@ class RemoteListings:
 
     def memory(self) -> Memory:
         return Memory(0, 0)
+
+
+def _understood(answer: bytes, wanted: Sequence[Wanted]) -> list[pa.RecordBatch] | None:
+    """The answer of one shard; None where a ranker of another version says what we cannot read."""
+    try:
+        return wire.read_found(answer, wanted)
+    except wire.WireError as error:
+        _LOG.error("a ranker's answer: %s", error)
+        return None
 
 
 class RemoteCandidates:
