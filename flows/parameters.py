@@ -19,6 +19,7 @@ class RecipeName(StrEnum):
     small_cpu = "small_cpu"
     ebay_resnet50 = "ebay_resnet50"
     fashion_mnist = "fashion_mnist"
+    fashion_mnist_finish = "fashion_mnist_finish"
     demo = "demo"
     tiny = "tiny"
 
