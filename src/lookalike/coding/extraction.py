@@ -223,11 +223,11 @@ def _encode(
 
     total = sum(len(lot) for lot in lots)
     told = _told(progress, total)
-    encoded = _encoded(lots, snapshot, encoder, pace, told)
+    encoded = encode_lots(lots, snapshot, encoder, pace, told)
     return [shard for shard in ahead(write, encoded, threads=1, depth=1, name="write") if shard]
 
 
-def _encoded(
+def encode_lots(
     lots: Sequence[Sequence[str]],
     snapshot: CuratedSnapshot,
     encoder: Encoder,
