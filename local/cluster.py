@@ -117,11 +117,11 @@ def find_cluster() -> Cluster | None:
 def find_s3(cluster: Cluster) -> S3Server:
     """The server that S3_ENDPOINT_URL names, or else the test server, started. Raises `NoCluster`."""
     environ: Mapping[str, str] = os.environ
-    if "S3_ENDPOINT_URL" not in environ:
+    needed = ("S3_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+    if not all(name in environ for name in needed):
         if not _S3.exists():
             raise NoCluster(
-                "no S3 server: set S3_ENDPOINT_URL, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to one that this "
-                "machine and the cluster reach"
+                f"no S3 server: set {', '.join(needed)} to one that this machine and the cluster reach"
             )
         said = run([str(_S3), "up"], timeout=300).split()
         environ = dict(word.partition("=")[::2] for word in said) | {"LOOKALIKE_S3_IF_MATCH_QUOTED": "false"}
