@@ -27,6 +27,7 @@ from lookalike.ranking.listings import Wanted
 from lookalike.ranking.local import MappedListings
 from lookalike.ranking.request import Filters
 from lookalike.serving.config import ServingConfig
+from lookalike.serving.lifecycle import DAMAGED
 from lookalike.serving.metrics import Metrics
 from lookalike.storage.artefacts import Artefact, Ref, fetch, read_manifest
 from lookalike.storage.objects import ObjectStore
@@ -83,6 +84,7 @@ class Held:
 @dataclass(frozen=True, slots=True)
 class _Refusal:
     reason: str
+    damaged: bool
     attempts: int
     again_at: float
 
@@ -153,6 +155,7 @@ class Holdings:
             "draining": self.draining,
             "held": {str(ref): list(held.shards) for ref, held in self._held.items()},
             "refused": {str(ref): refusal.reason for ref, refusal in self._refused.items()},
+            "damaged": [str(ref) for ref, refusal in self._refused.items() if refusal.damaged],
         }
 
     def readiness(self) -> tuple[bool, dict[str, Any]]:
@@ -177,7 +180,7 @@ class Holdings:
             try:
                 self._hold(ref, self._load(ref))
             except LookalikeError as error:
-                self._refuse(ref, str(error))
+                self._refuse(ref, str(error), damaged=isinstance(error, DAMAGED))
             except Exception as error:
                 _LOG.exception("loading %s failed", ref)
                 self._refuse(ref, f"{type(error).__name__} while loading; the log has more")
@@ -251,11 +254,11 @@ class Holdings:
         sizes = (len(listings.summary) for held in self._held.values() for listings in held.shards.values())
         self.metrics.listings.set(sum(sizes))
 
-    def _refuse(self, ref: Ref, reason: str) -> None:
+    def _refuse(self, ref: Ref, reason: str, *, damaged: bool = False) -> None:
         before = self._refused.get(ref)
         attempts = before.attempts + 1 if before else 1
         delay = min(_LONGEST_RETRY_S, self.config.poll_seconds * 2**attempts)
-        self._refused[ref] = _Refusal(reason, attempts, time.monotonic() + delay)
+        self._refused[ref] = _Refusal(reason, damaged, attempts, time.monotonic() + delay)
         self.metrics.loads.labels("refused").inc()
         _LOG.error("refused %s: %s", ref, reason)
 

@@ -33,7 +33,7 @@ from lookalike.storage.refs import read_live
 
 _LOG = logging.getLogger("lookalike.serving")
 _LONGEST_RETRY_S = 60.0
-_DAMAGED = (CorruptObject, ObjectNotFound, SegmentError, ReleaseError)
+DAMAGED = (CorruptObject, ObjectNotFound, SegmentError, ReleaseError)
 """What says that the pair itself is at fault, not the way to it: whoever rolls it out need not wait for longer."""
 
 Pair = tuple[Ref, Ref]
@@ -161,7 +161,12 @@ class Lifecycle:
                 fleet=self._fleet,
             )
         except LookalikeError as error:
-            self._refuse(wanted, str(error), damaged=isinstance(error, _DAMAGED))
+            self._refuse(
+                wanted,
+                str(error),
+                damaged=isinstance(error, DAMAGED),
+                soon=isinstance(error, ServiceBusy),  # rankers are loading, too
+            )
         except Exception as error:
             _LOG.exception("loading %s failed", wanted[1])
             self._refuse(wanted, f"{type(error).__name__} while loading; the log has more")
@@ -220,10 +225,10 @@ class Lifecycle:
             if path is not None and path not in kept and self.store.local_path(entry.key) is None:
                 path.unlink(missing_ok=True)
 
-    def _refuse(self, pair: Pair, reason: str, *, damaged: bool = False) -> None:
+    def _refuse(self, pair: Pair, reason: str, *, damaged: bool = False, soon: bool = False) -> None:
         before = self._refusal
         attempts = before.attempts + 1 if before is not None and before.pair == pair else 1
-        delay = min(_LONGEST_RETRY_S, self.config.poll_seconds * 2**attempts)
+        delay = min(_LONGEST_RETRY_S, self.config.poll_seconds * (1 if soon else 2**attempts))
         self._refusal = Refusal(pair, reason, damaged, attempts, time.monotonic() + delay)
         self.metrics.loads.labels("refused").inc()
         _LOG.error("refused %s: %s", pair[1], reason)

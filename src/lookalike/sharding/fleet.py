@@ -23,7 +23,7 @@ from itertools import count
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
-from lookalike.errors import ServiceBusy, SettingsError
+from lookalike.errors import ReleaseError, ServiceBusy, SettingsError
 from lookalike.sharding.connection import ConnectionFailed, Connections, Reply
 from lookalike.storage.artefacts import Ref
 
@@ -93,6 +93,8 @@ class Replica:
     """The shards it holds of each index."""
     refused: Mapping[str, str] = field(default_factory=dict)
     """Why it could not load an index."""
+    damaged: frozenset[str] = frozenset()
+    """Those that no waiting will mend."""
     busy: int = 0
     doubtful: bool = False
     """It failed, was overtaken or is stopping: asked last, until it answers a poll."""
@@ -138,7 +140,10 @@ class Fleet:
         return self._call(together())
 
     def wait_for(self, index: Ref, shards: int) -> None:
-        """Return as soon as every shard of an index is held. Raises `ServiceBusy` saying which are not, and why."""
+        """Return as soon as every shard of an index is held.
+
+        Raises `ServiceBusy` saying which are not, and why; `ReleaseError` at once where a ranker found it damaged.
+        """
         until = time.monotonic() + self.config.open_seconds
         self.name(index)
         while True:
@@ -146,6 +151,8 @@ class Fleet:
             missing = [shard for shard in range(shards) if not self._holders(index, shard)]
             if not missing:
                 return
+            if any(str(index) in replica.damaged for replica in self.replicas.values()):
+                raise ReleaseError(self._why_missing(index, missing))
             if time.monotonic() > until:
                 raise ServiceBusy(self._why_missing(index, missing), retry_after=5)
             time.sleep(min(0.2, self.config.poll_seconds))
@@ -259,6 +266,7 @@ class Fleet:
             body = json.loads(reply.body)
             replica.held = {index: frozenset(shards) for index, shards in body["held"].items()}
             replica.refused = dict(body["refused"])
+            replica.damaged = frozenset(body["damaged"])
             replica.doubtful = bool(body["draining"])
         except (ConnectionFailed, TimeoutError, ValueError, KeyError, TypeError, AttributeError) as error:
             if not replica.doubtful:
