@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from lookalike.learning.distributed import Ranks
+from lookalike.errors import SettingsError
+from lookalike.learning.distributed import Ranks, joined
 from tests.learning.one_rank import steps
 from tests.learning.test_training import Place
 from tests.shop import make_listings
@@ -140,3 +141,10 @@ def test_the_parts_of_a_batch_are_even_and_make_it_whole(count: int, world: int)
     parts = [list(range(count))[Ranks(rank, world).part(count)] for rank in range(world)]
     assert [row for part in parts for row in part] == list(range(count))
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+def test_restarts_that_would_hang_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_MAX_RESTARTS": "3"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=r"needs .* TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1"), joined():
+        pytest.fail("joined")

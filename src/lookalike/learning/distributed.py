@@ -133,11 +133,12 @@ def joined(device: torch.device | None = None) -> Iterator[Ranks]:
     others do not come within five minutes, and `SettingsError` where they could not be started again.
     """
     launch = Launch()
-    if launch.shared_store and (launch.restarts or launch.world_size > launch.local_world_size):
+    if launch.shared_store and launch.restarts:
         # Seen with torch 2.13 and gloo: restarted ranks connect to the addresses of dead ones, and hang.
         raise SettingsError(
-            "torchrun over several machines, or with --max-restarts, needs TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 in its "
-            "environment, or ranks that are started again do not find one another"
+            "torchrun's --max-restarts needs --rdzv-backend c10d (or --standalone) and "
+            "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 in its environment, or ranks that are started again do not find "
+            "one another"
         )
     if device is None:
         device = torch.device("cuda", launch.local_rank) if torch.cuda.is_available() else torch.device("cpu")
