@@ -100,5 +100,5 @@ class StatedAspects:
 def _column(lists: pa.ListArray) -> _Column:
     offsets = lists.offsets.to_numpy()
     values = lists.values
-    codes = values.indices.to_numpy()  # both are views on the map: a copy would be the largest thing in memory
+    codes = values.indices.to_numpy()  # views on the map both: copies would be most of a ranker's memory
     return _Column(offsets, codes, tuple(values.dictionary.to_pylist()))
