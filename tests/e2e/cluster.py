@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from tests.k8s import kustomize
+
 ROOT = Path(__file__).parents[2]
 TOOLS = ROOT.parent / "shared" / "tools"
 CLUSTER_TOOL, S3_TOOL = TOOLS / "cluster/cluster", TOOLS / "s3/s3"
@@ -105,7 +107,7 @@ class Namespace:
             if key in kustomization
         }
         (folder / "kustomization.yaml").write_text(json.dumps(body | dict(kustomization) | paths))
-        self.apply(_run(["kubectl", "kustomize", str(folder)]))
+        self.apply(kustomize.build(folder))
 
     def secret(self, name: str, values: Mapping[str, str]) -> None:
         self.apply(

@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from lookalike.serving.config import ServingConfig
 from tests.e2e import cluster as kubernetes
+from tests.k8s import kustomize
 from tests.serving.running import Running, running
 from tests.shop import Shop, render
 
@@ -78,6 +79,8 @@ def page(browser: Browser, process: Running) -> Iterator[Page]:
 @pytest.fixture(scope="session")
 def cluster() -> kubernetes.Cluster:
     """The cluster that KUBECONFIG names, or else the tools' node."""
+    if missing := kustomize.missing():
+        pytest.skip(missing)
     local = kubernetes.start_local_cluster() if kubernetes.CLUSTER_TOOL.exists() else None
     named = Path(os.environ.get("KUBECONFIG") or (local.kubeconfig if local else ""))
     if local is not None and named == local.kubeconfig:

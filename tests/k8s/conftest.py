@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
+from tests.k8s import kustomize
 
 K8S = Path(__file__).parents[2] / "k8s"
 BUILDS = {
@@ -44,28 +43,10 @@ class Build:
         return self.of("Deployment", "StatefulSet", "DaemonSet", "Job")
 
 
-def kustomize(folder: Path) -> tuple[Manifest, ...]:
-    made = subprocess.run(["kubectl", "kustomize", str(folder)], capture_output=True, text=True, check=False)
-    assert made.returncode == 0, made.stderr
-    assert "deprecated" not in made.stderr.lower(), made.stderr
-    return tuple(yaml.safe_load_all(made.stdout))
-
-
-def has_kustomize() -> bool:
-    """Whether kubectl is here and brings a kustomize that knows components (from version 4)."""
-    if shutil.which("kubectl") is None:
-        return False
-    said = subprocess.run(
-        ["kubectl", "version", "--client"], capture_output=True, text=True, check=False
-    ).stdout
-    version = re.search(r"Kustomize Version: v(\d+)", said)
-    return version is not None and int(version[1]) >= 4
-
-
 @pytest.fixture(scope="session", params=BUILDS)
 def build(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Build:
-    if not has_kustomize():
-        pytest.skip("no kubectl with kustomize: install a current kubectl")
+    if missing := kustomize.missing():
+        pytest.skip(missing)
     overlay, components = BUILDS[request.param]
     folder = tmp_path_factory.mktemp("build")
     paths = {
@@ -77,4 +58,4 @@ def build(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     ]
     kind = {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization"}
     (folder / "kustomization.yaml").write_text(json.dumps(kind | paths | {"images": images}))
-    return Build(request.param, kustomize(folder))
+    return Build(request.param, tuple(yaml.safe_load_all(kustomize.build(folder))))
