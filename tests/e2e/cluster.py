@@ -14,6 +14,7 @@ import json
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -157,6 +158,7 @@ class S3Server:
             process = subprocess.Popen(
                 command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
             )
+            threading.Thread(target=process.wait, daemon=True).start()  # or its end would go unnoticed
             started = int(Path(f"/proc/{process.pid}/stat").read_text().rpartition(") ")[2].split()[19])
             (self.state / "run/radosgw.pid").write_text(f"{process.pid} {started}\n")
             status = [str(S3_TOOL), "--state", str(self.state), "status"]
