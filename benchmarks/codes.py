@@ -9,7 +9,6 @@ between bits and is the harder case for sketches.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,14 +17,21 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.parquet as pq
 
+from benchmarks.hashings import Sample, fit
+from benchmarks.quality import newest, read_task
+from lookalike.catalogue.snapshot import CuratedSnapshot
 from lookalike.coding.codes import pack
+from lookalike.coding.extraction import read_features
 from lookalike.coding.release import ModelCard
 from lookalike.learning.hash_heads import build_head
-from lookalike.storage.artefacts import Kind, Ref, fetch, find
+from lookalike.storage.artefacts import Ref, fetch, read_manifest
 from lookalike.storage.objects import ObjectStore
 
+OWN = "own"
+"""The hash layer of the release itself."""
+FITTED = 10_000
+"""Photos that another hash layer is trained on, at most."""
 QUERIES = 32
 NEIGHBOURS = 10
 _CHUNK = 8192
@@ -84,40 +90,27 @@ def grown(
     return codes, network.codes(queries)
 
 
-def from_store(name: str, store: ObjectStore, cache: Path) -> Network:
-    """The newest extraction of a store: the category with the most photos."""
-    manifests = [
-        info.key.split("/")[1] for info in store.list("extractions/") if info.key.endswith("manifest.json")
-    ]
-    extraction = fetch(store, find(store, Kind.EXTRACTION, manifests[-1]), cache)
-    release = fetch(
-        store, Ref.parse(extraction.manifest.meta["release"]), cache, ["model.json", "weights.safetensors"]
-    )
-    curated = fetch(store, Ref.parse(extraction.manifest.inputs["curated"]), cache, ["listings.parquet"])
-    listings = pq.read_table(curated.path("listings.parquet"), columns=["photo_id", "category"])
+def from_store(name: str, store: ObjectStore, cache: Path, head: str = OWN) -> Network:
+    """The newest extraction of a store: the category with the most photos.
+
+    `head` names a hash layer of `benchmarks.hashings` to be trained on the store's features instead of the release's.
+    """
+    extraction = newest(store)
+    manifest = read_manifest(store, extraction)
+    release = fetch(store, Ref.parse(manifest.meta["release"]), cache, ["model.json", "weights.safetensors"])
+    listings = CuratedSnapshot.open(store, Ref.parse(manifest.inputs["curated"]), cache).listings
     category = dict(zip(listings["photo_id"].to_pylist(), listings["category"].to_pylist(), strict=True))
     largest = Counter(category.values()).most_common(1)[0][0]
-    features, codes = [], []
-    for entry in json.loads(extraction.path("shards.json").read_text())["shards"]:
-        local = store.local_path(entry["key"])
-        table = pq.read_table(local, columns=["photo_id", "features16", "code"])
-        mine = [i for i, photo in enumerate(table["photo_id"].to_pylist()) if category.get(photo) == largest]
-        features += [table["features16"][i].as_py() for i in mine]
-        codes += [table["code"][i].as_py() for i in mine]
+    photos = sorted(photo for photo, of in category.items() if of == largest)
     card = ModelCard.read(release.path("model.json"))
-    network = Network(
-        f"{name}: {largest}",
-        np.stack([np.frombuffer(f, np.float16) for f in features]).astype(np.float32),
-        card.bits,
-        head_codes(card, release.path("weights.safetensors")),
-    )
-    stored = np.stack([np.frombuffer(c, np.uint8) for c in codes])
-    differing = np.bitwise_count(stored ^ network.codes(network.features)).mean() / 8
-    if differing > 0.01:
-        raise SystemExit(
-            f"{name}: {differing:.1%} of the bits differ from the code shards': another kind of hash head"
-        )
-    return network
+    if head == OWN:
+        codes = head_codes(card, release.path("weights.safetensors"))
+    else:
+        task = read_task(store, extraction, "val", 1, cache)
+        drawn = task.gallery.some(FITTED, 0)
+        codes = fit(head, Sample(drawn.features, drawn.labels, task.category_head), card.bits, seed=0)
+    features = read_features(store, extraction, photos, cache)
+    return Network(f"{name} {largest}, {head} head", features, card.bits, codes)
 
 
 def head_codes(card: ModelCard, weights: Path) -> Callable[[Floats], Codes]:

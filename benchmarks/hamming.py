@@ -30,6 +30,7 @@ from llvmlite.binding import llvm_version_info
 from usearch.index import MetricKind, search
 
 from benchmarks import codes as made
+from benchmarks.hashings import SUPERVISED
 from benchmarks.report import Entry, machine, write
 from lookalike.index import sketch
 from lookalike.index.hamming import Scanner, bitmap
@@ -54,14 +55,22 @@ def main() -> None:
     parser.add_argument(
         "--store", action="append", default=[], metavar="NAME=URI", help="real codes of a store"
     )
+    parser.add_argument(
+        "--heads",
+        nargs="+",
+        choices=(made.OWN, *SUPERVISED),
+        default=[made.OWN],
+        help="the release's own hash layer, or others trained on the same features",
+    )
     parser.add_argument("--mix", nargs="+", choices=("features", "bits"), default=["features", "bits"])
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
     with TemporaryDirectory() as cache:
         networks = [
-            made.from_store(name, open_store(uri), Path(cache))
+            made.from_store(name, open_store(uri), Path(cache), head)
             for name, uri in (s.split("=", 1) for s in options.store)
+            for head in options.heads
         ]
     results = []
     for rows in options.rows:
