@@ -147,9 +147,10 @@ def retrain(console: str, token: str, parameters: Mapping[str, Any]) -> None:
                     print(f"  {stage['name']}: {stage['state']}", flush=True)
                 said[stage["name"]] = stage["state"]
         for found in (found for found in runs["recent"] if found["id"] == run):
-            if found["state"] != "Completed":
+            if found["state"] == "Completed":
+                return
+            if found["state"] != "Crashed":  # that starts again
                 raise NoCluster(f"the retrain ended as {found['state']}: {found['message']}")
-            return
     raise NoCluster(f"the retrain did not end within {_RETRAIN_S:.0f} s: {asked['url']}")
 
 
