@@ -62,6 +62,16 @@ def uniform(rows: int, seed: int, bits: int = 4096) -> tuple[Codes, Codes]:
     return codes, rng.integers(0, 256, (QUERIES, bits // 8), np.uint8)
 
 
+def factors(count: int, seed: int, bits: int = 4096) -> Network:
+    """A made-up category of `count` degrees of freedom: every bit is a side of a random plane in so many dimensions."""
+    rng = np.random.default_rng(seed)
+    planes, offsets = rng.normal(size=(count, bits)), rng.normal(size=bits)
+    photos = rng.normal(size=(4000, count)).astype(np.float32)
+    return Network(
+        f"{count} factors", photos, bits, lambda some: np.packbits(some @ planes > offsets, axis=1)
+    )
+
+
 def grown(
     network: Network, rows: int, seed: int, mix: Literal["features", "bits"] = "features"
 ) -> tuple[Codes, Codes]:

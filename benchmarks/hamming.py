@@ -62,6 +62,9 @@ def main() -> None:
         default=[made.OWN],
         help="the release's own hash layer, or others trained on the same features",
     )
+    parser.add_argument(
+        "--factors", type=int, nargs="+", default=[], help="made-up codes of so many degrees of freedom"
+    )
     parser.add_argument("--mix", nargs="+", choices=("features", "bits"), default=["features", "bits"])
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path)
@@ -72,6 +75,7 @@ def main() -> None:
             for name, uri in (s.split("=", 1) for s in options.store)
             for head in options.heads
         ]
+    networks += [made.factors(count, SEED) for count in options.factors]
     results = []
     for rows in options.rows:
         results += uniform_codes(rows, options.rounds)
