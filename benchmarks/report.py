@@ -13,7 +13,14 @@ from typing import Any, Literal
 
 from lookalike.settings import available_cores
 
-_UNITS = {"_ms": "ms", "per_second": "1/s", "_mb": "MB", "seconds": "s", "_equal": "fraction", "_precision": "fraction"}
+_UNITS = {
+    "_ms": "ms",
+    "per_second": "1/s",
+    "_mb": "MB",
+    "seconds": "s",
+    "_equal": "fraction",
+    "_precision": "fraction",
+}
 _HIGHER = ("per_second", "_equal", "_precision", "throughput", "torch / openvino")
 
 
