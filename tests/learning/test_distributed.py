@@ -55,7 +55,7 @@ def ranks_environment(rank: int, world: int) -> dict[str, str]:
 
 def finish(processes: list[subprocess.Popen[str]]) -> list[tuple[int, str, str]]:
     """Exit code, stdout and stderr of each rank."""
-    replies = [process.communicate(timeout=120) for process in processes]
+    replies = [process.communicate(timeout=280) for process in processes]
     return [(process.returncode, *reply) for process, reply in zip(processes, replies, strict=True)]
 
 
@@ -103,7 +103,7 @@ def test_when_one_rank_is_killed_the_other_stops_and_says_so(tmp_path: Path) -> 
     assert killed[0] == -9
     assert survivor[0] == 1
     assert "rank 0 of 2 has lost another rank" in survivor[2]
-    assert time.monotonic() - began < 60
+    assert time.monotonic() - began < 150
 
 
 def test_torchrun_starts_a_killed_rank_again_and_the_run_ends_as_if_nothing_had_been(
@@ -128,7 +128,7 @@ def test_torchrun_starts_a_killed_rank_again_and_the_run_ends_as_if_nothing_had_
         env=os.environ | {"OMP_NUM_THREADS": "1", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=280,
         check=False,
     )
     assert (tmp_path / "disturbed").exists()

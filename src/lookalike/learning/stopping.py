@@ -14,6 +14,8 @@ from types import FrameType
 
 from lookalike.errors import TrainingStopped
 
+_ELSEWHERE = "before or after the training loop; the last checkpoint stands"
+
 
 class StopRequest:
     """Whether this process was asked to stop."""
@@ -31,6 +33,10 @@ class StopRequest:
         before = signal.signal(signal.SIGTERM, self._receive)
         try:
             yield
+        except Exception as error:
+            if self.received and not isinstance(error, TrainingStopped):  # a library has wrapped it
+                raise stopped(_ELSEWHERE) from error
+            raise
         finally:
             signal.signal(signal.SIGTERM, before)
 
@@ -48,7 +54,7 @@ class StopRequest:
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self.received = True
         if not self._deferred:
-            raise stopped("before or after the training loop; the last checkpoint stands")
+            raise stopped(_ELSEWHERE)
 
 
 def stopped(where: str) -> TrainingStopped:
