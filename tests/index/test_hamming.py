@@ -72,6 +72,26 @@ def correlated(rng: np.random.Generator, n: int, bits: int, factors: int = 8) ->
     return np.packbits(hidden + 0.1 * rng.normal(size=(n, bits)) > 0, axis=1)
 
 
+def test_no_query_compiles_anything() -> None:
+    """First in this file: later tests compile the kernels for other widths."""
+    kernel = [
+        getattr(kernels, name) for name in dir(kernels) if hasattr(getattr(kernels, name), "signatures")
+    ]
+    assert len(kernel) > 5
+    codes = correlated(np.random.default_rng(1), 600, 4096)
+    codes.flags.writeable = False  # as a mapped file
+    parts = [
+        partition(codes, [f"{i:03d}" for i in range(600)], sketched=sketched) for sketched in (True, False)
+    ]
+    assert parts[0].sketch is not None
+    compiled = [len(function.signatures) for function in kernel]
+    for part in parts:
+        for count in (1, 9):
+            for allowed in (None, bitmap(np.arange(600) % 3 == 0), bitmap(np.arange(600) == 5)):
+                SCANNERS[3].top_k(codes[:count], [part], 10, allowed=[allowed])
+    assert [len(function.signatures) for function in kernel] == compiled
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     seed=st.integers(0, 2**32),

@@ -4,7 +4,7 @@
 
 A row's key is ``distance << 40 | row``: keys order rows by distance and, since the rows of a partition are sorted by
 listing id, equal distances by listing id. The k best keys of a query are a max-heap, whose first element a row must
-beat. LLVM turns the vector operations of `_near8` into the machine's own (AVX-512 VPOPCNTDQ, AVX2, NEON).
+beat. LLVM turns the vector operations of `_near` and `_near_pairs` into the machine's own (AVX-512 VPOPCNTDQ, AVX2, NEON).
 
 Codes and queries are uint64[rows, words], 8-byte aligned and contiguous. `chunks` is a tuple as long as a row has
 vectors of 8 words (`chunks_of`): Numba compiles a function for each type, so every width has unrolled code of its own.
@@ -27,7 +27,7 @@ OUTSIDE = 0xFFFF
 SAMPLED = 8
 """One of so many rows is counted in the histogram of bounds."""
 _AHEAD = 32
-"""Rows from the one compared to the one fetched: 16 to 80 take about the same time, none 1.5 times it."""
+"""Rows from the one compared to the one fetched, where rows are listed."""
 _BLOCK = 4096
 """Rows between two looks at what other threads have found."""
 _TILE = 16
