@@ -4,7 +4,8 @@
 
 A row's key is ``distance << 40 | row``: keys order rows by distance and, since the rows of a partition are sorted by
 listing id, equal distances by listing id. The k best keys of a query are a max-heap, whose first element a row must
-beat. LLVM turns the vector operations of `_near` and `_near_pairs` into the machine's own (AVX-512 VPOPCNTDQ, AVX2, NEON).
+beat. LLVM turns the vector operations of `_near` and `_near_pairs` into the machine's own (AVX-512 VPOPCNTDQ, AVX2,
+NEON). They stand in the file of the loops because Numba's cache notices changes of this file only.
 
 Codes and queries are uint64[rows, words], 8-byte aligned and contiguous. `chunks` is a tuple as long as a row has
 vectors of 8 words (`chunks_of`): Numba compiles a function for each type, so every width has unrolled code of its own.
