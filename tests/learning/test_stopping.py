@@ -85,11 +85,14 @@ def test_outside_the_loop_sigterm_takes_effect_at_once(place: Place) -> None:
 
 
 def test_an_exception_that_a_library_made_of_the_request_is_still_a_stop() -> None:
-    with pytest.raises(TrainingStopped), StopRequest().watched():
+    def convert() -> None:
         try:
             os.kill(os.getpid(), signal.SIGTERM)
         except TrainingStopped as error:
             raise RuntimeError("conversion failed") from error
+
+    with pytest.raises(TrainingStopped), StopRequest().watched():
+        convert()
 
 
 def test_a_request_that_came_between_two_stages_stops_before_the_second() -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from lookalike.errors import TrainingStopped
+from lookalike.errors import LookalikeError, TrainingStopped
 
 _ELSEWHERE = "before or after the training loop; the last checkpoint stands"
 
@@ -34,7 +34,7 @@ class StopRequest:
         try:
             yield
         except Exception as error:
-            if self.received and not isinstance(error, TrainingStopped):  # a library has wrapped it
+            if self.received and not isinstance(error, LookalikeError):  # a library has wrapped it
                 raise stopped(_ELSEWHERE) from error
             raise
         finally:
