@@ -46,13 +46,13 @@ def publish_index(
     first; `CorruptObject` or `ObjectNotFound` naming the file where either artefact is not whole; `RolloutError`
     where a search Deployment could not be rolled to it, `RolloutRefused` after both were taken back.
     """
-    release = release_of(store, index)
+    release, deployment = release_of(store, index), _search_deployment()
     expected = refs.read_live(store)
     if expected is None or expected.live.index != index:  # else an earlier attempt got this far
         _check_replaces(store, replaces, expected)
     _verify(store, release, index, cache_dir, progress)
     live = refs.publish(store, release, index, by=by, expected=expected)
-    _roll_out(store, live, by=by, cache_dir=cache_dir, progress=progress)
+    _roll_out(deployment, store, live, by=by, cache_dir=cache_dir, progress=progress)
     return live
 
 
@@ -77,13 +77,13 @@ def roll_back(
         raise LostRace(keys.LIVE_REF, message)
     deployment = _search_deployment()
     if deployment and live.live.action == "rollback" and deployment.state().index != str(live.live.index):
-        _roll_out(store, live, by=by, cache_dir=cache_dir, progress=progress)
+        _roll_out(deployment, store, live, by=by, cache_dir=cache_dir, progress=progress)
         return live
     target = None if live.live.parent is None else live.record(live.live.parent)
     if target is not None:  # `refs.roll_back` says why not
         _verify(store, target.release, target.index, cache_dir, progress)
     live = refs.roll_back(store, by=by, expected=live)
-    _roll_out(store, live, by=by, cache_dir=cache_dir, progress=progress)
+    _roll_out(deployment, store, live, by=by, cache_dir=cache_dir, progress=progress)
     return live
 
 
@@ -124,12 +124,18 @@ def _search_deployment() -> SearchDeployment | None:
 
 
 def _roll_out(
-    store: ObjectStore, live: refs.LiveRef, *, by: str, cache_dir: Path, progress: Progress
+    deployment: SearchDeployment | None,
+    store: ObjectStore,
+    live: refs.LiveRef,
+    *,
+    by: str,
+    cache_dir: Path,
+    progress: Progress,
 ) -> None:
     """Roll the search Deployment, if settings name one, to what is live; where it is refused take both back."""
-    deployment, index = _search_deployment(), live.live.index
     if deployment is None:
         return
+    index = live.live.index
     curated = Ref.parse(read_manifest(store, index).inputs["curated"])
     try:
         deployment.roll_out(index, first_photo(store, curated, cache_dir), progress=progress)
