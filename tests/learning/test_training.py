@@ -116,6 +116,25 @@ def test_photos_decoded_for_every_batch_train_the_same_release(
     assert not list((tmp_path / "cache").glob("squares/*"))
 
 
+def test_only_a_trunk_that_is_tuned_changes_in_the_hash_stage(trained: tuple[Place, Ref, Ref]) -> None:
+    place, curated, ref = trained
+    stage = replace(FAST.hash_stage, epochs=1, trunk_share=0.1)
+    tuned = place.train(curated, replace(FAST, hash_stage=stage, hash_head="orthogonal"))
+    split = place.train(curated, replace(FAST, hash_head="split"))
+    frozen, slow, untrained = (
+        safetensors.torch.load_file(
+            fetch(place.store, each, place.root / "cache").path("weights.safetensors")
+        )
+        for each in (ref, tuned, split)
+    )
+    name = "trunk.layer4.0.conv2.weight"
+    assert torch.equal(frozen[name], untrained[name])
+    assert 0 < (slow[name] - frozen[name]).abs().max() < 0.1
+    assert {key for key in untrained if key.startswith("hash_head.of_")} == {
+        f"hash_head.{part}.{kind}" for part in ("of_category", "of_look") for kind in ("weight", "bias")
+    }
+
+
 def test_another_seed_is_another_release(trained: tuple[Place, Ref, Ref]) -> None:
     place, curated, ref = trained
     config = json.loads(json.dumps({"format": 1, "recipe": dataclasses.asdict(replace(FAST, seed=1))}))
