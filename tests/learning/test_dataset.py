@@ -131,11 +131,11 @@ def test_squares_are_mapped_where_the_disk_has_room_for_them(
     snapshot = snapshot_of(make_listings(8), tmp_path)
     total = 48 * 24 * 24 * 3
     for free, kind in (
-        (total + 20_000, MappedSquares),
-        (total + 50, MappedSquares),
-        (total - 50, DecodedSquares),
+        (2 * total, MappedSquares),
+        (total, MappedSquares),
+        (2 * total - 2, DecodedSquares),
     ):
-        cache = tmp_path / f"cache-{free > total}"  # the second finds what the first has left
+        cache = tmp_path / f"cache-{free == 2 * total - 2}"  # the second finds what the first has left
         monkeypatch.setattr(
             shutil, "disk_usage", lambda path, free=free: shutil._ntuple_diskusage(100_000, 0, free)
         )

@@ -153,12 +153,11 @@ def _squares_file(snapshot: CuratedSnapshot, photo_ids: Sequence[str], side: int
 
 
 def _has_room(path: Path, size: int) -> bool:
-    """Whether the file is there, or would leave a tenth of the disk free."""
+    """Whether the file is there, or would take at most half of what is free."""
     if path.exists():
         return True
     path.parent.mkdir(parents=True, exist_ok=True)
-    disk = shutil.disk_usage(path.parent)
-    return disk.free - size > disk.total / 10
+    return size <= shutil.disk_usage(path.parent).free / 2
 
 
 def _mapped(
