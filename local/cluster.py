@@ -46,18 +46,17 @@ class Cluster:
         """Inside, the address on this machine of a Service's port `http`."""
         command = ["kubectl", "-n", namespace, "port-forward", f"service/{service}", ":http"]
         environ = os.environ | {"KUBECONFIG": self.kubeconfig}
-        process = subprocess.Popen(
+        with subprocess.Popen(
             command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        try:
-            assert process.stdout is not None
-            said = process.stdout.readline()
-            if not said.startswith("Forwarding from "):
-                raise NoCluster(f"{' '.join(command)}: {said.strip()}")
-            yield f"http://{said.split()[2]}"
-        finally:
-            process.terminate()
-            process.wait()
+        ) as process:
+            try:
+                assert process.stdout is not None
+                said = process.stdout.readline()
+                if not said.startswith("Forwarding from "):
+                    raise NoCluster(f"{' '.join(command)}: {said.strip()}")
+                yield f"http://{said.split()[2]}"
+            finally:
+                process.terminate()
 
     def apply(self, kustomization: Path) -> None:
         """``kubectl apply -k``; for our old test cluster through its `downgrade`."""

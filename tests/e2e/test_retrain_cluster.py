@@ -107,6 +107,7 @@ def site(
     for path in sorted((work / "sample").rglob("*")):
         if path.is_file():
             client.upload_file(str(path), BUCKET, f"shop/{path.relative_to(work / 'sample')}")
+    client.close()
     namespace.secret("lookalike-store", s3.pod_environment)
     namespace.secret("lookalike-console", {"token": TOKEN})
     namespace.kustomize(kustomization(search_image, pipeline_image), work / "kustomization")
@@ -167,7 +168,8 @@ def kustomization(search: str, pipeline: str) -> dict[str, Any]:
 def test_nobody_retrains_without_the_token(site: Site) -> None:
     with pytest.raises(urllib.error.HTTPError) as refused:
         site.press("retrain", PARAMETERS, token="0123456789abcdef9999")
-    assert refused.value.code == 401
+    with refused.value as reply:
+        assert reply.code == 401
     assert site.runs("retrain") == []
 
 
