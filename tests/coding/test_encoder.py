@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -49,6 +51,27 @@ def test_a_photo_is_encoded_alike_in_any_batch(encoder: OpenVinoEncoder, photos:
         alone = encoder.encode(photos[at : at + 1])
         assert np.array_equal(alone.codes[0], together.codes[at])
         assert alone.features[0] == pytest.approx(together.features[at], abs=1e-4)
+
+
+def test_a_signal_finds_the_process_alive_after_another_thread_dropped_the_encoder(release: Artefact) -> None:
+    """OpenVINO's plugin owns the memory that handlers of the opening thread run on."""
+    script = """
+import os, signal, sys, threading
+from pathlib import Path
+from lookalike.coding.encoder import compile_encoder
+from lookalike.coding.release import ModelCard
+card, graph = Path(sys.argv[1]), Path(sys.argv[2])
+held = [compile_encoder(ModelCard.read(card), graph, threads=1)]
+dropping = threading.Thread(target=held.clear)
+dropping.start()
+dropping.join()
+signal.signal(signal.SIGTERM, lambda *_: print("handled"))
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+    files = [release.path(name) for name in ("model.json", "model.onnx")]
+    command = [sys.executable, "-c", script, *map(str, files)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
 
 
 def test_threads_may_share_an_encoder(encoder: OpenVinoEncoder, photos: np.ndarray) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -77,6 +78,20 @@ def encoding_of(
     )
 
 
+@cache
+def _core() -> openvino.Core:
+    """The one runtime of this process, which lives as long.
+
+    Its CPU plugin gives the thread that loads it a stack for signal handlers, and takes that memory back when it is
+    unloaded. Where another thread unloaded it, the next signal to the first one would kill the process.
+    """
+    # OpenVINO reports every import of itself to an analytics service unless this package of its is missing.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    import openvino
+
+    return openvino.Core()
+
+
 class OpenVinoEncoder:
     """`Encoder` on OpenVINO."""
 
@@ -109,10 +124,6 @@ def compile_encoder(
     card: ModelCard, path: Path, *, threads: int = 0, precision: Precision = "auto"
 ) -> OpenVinoEncoder:
     """The encoder of the graph at `path`; see `open_encoder`."""
-    # OpenVINO reports every import of itself to an analytics service unless this package of its is missing.
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-    import openvino
-
     properties: dict[str, object] = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": threads or available_cores(),
@@ -120,7 +131,7 @@ def compile_encoder(
     if precision != "auto":
         properties["INFERENCE_PRECISION_HINT"] = precision
     try:
-        core = openvino.Core()
+        core = _core()
         model = core.compile_model(core.read_model(path), "CPU", properties)
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
