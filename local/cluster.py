@@ -14,18 +14,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
+
+import boto3
+from botocore.exceptions import ClientError
 
 from lookalike.errors import LookalikeError
 
 ROOT = Path(__file__).parents[1]
 TOOLS = ROOT.parent / "shared" / "tools"
-_CLUSTER, _S3 = TOOLS / "cluster" / "cluster", TOOLS / "s3" / "s3"
+_CLUSTER, S3_TOOL = TOOLS / "cluster" / "cluster", TOOLS / "s3" / "s3"
 _BASE = "localhost/base:py311"
 _HOST_AS_PODS_SEE_IT = "10.99.0.254"
 
 
-class NoCluster(LookalikeError):
+class ClusterError(LookalikeError):
     """There is no cluster to work on, or a command for it failed; the message says which, and its last words."""
 
 
@@ -36,10 +40,10 @@ class Cluster:
     kubeconfig: str
     ours: bool
 
-    def kubectl(self, *arguments: str, stdin: str | None = None, timeout: float = 120) -> str:
-        """What kubectl prints. Raises `NoCluster`."""
+    def kubectl(self, *arguments: str, stdin: str | None = None, seconds: float = 120) -> str:
+        """What kubectl prints. Raises `ClusterError`."""
         environ = os.environ | {"KUBECONFIG": self.kubeconfig}
-        return run(["kubectl", *arguments], stdin=stdin, timeout=timeout, environ=environ)
+        return run(["kubectl", *arguments], stdin=stdin, seconds=seconds, environ=environ)
 
     @contextmanager
     def forwarded(self, namespace: str, service: str) -> Iterator[str]:
@@ -53,14 +57,13 @@ class Cluster:
                 assert process.stdout is not None
                 said = process.stdout.readline()
                 if not said.startswith("Forwarding from "):
-                    raise NoCluster(f"{' '.join(command)}: {said.strip()}")
+                    raise ClusterError(f"{' '.join(command)}: {said.strip()}")
                 yield f"http://{said.split()[2]}"
             finally:
                 process.terminate()
 
-    def apply(self, kustomization: Path) -> None:
-        """``kubectl apply -k``; for our old test cluster through its `downgrade`."""
-        manifests = self.kubectl("kustomize", str(kustomization))
+    def apply(self, manifests: str) -> None:
+        """``kubectl apply`` of YAML or JSON; for our old test cluster through its `downgrade`."""
         if self.ours:
             manifests = run([str(_CLUSTER), "downgrade", "-"], stdin=manifests)
         self.kubectl("apply", "-f", "-", stdin=manifests)
@@ -68,26 +71,26 @@ class Cluster:
     def build(self, target: str, tag: str) -> str:
         """Build one target of the Dockerfile and bring it where the cluster finds it; the image's name and tag."""
         if self.ours:
-            run([str(_CLUSTER), "base-image", _BASE], timeout=600)
+            run([str(_CLUSTER), "base-image", _BASE], seconds=600)
             image = f"lookalike-{target}:{tag}"
             options = ["--layers", "--target", target, "--build-arg", f"BASE={_BASE}"]
-            run([str(_CLUSTER), "build", "-t", image, *options, str(ROOT)], timeout=1800)
-            run([str(_CLUSTER), "load", image], timeout=600)
+            run([str(_CLUSTER), "build", "-t", image, *options, str(ROOT)], seconds=1800)
+            run([str(_CLUSTER), "load", image], seconds=600)
             return image
         builder, registry = (
             os.environ.get("LOOKALIKE_BUILDER", "docker"),
             os.environ.get("LOOKALIKE_REGISTRY"),
         )
         if not registry:
-            raise NoCluster(
+            raise ClusterError(
                 "set LOOKALIKE_REGISTRY to where this cluster pulls images from, such as ghcr.io/shop"
             )
         image = f"{registry}/lookalike-{target}:{tag}"
         options = ["--target", target]
         if index := os.environ.get("LOOKALIKE_TORCH_INDEX"):
             options += ["--build-arg", f"TORCH_INDEX={index}"]
-        run([builder, "build", "-t", image, *options, str(ROOT)], timeout=3600)
-        run([builder, "push", image], timeout=1800)
+        run([builder, "build", "-t", image, *options, str(ROOT)], seconds=3600)
+        run([builder, "push", image], seconds=1800)
         return image
 
 
@@ -100,6 +103,35 @@ class S3Server:
     key: str
     secret: str
     settings: Mapping[str, str]
+    """Of the variables `LOOKALIKE_S3_*`."""
+    state: Path | None = None
+    """The folder of a test server of ours."""
+
+    @property
+    def pod_environment(self) -> dict[str, str]:
+        """What a process in a pod needs to reach it."""
+        return {
+            "AWS_ACCESS_KEY_ID": self.key,
+            "AWS_SECRET_ACCESS_KEY": self.secret,
+            "LOOKALIKE_S3_ENDPOINT_URL": self.from_pods,
+            **self.settings,
+        }
+
+    def bucket(self, name: str) -> Any:
+        """boto3's client, after the bucket was made if there was none."""
+        client = boto3.client(
+            "s3",
+            endpoint_url=self.here,
+            aws_access_key_id=self.key,
+            aws_secret_access_key=self.secret,
+            region_name=os.environ.get("AWS_REGION", "us-east-1"),
+        )
+        try:
+            client.create_bucket(Bucket=name)
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
+                raise
+        return client
 
 
 def find_cluster() -> Cluster | None:
@@ -109,20 +141,26 @@ def find_cluster() -> Cluster | None:
         return Cluster(kubeconfig, ours)
     if not _CLUSTER.exists():
         return None
-    line = run([str(_CLUSTER), "up"], timeout=300)
+    line = run([str(_CLUSTER), "up"], seconds=300)
     return Cluster(line.strip().removeprefix("KUBECONFIG="), ours=True)
 
 
-def find_s3(cluster: Cluster) -> S3Server:
-    """The server that S3_ENDPOINT_URL names, or else the test server, started. Raises `NoCluster`."""
+def find_s3(cluster: Cluster, state: Path | None = None) -> S3Server:
+    """The server that S3_ENDPOINT_URL names, or else the test server, started, with its data in `state`.
+
+    Raises `ClusterError`.
+    """
     environ: Mapping[str, str] = os.environ
     needed = ("S3_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-    if not all(name in environ for name in needed):
-        if not _S3.exists():
-            raise NoCluster(
-                f"no S3 server: set {', '.join(needed)} to one that this machine and the cluster reach"
-            )
-        said = run([str(_S3), "up"], timeout=300).split()
+    if all(name in environ for name in needed):
+        state = None
+    elif not S3_TOOL.exists():
+        raise ClusterError(
+            f"no S3 server: set {', '.join(needed)} to one that this machine and the cluster reach"
+        )
+    else:
+        place = ["--state", str(state)] if state else []
+        said = run([str(S3_TOOL), *place, "up"], seconds=300).split()
         environ = dict(word.partition("=")[::2] for word in said) | {"LOOKALIKE_S3_IF_MATCH_QUOTED": "false"}
     here = environ["S3_ENDPOINT_URL"]
     from_pods = environ.get("LOOKALIKE_S3_FROM_PODS", here)
@@ -132,30 +170,32 @@ def find_s3(cluster: Cluster) -> S3Server:
         from_pods = f"http://{_HOST_AS_PODS_SEE_IT}:{parts.port}"
     settings = {name: value for name, value in environ.items() if name.startswith("LOOKALIKE_S3_")}
     settings.pop("LOOKALIKE_S3_FROM_PODS", None)
-    return S3Server(here, from_pods, environ["AWS_ACCESS_KEY_ID"], environ["AWS_SECRET_ACCESS_KEY"], settings)
+    return S3Server(
+        here, from_pods, environ["AWS_ACCESS_KEY_ID"], environ["AWS_SECRET_ACCESS_KEY"], settings, state
+    )
 
 
 def run(
     command: Sequence[str],
     *,
     stdin: str | None = None,
-    timeout: float = 120,
+    seconds: float = 120,
     environ: Mapping[str, str] = os.environ,
 ) -> str:
-    """What a command prints. Raises `NoCluster` with its last words where it fails."""
+    """What a command prints. Raises `ClusterError` with its last words where it fails."""
     try:
         done = subprocess.run(
             command,
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=timeout,
+            timeout=seconds,
             env=dict(environ),
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise NoCluster(f"{' '.join(command[:4])}: {error}") from error
+        raise ClusterError(f"{' '.join(command[:4])}: {error}") from error
     if done.returncode:
         words = "\n".join((done.stderr or done.stdout).strip().splitlines()[-15:])
-        raise NoCluster(f"{' '.join(command[:4])} failed:\n{words}")
+        raise ClusterError(f"{' '.join(command[:4])} failed:\n{words}")
     return done.stdout

@@ -24,10 +24,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import boto3
-from botocore.exceptions import ClientError
-
-from local.cluster import ROOT, Cluster, NoCluster, S3Server, find_cluster, find_s3
+from local.cluster import ROOT, Cluster, ClusterError, S3Server, find_cluster, find_s3
 from lookalike.catalogue.sample import SamplePaths, write_sample
 from lookalike.cli.demo import MIN_CATEGORY, RECIPE
 
@@ -55,18 +52,7 @@ class Steps:
 
 def upload(paths: SamplePaths, s3: S3Server) -> str:
     """Put the sample catalogue into the bucket; its address."""
-    client = boto3.client(
-        "s3",
-        endpoint_url=s3.here,
-        aws_access_key_id=s3.key,
-        aws_secret_access_key=s3.secret,
-        region_name=os.environ.get("AWS_REGION", "us-east-1"),
-    )
-    try:
-        client.create_bucket(Bucket=BUCKET)
-    except ClientError as error:
-        if error.response["Error"]["Code"] not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
-            raise
+    client = s3.bucket(BUCKET)
     folder = paths.catalogue.parent
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     with ThreadPoolExecutor(8) as threads:
@@ -78,12 +64,6 @@ def upload(paths: SamplePaths, s3: S3Server) -> str:
 
 def kustomization(folder: Path, images: Mapping[str, str], catalogue: str, s3: S3Server, token: str) -> Path:
     """The local overlay with these images and settings, as a kustomization of its own in `folder`."""
-    store = {
-        "AWS_ACCESS_KEY_ID": s3.key,
-        "AWS_SECRET_ACCESS_KEY": s3.secret,
-        "LOOKALIKE_S3_ENDPOINT_URL": s3.from_pods,
-        **s3.settings,
-    }
     literals = {"LOOKALIKE_STORE": f"s3://{BUCKET}/lookalike", "LOOKALIKE_CATALOGUE": catalogue}
     image = images["pipeline"]
     body = {
@@ -98,7 +78,7 @@ def kustomization(folder: Path, images: Mapping[str, str], catalogue: str, s3: S
         "generatorOptions": {"disableNameSuffixHash": True},
         "configMapGenerator": [{"name": "lookalike", "behavior": "merge", "literals": _pairs(literals)}],
         "secretGenerator": [
-            {"name": "lookalike-store", "literals": _pairs(store)},
+            {"name": "lookalike-store", "literals": _pairs(s3.pod_environment)},
             {"name": "lookalike-console", "literals": _pairs({"token": token})},
         ],
         "patches": [{"target": {"kind": "Deployment", "name": "prefect-worker"}, "patch": _runs_use(image)}],
@@ -127,7 +107,7 @@ def _runs_use(image: str) -> str:
 
 
 def retrain(console: str, token: str, parameters: Mapping[str, Any]) -> None:
-    """Ask the console for a retrain and wait until it is over, saying each stage. Raises `NoCluster` where it fails."""
+    """Ask the console for a retrain and wait for its end, saying each stage. Raises `ClusterError` where it fails."""
     body = {"confirm": "retrain", "parameters": dict(parameters)}
     asked = _ask(f"{console}/api/actions/retrain", body, {"Authorization": f"Bearer {token}"})
     run = asked["url"].rpartition("/")[2]
@@ -150,8 +130,8 @@ def retrain(console: str, token: str, parameters: Mapping[str, Any]) -> None:
             if found["state"] == "Completed":
                 return
             if found["state"] != "Crashed":  # that starts again
-                raise NoCluster(f"the retrain ended as {found['state']}: {found['message']}")
-    raise NoCluster(f"the retrain did not end within {_RETRAIN_S:.0f} s: {asked['url']}")
+                raise ClusterError(f"the retrain ended as {found['state']}: {found['message']}")
+    raise ClusterError(f"the retrain did not end within {_RETRAIN_S:.0f} s: {asked['url']}")
 
 
 def search(service: str, photo: Path) -> dict[str, Any]:
@@ -182,19 +162,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         demonstrate(options.directory.absolute(), options.recipe, options.products, options.tag)
-    except NoCluster as error:
+    except ClusterError as error:
         print(f"make cluster-demo: {error}", file=sys.stderr)
         return 1
     return 0
 
 
 def demonstrate(home: Path, recipe: str, products: int, tag: str) -> None:
-    """All of it. Raises `NoCluster` where a step fails."""
+    """All of it. Raises `ClusterError` where a step fails."""
     steps, token = Steps(), secrets.token_urlsafe(24)
     with steps.step("the cluster and the S3 server"):
         cluster = find_cluster()
         if cluster is None:
-            raise NoCluster("no cluster: set KUBECONFIG to one")
+            raise ClusterError("no cluster: set KUBECONFIG to one")
         s3 = find_s3(cluster)
     images = {}
     for target in ("search", "pipeline"):
@@ -204,11 +184,12 @@ def demonstrate(home: Path, recipe: str, products: int, tag: str) -> None:
         paths = write_sample(home / f"sample-{products}", products=products)
         catalogue = upload(paths, s3)
     with steps.step("kubectl apply"):
-        cluster.apply(kustomization(home / "cluster", images, catalogue, s3, token))
+        folder = kustomization(home / "cluster", images, catalogue, s3, token)
+        cluster.apply(cluster.kubectl("kustomize", str(folder)))
     with steps.step("Prefect, worker and console"):
         for name in ("prefect", "prefect-worker", "lookalike-console"):
             rolled = ("rollout", "status", f"deployment/{name}", "--timeout=600s")
-            cluster.kubectl("-n", NAMESPACE, *rolled, timeout=620)
+            cluster.kubectl("-n", NAMESPACE, *rolled, seconds=620)
     with steps.step("retrain"), cluster.forwarded(NAMESPACE, "lookalike-console") as console:
         retrain(console, token, {"recipe": recipe, "min_category": min(MIN_CATEGORY, products)})
     with steps.step("search"), cluster.forwarded(NAMESPACE, "lookalike-search") as service:

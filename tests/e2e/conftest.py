@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from local.cluster import Cluster, S3Server, find_cluster
 from lookalike.serving.config import ServingConfig
-from tests.e2e import cluster as kubernetes
+from tests.e2e.cluster import Namespace, emptied, s3_server
 from tests.k8s import kustomize
 from tests.serving.running import Running, running
 from tests.shop import Shop, render
@@ -77,48 +78,43 @@ def page(browser: Browser, process: Running) -> Iterator[Page]:
 
 
 @pytest.fixture(scope="session")
-def cluster() -> kubernetes.Cluster:
-    """The cluster that KUBECONFIG names, or else the tools' node."""
+def cluster() -> Cluster:
+    """The cluster that KUBECONFIG names, or else the one-node cluster whose tool lies beside the repository."""
     if missing := kustomize.missing():
         pytest.skip(missing)
-    local = kubernetes.start_local_cluster() if kubernetes.CLUSTER_TOOL.exists() else None
-    named = Path(os.environ.get("KUBECONFIG") or (local.kubeconfig if local else ""))
-    if local is not None and named == local.kubeconfig:
-        return local
-    if "LOOKALIKE_TEST_SEARCH_IMAGE" not in os.environ:
-        pytest.skip("no cluster with images of this tree: see tests/e2e/cluster.py for what to set")
-    return kubernetes.Cluster(named, local=False)
+    found = find_cluster()
+    if found is None:
+        pytest.skip("no cluster: set KUBECONFIG to one")
+    if not found.ours and "LOOKALIKE_REGISTRY" not in os.environ:
+        pytest.skip("images of this tree must reach the cluster: set LOOKALIKE_REGISTRY")
+    return found
 
 
 @pytest.fixture(scope="session")
-def search_image(cluster: kubernetes.Cluster) -> str:
-    return os.environ.get("LOOKALIKE_TEST_SEARCH_IMAGE") or kubernetes.build_image("search")
+def search_image(cluster: Cluster) -> str:
+    return cluster.build("search", "test")
 
 
 @pytest.fixture(scope="session")
-def pipeline_image(cluster: kubernetes.Cluster) -> str:
-    return os.environ.get("LOOKALIKE_TEST_PIPELINE_IMAGE") or kubernetes.build_image("pipeline")
+def pipeline_image(cluster: Cluster) -> str:
+    return cluster.build("pipeline", "test")
 
 
 @pytest.fixture(scope="session")
-def s3(
-    cluster: kubernetes.Cluster, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[kubernetes.S3Server]:
+def s3(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """An S3 server that pods reach; its credentials are in this process's environment, too."""
-    with pytest.MonkeyPatch.context() as patch:
-        if endpoint := os.environ.get("LOOKALIKE_TEST_S3_ENDPOINT_URL"):
-            keys = {name: os.environ[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
-            yield kubernetes.S3Server(endpoint, endpoint, keys)
-            return
-        with kubernetes.own_s3_server(tmp_path_factory.mktemp("radosgw")) as server:
-            for name, value in server.credentials.items():
-                patch.setenv(name, value)
-            yield server
+    with (
+        s3_server(cluster, tmp_path_factory.mktemp("radosgw")) as server,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("AWS_ACCESS_KEY_ID", server.key)
+        patch.setenv("AWS_SECRET_ACCESS_KEY", server.secret)
+        yield server
 
 
 @pytest.fixture(scope="module")
-def namespace(cluster: kubernetes.Cluster, request: pytest.FixtureRequest) -> Iterator[kubernetes.Namespace]:
+def namespace(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Namespace]:
     """An empty namespace of the module's own, named after it."""
     name = re.sub("[^a-z0-9]+", "-", request.module.__name__.rpartition(".")[2].removeprefix("test_"))
-    with cluster.namespace(f"lookalike-{name}") as made:
+    with emptied(cluster, f"lookalike-{name}") as made:
         yield made

@@ -13,21 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 
-from local.cluster import ROOT
-from local.cluster import Cluster as Forwarding
+from local.cluster import ROOT, S3Server
 from lookalike.catalogue.sample import SamplePaths, write_sample
 from lookalike.learning.recipes import RECIPES
 from lookalike.learning.training import trained
-from lookalike.settings import S3Settings
 from lookalike.storage import keys
 from lookalike.storage.artefacts import Ref, fetch, read_manifest
 from lookalike.storage.refs import read_live
 from lookalike.storage.s3 import S3Store
 from tasks import nodes
-from tests.e2e.cluster import Cluster, Namespace, S3Server, eventually
+from tests.e2e.cluster import Namespace, eventually, open_bucket
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1500)]
 
@@ -93,7 +90,6 @@ def ask(url: str, body: Any = None, headers: Mapping[str, str] = {}) -> Any:
 
 @pytest.fixture(scope="module")
 def site(
-    cluster: Cluster,
     namespace: Namespace,
     s3: S3Server,
     search_image: str,
@@ -102,8 +98,7 @@ def site(
 ) -> Iterator[Site]:
     work = tmp_path_factory.mktemp("retrain")
     paths = write_sample(work / "sample", products=2)
-    client = boto3.client("s3", endpoint_url=s3.endpoint, region_name="us-east-1")
-    client.create_bucket(Bucket=BUCKET)
+    client = s3.bucket(BUCKET)
     for path in sorted((work / "sample").rglob("*")):
         if path.is_file():
             client.upload_file(str(path), BUCKET, f"shop/{path.relative_to(work / 'sample')}")
@@ -115,10 +110,7 @@ def site(
     for name in ("prefect", "prefect-worker", "lookalike-console"):
         namespace.kubectl("rollout", "status", f"deployment/{name}", "--timeout=600s", seconds=620)
     print(f"Prefect, registration and worker: {time.monotonic() - began:.0f} s")
-    reach = Forwarding(str(cluster.kubeconfig), cluster.local)
-    store = S3Store(
-        BUCKET, "lookalike", S3Settings(endpoint_url=s3.endpoint, if_match_quoted=not cluster.local)
-    )
+    reach, store = namespace.cluster, open_bucket(s3, BUCKET, "lookalike")
     with (
         reach.forwarded(namespace.name, "lookalike-console") as console,
         reach.forwarded(namespace.name, "prefect") as prefect,
@@ -236,8 +228,7 @@ def test_every_stage_was_a_job_and_search_answers_from_its_index(site: Site) -> 
     annotations = site.namespace.get("deployment", "lookalike-search")["spec"]["template"]["metadata"]
     assert Ref.parse(annotations["annotations"]["lookalike/index"]) == live.live.index
     query = min((site.paths.queries.parent / "query-photos").glob("*.jpg"))
-    reach = Forwarding(str(site.namespace.cluster.kubeconfig), site.namespace.cluster.local)
-    with reach.forwarded(site.namespace.name, "lookalike-search") as search:
+    with site.namespace.cluster.forwarded(site.namespace.name, "lookalike-search") as search:
         request = urllib.request.Request(
             f"{search}/v1/search?k=3", query.read_bytes(), {"Content-Type": "image/jpeg"}
         )
@@ -257,7 +248,7 @@ def test_two_pods_train_one_release_together(site: Site, pipeline_image: str) ->
     asked = ["--store", site.store.uri, "--curated", curated, "--recipe", "tiny", "--threads", "1"]
     job, service = nodes.manifests(nodes.rendered(template, pod), name, 2, "1", asked)
     began = time.monotonic()
-    for found in (service, *(as_pods(job) if site.namespace.cluster.local else [job])):
+    for found in (service, *(as_pods(job) if site.namespace.cluster.ours else [job])):
         found["metadata"]["namespace"] = site.namespace.name
         site.namespace.apply(json.dumps(found))
     recipe, reference = RECIPES["tiny"](), Ref.parse(curated)

@@ -15,16 +15,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-import boto3
 import httpx
 import pytest
 
+from local.cluster import ClusterError, S3Server
 from lookalike.rollout import INDEX
-from lookalike.settings import S3Settings
 from lookalike.storage.artefacts import Ref, read_manifest
 from lookalike.storage.refs import LiveRecord, read_live
 from lookalike.storage.s3 import S3Store
-from tests.e2e.cluster import Failed, Namespace, S3Server, eventually
+from tests.e2e.cluster import Namespace, eventually, open_bucket, stopped
 from tests.shop import Shop, open_shop, reindex, render, write_release
 
 pytestmark = pytest.mark.cluster
@@ -33,6 +32,7 @@ BUCKET = "rollout"
 CLIENTS = 8
 PAUSE_S = 0.02
 """Between two requests of a client, so that the pods under test get some of a small machine, too."""
+OUTAGE_S = 60.0
 OPERATOR = "operator"
 SEARCH = "lookalike-search"
 KILL = """for p in /proc/[0-9]*; do
@@ -61,7 +61,7 @@ class Site:
         return found.live
 
     def operator(self, *arguments: str, seconds: float = 400) -> str:
-        """Runs `lookalike` in the operator's pod; what it prints. Raises `Failed` with its error."""
+        """Runs `lookalike` in the operator's pod; what it prints. Raises `ClusterError` with its error."""
         return self.namespace.kubectl("exec", OPERATOR, "--", *arguments, seconds=seconds)
 
     def publish(self, index: Ref) -> None:
@@ -153,8 +153,7 @@ def site(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Site:
     """The shop with its first pair live on two replicas."""
-    boto3.client("s3", endpoint_url=s3.endpoint, region_name="us-east-1").create_bucket(Bucket=BUCKET)
-    store = S3Store(BUCKET, "", S3Settings(endpoint_url=s3.endpoint, if_match_quoted=False))
+    store = open_bucket(s3, BUCKET)
     work = tmp_path_factory.mktemp("rollout")
     first = open_shop(store, work / "cache", per_category=8, prefix="a")
     namespace.secret("lookalike-store", s3.pod_environment)
@@ -297,7 +296,7 @@ def test_a_damaged_segment_is_taken_back_and_named(site: Site) -> None:
     data = bytearray(site.store.get(segment.key))
     data[len(data) // 2] ^= 1
     site.store.put(segment.key, bytes(data))
-    with under_load(site) as load, pytest.raises(Failed) as failed:
+    with under_load(site) as load, pytest.raises(ClusterError) as failed:
         site.publish(damaged.index)
     said = str(failed.value)
     assert segment.key.rpartition("/")[2] in said.replace("\n", ""), said
@@ -313,7 +312,7 @@ def test_a_roll_out_that_was_killed_is_finished_by_running_it_again(site: Site) 
     command = ["lookalike", "publish", "--index", str(following.index)]
 
     def publish_and_be_killed() -> None:
-        with pytest.raises(Failed, match="137"):
+        with pytest.raises(ClusterError, match="137"):
             site.operator(*command)
 
     with under_load(site) as load:
@@ -335,7 +334,7 @@ def test_kubectl_rollout_undo_and_the_live_ref_can_be_told_apart_and_joined(site
     site.namespace.kubectl("rollout", "status", f"deployment/{SEARCH}", "--timeout=300s", seconds=310)
     older = Ref.parse(site.annotation())
     assert older != newer
-    with pytest.raises(Failed, match="the live ref names"):
+    with pytest.raises(ClusterError, match="the live ref names"):
         site.operator("lookalike", "verify")
     site.operator("lookalike", "rollback")
     assert "whole" in site.operator("lookalike", "verify")
@@ -357,10 +356,11 @@ def test_without_the_store_searches_go_on_and_new_pods_wait(site: Site, s3: S3Se
         pytest.skip("only our own S3 server can be stopped")
     name = str(site.pods()[0]["metadata"]["name"])
     with under_load(site) as load:
-        with s3.stopped():
+        with stopped(s3):
+            until = time.monotonic() + OUTAGE_S
             site.namespace.kubectl("delete", "pod", name, "--wait=false")
-            eventually(lambda: len(site.pods()) == 2 and name not in names(site), 60)
-            time.sleep(25)  # several attempts of the new pod to reach the store
+            eventually(lambda: len(site.pods()) == 2 and name not in names(site), OUTAGE_S / 2)
+            time.sleep(until - time.monotonic())  # several attempts of the new pod to reach the store
             status = site.namespace.get("deployment", SEARCH)["status"]
             assert status.get("readyReplicas") == 1, "the new pod waits"
             asked = load.requests

@@ -12,21 +12,19 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-import boto3
 import httpx
 import pytest
 
+from local.cluster import S3Server
 from lookalike.catalogue.photos import load_square
 from lookalike.coding.extraction import extract
 from lookalike.index.builder import build
 from lookalike.ranking.request import Filters, Query, SearchRequest
 from lookalike.ranking.search import Searcher, open_searcher
 from lookalike.serving.wire import hit_json
-from lookalike.settings import S3Settings
 from lookalike.storage.artefacts import Ref, fetch
 from lookalike.storage.refs import publish
-from lookalike.storage.s3 import S3Store
-from tests.e2e.cluster import Namespace, S3Server, eventually
+from tests.e2e.cluster import Namespace, eventually, open_bucket
 from tests.shop import CATEGORIES, SIDE, Shop, open_shop, render
 
 pytestmark = pytest.mark.cluster
@@ -79,8 +77,7 @@ def site(
     namespace: Namespace, s3: S3Server, search_image: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Site:
     """A shop of 360 listings, its index in three shards, live, in rankers and behind two search pods."""
-    boto3.client("s3", endpoint_url=s3.endpoint, region_name="us-east-1").create_bucket(Bucket=BUCKET)
-    store = S3Store(BUCKET, "", S3Settings(endpoint_url=s3.endpoint, if_match_quoted=False))
+    store = open_bucket(s3, BUCKET)
     work = tmp_path_factory.mktemp("shards")
     shop = open_shop(store, work / "cache", per_category=60)
     extraction = extract(store, shop.curated, shop.release, cache_dir=shop.cache_dir, threads=1)

@@ -26,17 +26,23 @@ VASE = render("home/vase", 5)
 BODIES = 1000
 CONFIG = ServingConfig(
     photo=PhotoLimits(max_bytes=2_000_000, max_pixels=12_000_000),
-    body_seconds=0.4,
-    header_seconds=0.4,
     in_flight_bytes=8_000_000,
     notice_seconds=0,
 )
+HASTY = replace(CONFIG, body_seconds=0.4, header_seconds=0.4)
 
 
 @pytest.fixture(scope="module")
 def process(shop: Shop) -> Iterator[Running]:
     """One with low limits, so that the limits are what is tested."""
     with running(shop.store, shop.cache_dir, replace(CONFIG, index=shop.index)) as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def hasty(shop: Shop) -> Iterator[Running]:
+    """One that does not wait for slow clients either."""
+    with running(shop.store, shop.cache_dir, replace(HASTY, index=shop.index)) as process:
         yield process
 
 
@@ -144,8 +150,8 @@ def everything_from(sock: socket.socket) -> bytes:
     return received
 
 
-def test_a_body_that_trickles_in_gets_408(process: Running) -> None:
-    with connect(process) as sock:
+def test_a_body_that_trickles_in_gets_408(hasty: Running) -> None:
+    with connect(hasty) as sock:
         sock.sendall(b"POST /v1/search HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n" + VASE[:100])
         started = time.monotonic()
         reply = everything_from(sock)
@@ -154,14 +160,14 @@ def test_a_body_that_trickles_in_gets_408(process: Running) -> None:
 
 
 @pytest.mark.parametrize("sent", [b"", b"POST /v1/sea", b"GET /livez HTTP/1.1\r\nX-A: b\r\n"])
-def test_headers_that_never_end_are_disconnected(process: Running, sent: bytes) -> None:
-    with connect(process) as sock:
+def test_headers_that_never_end_are_disconnected(hasty: Running, sent: bytes) -> None:
+    with connect(hasty) as sock:
         sock.sendall(sent)
         assert everything_from(sock) == b""
 
 
-def test_a_kept_connection_has_the_same_limit(process: Running) -> None:
-    with connect(process) as sock:
+def test_a_kept_connection_has_the_same_limit(hasty: Running) -> None:
+    with connect(hasty) as sock:
         sock.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
         assert b"200 OK" in sock.recv(65536)
         sock.sendall(b"GET /liv")
@@ -185,21 +191,21 @@ def test_a_head_without_end_is_cut_off_even_behind_another_request(process: Runn
     assert process.client.get("/livez").status_code == 200
 
 
-def test_clients_that_leave_half_way_leave_nothing_behind(process: Running) -> None:
+def test_clients_that_leave_half_way_leave_nothing_behind(hasty: Running) -> None:
     for _ in range(20):
-        with connect(process) as sock:
+        with connect(hasty) as sock:
             sock.sendall(
                 b"POST /v1/search HTTP/1.1\r\nHost: x\r\nContent-Length: 50000\r\n\r\n" + bytes(20_000)
             )
-    service = process.service
+    service = hasty.service
     eventually(lambda: service.budget.used == 0)
-    assert process.client.post("/v1/search", content=VASE).status_code == 200
-    assert "lookalike_queue_queries 0.0" in process.client.get("/metrics").text
+    assert hasty.client.post("/v1/search", content=VASE).status_code == 200
+    assert "lookalike_queue_queries 0.0" in hasty.client.get("/metrics").text
 
 
-def test_the_memory_of_bodies_is_one_budget(process: Running) -> None:
+def test_the_memory_of_bodies_is_one_budget(hasty: Running) -> None:
     """Ten clients that hold 1 MB each are more than the budget of 8: some are refused, one that asks later is not."""
-    sockets = [connect(process) for _ in range(10)]
+    sockets = [connect(hasty) for _ in range(10)]
     try:
         for sock in sockets:
             sock.sendall(
@@ -211,4 +217,4 @@ def test_the_memory_of_bodies_is_one_budget(process: Running) -> None:
             sock.close()
     assert sum(b"503" in reply for reply in replies) >= 2
     assert all(b"503" in reply or b"408" in reply or reply == b"" for reply in replies)
-    assert process.client.post("/v1/search", content=VASE).status_code == 200
+    assert hasty.client.post("/v1/search", content=VASE).status_code == 200
