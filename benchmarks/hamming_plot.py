@@ -68,16 +68,22 @@ def draw(results: Sequence[Entry], path: Path) -> None:
             )
     right.set_xticks(
         [5 * i + 1.5 for i in range(len(kinds))],
-        [re.sub(r"(: \S+)? \(", "\n(", kind) for kind in kinds],
+        [label(kind) for kind in kinds],
         fontsize=7,
     )
-    right.set_title(f"{rows:,} real codes of one category, 1 query\n(hatched: without sketch)")
+    right.set_title(f"{rows:,} codes of one category, 1 query\n(hatched: without sketch)")
     handles = [pyplot.Rectangle((0, 0), 1, 1, color=colour) for colour in COLOURS.values()]
     left.legend(handles, ["plain read of the bytes", *list(COLOURS)[1:]], fontsize=8, loc="upper left")
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, metadata={"Date": None})
+
+
+def label(kind: str) -> str:
+    """Data set and leaf category of "clothing clothing/tops/t-shirt, own head (features mixed)", on two lines."""
+    found = re.match(r"(\S+) (\S+/)(\S+),", kind)
+    return f"{found[1]}\n{found[3]}" if found else f"made up\n{kind.partition(' (')[0]}"
 
 
 def bar(axes: Any, place: float, value: float | None, contender: str, hatch: str | None = None) -> None:
