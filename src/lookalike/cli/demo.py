@@ -23,6 +23,8 @@ Once = Annotated[bool, typer.Option("--once", help="End after the answer instead
 Port = Annotated[int, typer.Option(min=0, max=65535, help="Port of the page and the API.")]
 
 RECIPE, MIN_CATEGORY = "demo", 10
+_SHOWN = 5
+"""Query photos that are answered in a picture, from all over the catalogue."""
 Chain = Callable[[Workplace, str, Progress], Ref]
 """Curates, trains, extracts, indexes and publishes a catalogue (its URI); the curated snapshot's reference."""
 
@@ -54,22 +56,39 @@ def show(chain: Chain, directory: Path, *, once: bool, port: int, as_json: bool)
     quiet = Output(as_json=False) if not as_json else out
     page = directory / "quality.html"
     report = searching.evaluate_live(quiet, place, str(sample.queries), page=page)
-    photo = sample.queries.parent / read_catalogue(str(sample.queries)).listings[0].image
-    data, live = photo.read_bytes(), searching.live_record(place)
-    answer = searching.answer_photo(place, live, data, SearchRequest(k=10), None, 0)
-    sheet = directory / "answer.png"
-    searching.write_sheet(place, live, data, answer, sheet)
+    queries = read_catalogue(str(sample.queries)).listings
+    photos = [sample.queries.parent / query.image for query in queries[:: len(queries) // _SHOWN][:_SHOWN]]
+    asked, live = [photo.read_bytes() for photo in photos], searching.live_record(place)
+    answers = searching.answer_photos(place, live, asked, SearchRequest(k=6))
+    sheet = directory / "answers.png"
+    searching.write_sheet(place, live, list(zip(asked, answers, strict=True)), sheet)
     seconds = time.monotonic() - began
     if as_json:
-        out.result(
-            {"seconds": seconds, "report": report, "answer": {"hits": [h.listing_id for h in answer.hits]}}
-        )
+        found = [
+            {"photo": str(photo), "hits": [hit.listing_id for hit in answer.hits]}
+            for photo, answer in zip(photos, answers, strict=True)
+        ]
+        out.result({"seconds": seconds, "report": report, "answers": found})
     else:
         searching.show_report(out, report)
-        out.stdout.print(f"\n[bold]{photo}[/bold] looks like:")
-        searching.show_answer(out, answer)
+        out.table(
+            "photos of shoppers and what they find",
+            ("photo", "shows", "finds"),
+            [
+                (
+                    photo.name,
+                    f"{answer.categories[0].category} {answer.categories[0].probability:.0%}",
+                    ", ".join(
+                        f"{hit.listing_id} {hit.category.rpartition('/')[2]}" for hit in answer.hits[:4]
+                    ),
+                )
+                for photo, answer in zip(photos, answers, strict=True)
+            ],
+        )
         out.stdout.print(
-            f"\ndone in {seconds:.0f} s\n  the hits as a picture  {sheet}\n  quality, query by query {page}"
+            f"\ndone in {seconds:.0f} s\n"
+            f"  answers to {len(photos)} photos    {sheet}\n"
+            f"  quality, query by query {page}"
         )
     if not once:
         out.note(f"[bold]the search page:[/bold] http://127.0.0.1:{port}  (Ctrl-C ends)")

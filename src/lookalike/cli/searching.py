@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,6 +27,7 @@ from lookalike.storage.artefacts import Ref, fetch, read_manifest
 if TYPE_CHECKING:
     from lookalike.ranking.request import Answer
 
+_SHEET_COLUMNS = 7
 Box = Annotated[
     str | None,
     typer.Option(metavar="X,Y,W,H", help="Part of the photo to search with, as fractions of its size."),
@@ -63,10 +65,10 @@ def search(
         raise QueryError(f"{photo}: {error.strerror}") from error
     live = live_record(place)
     request = SearchRequest(k=k, categories=tuple(category or ()), blend=alpha)
-    answer = answer_photo(place, live, data, request, parse_box(box), threads)
+    (answer,) = answer_photos(place, live, [data], request, box=parse_box(box), threads=threads)
     show_answer(out, answer)
     if sheet is not None:
-        write_sheet(place, live, data, answer, sheet)
+        write_sheet(place, live, [(data, answer)], sheet)
         out.note(f"wrote {sheet}")
 
 
@@ -152,23 +154,24 @@ def live_record(place: Workplace) -> refs.LiveRecord:
     return live.live
 
 
-def answer_photo(
+def answer_photos(
     place: Workplace,
     live: refs.LiveRecord,
-    data: bytes,
+    photos: Sequence[bytes],
     request: Any,
-    box: tuple[float, float, float, float] | None,
-    threads: int,
-) -> Answer:
-    """The answer to one photo, in this process."""
+    *,
+    box: tuple[float, float, float, float] | None = None,
+    threads: int = 0,
+) -> list[Answer]:
+    """The answer to each photo, asked together, in this process."""
     from lookalike.catalogue.photos import load_square
     from lookalike.ranking.request import Query
     from lookalike.ranking.search import open_searcher
 
     release, index = (fetch(place.store, ref, place.cache_dir) for ref in (live.release, live.index))
     searcher = open_searcher(release, index, threads=threads)
-    square = load_square(data, searcher.card.preset.resize, box=box)
-    return searcher.search_all([Query(request, photo=square)])[0]
+    side = searcher.card.preset.resize
+    return searcher.search_all([Query(request, photo=load_square(data, side, box=box)) for data in photos])
 
 
 def evaluate_live(
@@ -248,17 +251,21 @@ def show_answer(out: Output, answer: Answer) -> None:
     )
 
 
-def write_sheet(place: Workplace, live: refs.LiveRecord, data: bytes, answer: Answer, path: Path) -> None:
-    """The query and its hits as one picture."""
+def write_sheet(
+    place: Workplace, live: refs.LiveRecord, answers: Sequence[tuple[bytes, Answer]], path: Path
+) -> None:
+    """Query photos and their hits as one picture of seven columns."""
     from lookalike.catalogue.photos import contact_sheet
 
     photo_bytes = hit_photos(place, live.index)
-    entries = [(data, "query")]
-    entries += [
-        (photo_bytes(hit.photo_id), f"{hit.score:.2f} {hit.category.rpartition('/')[2]}")
-        for hit in answer.hits
-    ]
-    path.write_bytes(contact_sheet(entries, 7, 160))
+    entries = []
+    for data, answer in answers:
+        entries.append((data, "query"))
+        entries += [
+            (photo_bytes(hit.photo_id), f"{hit.score:.2f} {hit.category.rpartition('/')[2]}")
+            for hit in answer.hits
+        ]
+    path.write_bytes(contact_sheet(entries, _SHEET_COLUMNS, 160))
 
 
 def show_report(out: Output, report: dict[str, Any]) -> None:
