@@ -45,6 +45,19 @@ class _Catalogue(_Parameters):
     )
 
 
+class _Training(_Parameters):
+    recipe: RecipeName = Field(
+        default=RecipeName.small_cpu, title="Recipe", description="How the network is built and trained."
+    )
+    weights: str = Field(
+        default="",
+        max_length=500,
+        title="Starting weights",
+        description="Empty: from scratch. live: the live model release. Else a model release's reference, or "
+        "weights that torchvision publishes, such as ResNet50_Weights.IMAGENET1K_V2.",
+    )
+
+
 class Curate(_Catalogue):
     """Check the catalogue and its photos: leave out what is broken, group duplicates, split."""
 
@@ -70,13 +83,10 @@ class Curate(_Catalogue):
     )
 
 
-class Train(_Parameters):
+class Train(_Training):
     """Train a model release on a curated snapshot."""
 
     curated: Reference = Field(title="Curated snapshot", description="Its reference.")
-    recipe: RecipeName = Field(
-        default=RecipeName.small_cpu, title="Recipe", description="How the network is built and trained."
-    )
 
 
 class TrainOnNodes(Train):
@@ -166,12 +176,9 @@ class _Retention(_Parameters):
     )
 
 
-class Retrain(_Gate, _Retention, Curate):
+class Retrain(_Gate, _Retention, _Training, Curate):
     """Train a new model release on the current catalogue and publish it with its index, if it is good enough."""
 
-    recipe: RecipeName = Field(
-        default=RecipeName.small_cpu, title="Recipe", description="How the network is built and trained."
-    )
     shards: int = Field(
         default=1, ge=1, le=999, title="Shards", description="Segments to spread each category over."
     )

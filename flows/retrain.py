@@ -19,7 +19,13 @@ def retrain(parameters: Retrain = Retrain()) -> str:
     began_with = steps.live_release(store)
     curating = Curate(**parameters.model_dump(include=set(Curate.model_fields)))
     curated = run_stage(curate, curating)
-    training = Train(store=store, threads=threads, curated=curated, recipe=parameters.recipe)
+    training = Train(
+        store=store,
+        threads=threads,
+        curated=curated,
+        recipe=parameters.recipe,
+        weights=steps.starting_weights(store, parameters.weights),
+    )
     if parameters.nodes > 1:
         asked = TrainOnNodes(**training.model_dump(), nodes=parameters.nodes)
         release = run_stage(train_on_nodes, asked)

@@ -10,7 +10,13 @@ from tasks import stages, steps
 def train(parameters: Train) -> str:
     """Train a network; returns the reference of the model release."""
     return stages.leave_reference(
-        steps.train(parameters.store, parameters.curated, parameters.recipe.value, parameters.threads)
+        steps.train(
+            parameters.store,
+            parameters.curated,
+            parameters.recipe.value,
+            steps.starting_weights(parameters.store, parameters.weights),
+            parameters.threads,
+        )
     )
 
 
@@ -22,6 +28,7 @@ def train_on_nodes(parameters: TrainOnNodes) -> str:
             parameters.store,
             parameters.curated,
             parameters.recipe.value,
+            steps.starting_weights(parameters.store, parameters.weights),
             parameters.nodes,
             parameters.processes,
         )

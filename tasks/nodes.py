@@ -30,9 +30,9 @@ _POLL_S = 5.0
 _NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
-def job_name(curated: str, recipe: str) -> str:
+def job_name(curated: str, recipe: str, weights: str = "") -> str:
     """Name of the Job (and the Service) that trains this."""
-    return f"train-{hashlib.sha256(f'{curated} {recipe}'.encode()).hexdigest()[:12]}"
+    return f"train-{hashlib.sha256(f'{curated} {recipe} {weights}'.encode()).hexdigest()[:12]}"
 
 
 def pool_job() -> dict[str, Any]:

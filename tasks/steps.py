@@ -41,6 +41,14 @@ def live_release(store: str) -> str:
     return "nothing" if live is None else str(live.live.release)
 
 
+def starting_weights(store: str, asked: str) -> str:
+    """What `asked` names: the live model release where it says `live`, and nothing where nothing is."""
+    if asked != "live":
+        return asked
+    found = live_release(store)
+    return "" if found == "nothing" else found
+
+
 @task(**patient())
 def live_curation(store: str) -> dict[str, Any]:
     """How the live index's catalogue was curated, so that a re-index does the same."""
@@ -78,7 +86,7 @@ def curate(store: str, catalogue: str, columns: Mapping[str, str], config: Mappi
 
 
 @task(**patient(timeout_h=TASKS.training_timeout_h))
-def train(store: str, curated: str, recipe: str, threads: int) -> str:
+def train(store: str, curated: str, recipe: str, weights: str, threads: int) -> str:
     """Curated snapshot -> model release, with its metrics as a table."""
     from lookalike.learning.recipes import RECIPES
     from lookalike.learning.training import train as train_release
@@ -90,6 +98,7 @@ def train(store: str, curated: str, recipe: str, threads: int) -> str:
             Ref.parse(curated),
             RECIPES[recipe](),
             cache_dir=Settings().cache_dir,
+            weights=weights or None,
             threads=threads,
             progress=ProgressArtifacts(),
         )
@@ -102,18 +111,19 @@ def train(store: str, curated: str, recipe: str, threads: int) -> str:
 
 
 @task(**patient(timeout_h=TASKS.training_timeout_h))
-def train_on_nodes(store: str, curated: str, recipe: str, nodes: int, processes: str) -> str:
+def train_on_nodes(store: str, curated: str, recipe: str, weights: str, nodes: int, processes: str) -> str:
     """Curated snapshot -> model release, trained by a Job of several pods; with its metrics as a table."""
     from lookalike.learning.recipes import RECIPES
     from lookalike.learning.training import trained
     from tasks import nodes as machines
 
     opened, snapshot = place(store), Ref.parse(curated)
-    if trained(opened, snapshot, RECIPES[recipe]()) is None:
+    if trained(opened, snapshot, RECIPES[recipe](), weights or None) is None:
         arguments = ["--store", opened.uri, "--curated", curated, "--recipe", recipe]
-        name = machines.job_name(curated, recipe)
+        arguments += ["--weights", weights] if weights else []
+        name = machines.job_name(curated, recipe, weights)
         machines.run(*machines.manifests(machines.pool_job(), name, nodes, processes, arguments))
-    ref = trained(opened, snapshot, RECIPES[recipe]())
+    ref = trained(opened, snapshot, RECIPES[recipe](), weights or None)
     if ref is None:
         raise TrainingError(
             f"{opened.uri}: the training ended well but left no release: do its pods see this store?"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -62,6 +63,16 @@ def test_only_references_travel_between_stages(prefect: Prefect, retrained: Shop
         assert len(json.dumps(parameters)) < 1000
         for name in {"curated", "release", "extraction", "index"} & set(parameters):
             assert Ref.parse(parameters[name])
+
+
+def test_it_can_start_from_the_live_release(
+    prefect: Prefect, first: Shop, retrained: Shop, tmp_path: Path
+) -> None:
+    shutil.copytree(retrained.store.root, tmp_path / "store")
+    shop = Shop(first.catalogue, DirectoryStore(tmp_path / "store"), retrained.cache)
+    before = shop.live().release
+    prefect.result("retrain", RECIPE | shop.where() | {"weights": "live"})
+    assert read_manifest(shop.store, shop.live().release).config["weights"] == str(before)
 
 
 def test_killed_in_every_stage_it_goes_on_and_ends_as_if_undisturbed(

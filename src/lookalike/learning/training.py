@@ -304,9 +304,10 @@ def train(
     return written
 
 
-def trained(store: ObjectStore, curated: Ref, recipe: Recipe) -> Ref | None:
-    """The model release that `train` has made from scratch of these, here or on other machines, if it has."""
-    return _writer(store, curated, recipe, None).existing()
+def trained(store: ObjectStore, curated: Ref, recipe: Recipe, weights: str | None = None) -> Ref | None:
+    """The model release that `train` has made of these, here or on other machines, if it has."""
+    start = StartingWeights.parse(weights) if weights else None
+    return _writer(store, curated, recipe, start).existing()
 
 
 def _writer(
