@@ -1,7 +1,13 @@
-"""Draws the results of `benchmarks.quality`: quality against bits, and against milliseconds per query."""
+"""Draws the results of `benchmarks.quality`: quality against bits, and against milliseconds per query.
+
+python -m benchmarks.quality_plot results.json docs/images/quality-clothing.svg
+"""
 
 from __future__ import annotations
 
+import json
+import sys
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,9 +18,10 @@ matplotlib.use("svg")
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 
+_BITS = (32, 64, 128, 256, 512, 1024, 2048, 4096)
 MEASURES = ("mAP", "precision@10", "recall@100", "look")
 COLOURS = {
-    "LSH": "#9aa5b1",
+    "LSH, medians": "#9aa5b1",
     "ITQ": "#6a994e",
     "PCA": "#a7c957",
     "signs, medians": "#386641",
@@ -35,7 +42,7 @@ def draw(results: Mapping[str, Mapping[str, float]], times: Mapping[str, float],
                 draw_line(panel, method, [bits for bits, _ in found], [value for _, value in found])
         panel.axhline(results["floats, centred"][name], color="black", linestyle=":", label="floats")
         panel.set(title=name, xlabel="bits", xscale="log")
-        panel.set_xticks([256, 512, 1024, 2048, 4096], ["256", "512", "1024", "2048", "4096"])
+        panel.set_xticks(_BITS, map(str, _BITS), fontsize=7, rotation=45)
         panel.minorticks_off()
     last = panels[-1]
     for method, found in lines(results, "mAP").items():
@@ -60,3 +67,17 @@ def lines(results: Mapping[str, Mapping[str, float]], measure: str) -> dict[str,
 
 def draw_line(panel: Axes, method: str, at: Sequence[float], values: Sequence[float]) -> None:
     panel.plot(at, values, "o-", color=COLOURS[method], label=method, markersize=3)
+
+
+def drawn_again(report: Path, picture: Path) -> None:
+    """Draw what `--json` wrote."""
+    results: dict[str, dict[str, float]] = defaultdict(dict)
+    for entry in json.loads(report.read_text())["results"]:
+        name, _, measure = entry["name"].rpartition(": ")
+        results[name][measure] = entry["value"]
+    times = {name: found["one query"] for name, found in results.items() if "one query" in found}
+    draw(results, times, picture)
+
+
+if __name__ == "__main__":
+    drawn_again(*map(Path, sys.argv[1:3]))
