@@ -11,6 +11,7 @@ import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
@@ -78,6 +79,9 @@ def encoding_of(
     )
 
 
+_OPENING = Lock()
+
+
 @cache
 def _core() -> openvino.Core:
     """The one runtime of this process, which lives as long.
@@ -131,7 +135,8 @@ def compile_encoder(
     if precision != "auto":
         properties["INFERENCE_PRECISION_HINT"] = precision
     try:
-        core = _core()
+        with _OPENING:
+            core = _core()
         model = core.compile_model(core.read_model(path), "CPU", properties)
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
