@@ -141,7 +141,10 @@ def find_cluster() -> Cluster | None:
         return Cluster(kubeconfig, ours)
     if not _CLUSTER.exists():
         return None
-    line = run([str(_CLUSTER), "up"], seconds=300)
+    try:
+        line = run([str(_CLUSTER), "up"], seconds=300)
+    except ClusterError:  # its name server may be told to reload before it can be: once more
+        line = run([str(_CLUSTER), "up"], seconds=300)
     return Cluster(line.strip().removeprefix("KUBECONFIG="), ours=True)
 
 
