@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import base64
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.serving.running import Running
+from lookalike.storage.directory import DirectoryStore
+from lookalike.storage.refs import publish
+from tests.serving.running import Running, running
+from tests.shop import Shop
 
 pytestmark = pytest.mark.browser
 
@@ -55,6 +59,18 @@ def test_a_chosen_photo_shows_look_alikes_with_what_they_are(page: Page, vase: P
     expect(page.locator("#categories .chip[aria-pressed=true]")).to_have_text(re.compile("Vase"))
     expect(page.locator("#predicted-aspects .chip", has_text="dark")).to_be_visible()
     expect(first.locator("img.loaded")).to_be_visible()
+
+
+def test_a_page_that_is_opened_too_early_fills_itself(browser: Browser, shop: Shop, tmp_path: Path) -> None:
+    shutil.copytree(shop.store.root, tmp_path / "store")
+    store = DirectoryStore(tmp_path / "store")
+    with running(store, shop.cache_dir, wait=False) as process, browser.new_context() as context:
+        page = context.new_page()
+        with page.expect_response("**/v1/catalogue") as early:
+            page.goto(str(process.client.base_url))
+        assert early.value.status == 503
+        publish(store, shop.release, shop.index, by="test", expected=None)
+        expect(page.locator(".card.example").first).to_be_visible(timeout=10_000)
 
 
 @pytest.mark.parametrize("how", ["paste", "drop"])

@@ -18,7 +18,21 @@ async function reply(response) {
   throw new Problem(body, response.status, Number(response.headers.get("Retry-After")) || 0);
 }
 
-export const catalogue = async () => reply(await fetch("/v1/catalogue"));
+// The reply to a request. A busy or starting server (503) is asked `more` times again, after the time it names.
+async function ask(url, init = {}, more = 2) {
+  for (let attempt = 0; ; attempt++) {
+    try {
+      return await reply(await fetch(url, init));
+    } catch (error) {
+      if (!(error instanceof Problem) || error.status !== 503 || attempt === more) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 1000 * (error.retryAfter || 1)));
+      init.signal?.throwIfAborted();
+    }
+  }
+}
+
+// A server that is loading its first snapshot has none yet.
+export const catalogue = () => ask("/v1/catalogue", {}, 20);
 
 export const listing = async (id) => reply(await fetch(`/v1/listings/${encodePath(id)}`));
 
@@ -26,7 +40,7 @@ export const photoUrl = (photoId, size) => `/v1/photos/${photoId}?size=${size}`;
 
 const encodePath = (id) => id.split("/").map(encodeURIComponent).join("/");
 
-// One search. A busy server (503) is asked again twice, after the time it names.
+// One search.
 export async function search(query, options, signal) {
   const parameters = new URLSearchParams({ k: options.k, alpha: options.alpha });
   for (const category of options.categories) parameters.append("categories", category);
@@ -41,15 +55,7 @@ export async function search(query, options, signal) {
     init.body = query.blob;
     init.headers = { "Content-Type": query.blob.type || "application/octet-stream" };
   }
-  for (let attempt = 0; ; attempt++) {
-    try {
-      return await reply(await fetch(`/v1/search?${parameters}`, init));
-    } catch (error) {
-      if (!(error instanceof Problem) || error.status !== 503 || attempt === 2) throw error;
-      await new Promise((resolve) => setTimeout(resolve, 1000 * (error.retryAfter || 1)));
-      signal.throwIfAborted();
-    }
-  }
+  return ask(`/v1/search?${parameters}`, init);
 }
 
 const LONGEST_SIDE = 1200;

@@ -197,7 +197,7 @@ async function showDetail(hit) {
 async function showStart() {
   settled();
   $("understood").hidden = $("timing").hidden = $("message").hidden = true;
-  $("status").textContent = "";
+  $("status").textContent = state.stock ? "" : "Loading …";
   $("grid").replaceChildren();
   $("results-title").textContent = "Find it by photo";
   try {
