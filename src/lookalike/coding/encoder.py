@@ -80,6 +80,7 @@ def encoding_of(
 
 
 _OPENING = Lock()
+"""Held while the runtime is asked for: `cache` alone would let two threads make two."""
 
 
 @cache

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -64,16 +65,16 @@ class Part:
     of: int
 
 
-class _PerPhoto(v2.Transform):  # type: ignore[misc]
+class _PerPhoto(v2.Transform, ABC):  # type: ignore[misc]
     """A transform with parameters for each photo: drawn for the whole batch, kept for this part of it."""
 
     def __init__(self, augmentation: Augmentation, part: Part | None = None) -> None:
         super().__init__()
         self.augmentation, self.part = augmentation, part
 
+    @abstractmethod
     def draw(self, n: int) -> dict[str, Tensor]:
         """Parameters of `n` photos, on the CPU, each tensor [n, ...]."""
-        raise NotImplementedError
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
         photos = flat_inputs[0]
