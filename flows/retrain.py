@@ -24,7 +24,7 @@ def retrain(parameters: Retrain = Retrain()) -> str:
         threads=threads,
         curated=curated,
         recipe=parameters.recipe,
-        weights=steps.starting_weights(store, parameters.weights),
+        weights=steps.starting_weights(store, parameters.weights, curated, parameters.recipe.value),
     )
     if parameters.nodes > 1:
         asked = TrainOnNodes(**training.model_dump(), nodes=parameters.nodes)

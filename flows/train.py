@@ -14,10 +14,14 @@ def train(parameters: Train) -> str:
             parameters.store,
             parameters.curated,
             parameters.recipe.value,
-            steps.starting_weights(parameters.store, parameters.weights),
+            _starting_weights(parameters),
             parameters.threads,
         )
     )
+
+
+def _starting_weights(asked: Train) -> str:
+    return steps.starting_weights(asked.store, asked.weights, asked.curated, asked.recipe.value)
 
 
 @flow(name="train-on-nodes")
@@ -28,7 +32,7 @@ def train_on_nodes(parameters: TrainOnNodes) -> str:
             parameters.store,
             parameters.curated,
             parameters.recipe.value,
-            steps.starting_weights(parameters.store, parameters.weights),
+            _starting_weights(parameters),
             parameters.nodes,
             parameters.processes,
         )

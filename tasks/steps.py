@@ -41,12 +41,22 @@ def live_release(store: str) -> str:
     return "nothing" if live is None else str(live.live.release)
 
 
-def starting_weights(store: str, asked: str) -> str:
-    """What `asked` names: the live model release where it says `live`, and nothing where nothing is."""
+def starting_weights(store: str, asked: str, curated: str, recipe: str) -> str:
+    """What `asked` names; for `live` the live model release, or nothing where nothing is.
+
+    A live release that has learned from this very snapshot by this recipe is what the caller is after: then its own
+    start is named, by which it is found finished.
+    """
     if asked != "live":
         return asked
-    found = live_release(store)
-    return "" if found == "nothing" else found
+    live = live_release(store)
+    if live == "nothing":
+        return ""
+    release = read_manifest(place(store), Ref.parse(live))
+    learned = release.inputs.get("curated"), release.config.get("recipe", {}).get("name")
+    if learned == (curated, recipe):
+        return str(release.config.get("weights", ""))
+    return live
 
 
 @task(**patient())

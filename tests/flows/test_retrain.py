@@ -15,6 +15,7 @@ import pytest
 from lookalike.storage import keys
 from lookalike.storage.artefacts import Kind, Ref, fetch, read_manifest
 from lookalike.storage.directory import DirectoryStore
+from tests.shop import Listing
 
 from .conftest import RECIPE, Prefect, Shop
 
@@ -65,14 +66,20 @@ def test_only_references_travel_between_stages(prefect: Prefect, retrained: Shop
             assert Ref.parse(parameters[name])
 
 
-def test_it_can_start_from_the_live_release(
-    prefect: Prefect, first: Shop, retrained: Shop, tmp_path: Path
+def test_it_can_start_from_the_live_release_and_again_finds_itself_done(
+    prefect: Prefect, first: Shop, retrained: Shop, listings: tuple[Listing, ...], tmp_path: Path
 ) -> None:
+    shutil.copytree(first.catalogue.parent, tmp_path / "catalogue")
     shutil.copytree(retrained.store.root, tmp_path / "store")
-    shop = Shop(first.catalogue, DirectoryStore(tmp_path / "store"), retrained.cache)
-    before = shop.live().release
-    prefect.result("retrain", RECIPE | shop.where() | {"weights": "live"})
-    assert read_manifest(shop.store, shop.live().release).config["weights"] == str(before)
+    catalogue = tmp_path / "catalogue" / first.catalogue.name
+    shop = Shop(catalogue, DirectoryStore(tmp_path / "store"), retrained.cache)
+    shop.offer(listings[10:-50])
+    asked, before = RECIPE | shop.where() | {"weights": "live"}, shop.live().release
+    prefect.result("retrain", asked)
+    after = shop.live()
+    assert read_manifest(shop.store, after.release).config["weights"] == str(before)
+    prefect.result("retrain", asked)
+    assert shop.live() == after
 
 
 def test_killed_in_every_stage_it_goes_on_and_ends_as_if_undisturbed(
