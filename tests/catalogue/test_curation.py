@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import json
 import os
 import random
 import tarfile
@@ -22,7 +21,6 @@ from PIL import Image
 
 from lookalike.catalogue.curation import CurationConfig, curate
 from lookalike.catalogue.photos import load_square, probe
-from lookalike.catalogue.sample import write_sample
 from lookalike.catalogue.sample.flaws import near_copy
 from lookalike.catalogue.snapshot import CuratedSnapshot
 from lookalike.errors import CatalogueError, CorruptObject, SettingsError, StoreUnavailable
@@ -31,7 +29,6 @@ from lookalike.storage.artefacts import Kind, Ref
 from lookalike.storage.directory import DirectoryStore
 from lookalike.storage.objects import open_store
 
-SHARED = Path(__file__).parents[2].parent / "shared" / "data"
 SMALL = CurationConfig(min_category=2)
 
 
@@ -411,65 +408,6 @@ def test_a_damaged_snapshot_is_refused_and_named(shop: Shop) -> None:
         CuratedSnapshot.open(shop.store, Ref(Kind.CURATED, snapshot.ref.id, "0" * 64), shop.cache)
 
 
-@pytest.fixture(scope="module")
-def sample(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, CuratedSnapshot]:
-    folder = tmp_path_factory.mktemp("sample")
-    paths = write_sample(folder / "shop", products=1, seed=1)
-    store = DirectoryStore(folder / "store")
-    ref = curate(store, str(paths.catalogue), CurationConfig(min_category=3), cache_dir=folder / "cache")
-    return folder / "shop", CuratedSnapshot.open(store, ref, folder / "cache")
-
-
-def test_every_planted_flaw_of_the_sample_is_found(sample: tuple[Path, CuratedSnapshot]) -> None:
-    shop, snapshot = sample
-    with (shop / "planted.csv").open(newline="") as file:
-        planted = {row["listing_id"]: row["flaw"] for row in csv.DictReader(file)}
-    found = reasons(snapshot)
-    reason = {
-        "text": "not a photo", "empty": "not a photo", "truncated": "truncated", "tiny": "tiny", "blank": "blank",
-        "strip": "extreme shape", "missing": "missing", "bad-price": "bad price", "no-image": "no image",
-        "path-outside": "malformed image",
-    }  # fmt: skip
-    kept, listings = {k: v for k, v in planted.items() if v not in reason}, by_id(snapshot)
-    assert {x: found[x] for x, flaw in planted.items() if flaw in reason} == {
-        x: reason[flaw] for x, flaw in planted.items() if flaw in reason
-    }
-    suspects = {row["listing_id"] for row in snapshot.report["rows"]["suspects"]}
-    wrong = {x for x, flaw in kept.items() if flaw in ("wrong-label", "copy-in-other-category")}
-    assert wrong <= suspects
-    shared = Counter(row["group"] for row in listings.values())
-    for listing_id, flaw in kept.items():
-        if flaw in ("exact-copy", "near-copy"):
-            assert shared[listings[listing_id]["group"]] >= 2
-
-
-def test_no_held_out_photo_of_the_sample_is_learnt_from(sample: tuple[Path, CuratedSnapshot]) -> None:
-    _, snapshot = sample
-    sides = defaultdict(set)
-    for row in snapshot.listings.to_pylist():
-        sides[row["group"]].add(row["split"])
-    assert all(len(found) == 1 for found in sides.values())
-    assert {"train", "val", "test"} == set(snapshot.report["splits"])
-
-
-def test_the_report_adds_up_and_the_page_needs_nothing_else(sample: tuple[Path, CuratedSnapshot]) -> None:
-    _, snapshot = sample
-    report = snapshot.report
-    assert report["kept"]["listings"] == len(snapshot.listings) == sum(report["splits"].values())
-    assert report["kept"]["photos"] == len(snapshot.photos)
-    assert report["kept"]["listings"] + report["left_out"]["listings"] == report["catalogue"]["rows"]
-    assert sum(report["left_out"]["by_reason"].values()) == report["left_out"]["listings"]
-    assert sum(entry["listings"] for entry in report["categories"]) == len(snapshot.listings)
-    assert report["catalogue"]["ignored_columns"] == ["stock"]
-    entry = snapshot.artefact.manifest.file("report.html")
-    page = (sample[0].parent / "store" / entry.key).read_text()
-    assert page.startswith("<!doctype html>")
-    for needed in ("prefers-color-scheme:dark", "data:image/jpeg;base64,", "same product", "blank", "L00"):
-        assert needed in page
-    for outside in ("http://", "https://", "<script", "src=/"):
-        assert outside not in page
-
-
 def test_names_from_the_catalogue_cannot_write_into_the_page(shop: Shop) -> None:
     nasty = "<img src=x onerror=alert(1)>"
     rows = [*plain(8, ("a/x", "b/<b>y")), {"listing_id": nasty, "category": "a/x", "image": "gone.jpg"}]
@@ -479,14 +417,3 @@ def test_names_from_the_catalogue_cannot_write_into_the_page(shop: Shop) -> None
     assert nasty not in page
     assert "<b>y" not in page
     assert "&lt;b&gt;y" in page
-
-
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the real catalogues are not there (../shared/data)")
-def test_a_real_catalogue(tmp_path: Path) -> None:
-    store = DirectoryStore(tmp_path / "store")
-    ref = curate(store, str(SHARED / "luma" / "listings.csv"), cache_dir=tmp_path / "cache")
-    snapshot = CuratedSnapshot.open(store, ref, tmp_path / "cache")
-    assert len(snapshot.listings) == 391
-    assert snapshot.report["splits"] == {"train": 347, "val": 44}
-    assert json.loads(snapshot.artefact.path("report.json").read_text())["kept"]["products"] == 155
-    assert "luma/gear" in {entry["category"] for entry in snapshot.report["categories"]}
