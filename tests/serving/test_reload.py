@@ -13,7 +13,7 @@ import numpy as np
 from lookalike.serving.config import ServingConfig
 from lookalike.storage.directory import DirectoryStore
 from lookalike.storage.refs import publish, read_live
-from tests.serving.running import running
+from tests.serving.running import eventually, running
 from tests.shop import Shop, open_shop, reindex, render, write_release
 
 CLIENTS = 8
@@ -26,6 +26,10 @@ class Seen:
 
     replies: list[tuple[int, str, str, str, float, float]] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+
+    def of(self, index: str) -> bool:
+        """Whether a reply has come from this index."""
+        return any(reply[2] == index for reply in self.replies)
 
 
 def ask_until(stop: threading.Event, port: int, seen: Seen) -> None:
@@ -65,7 +69,7 @@ def test_two_indexes_and_a_model_are_swapped_without_a_failed_request(tmp_path: 
             for following in (b, c, d):
                 publish_pair(following)
                 process.until_serving(following.index)
-            time.sleep(0.3)
+                eventually(lambda index=str(following.index): seen.of(index))
         finally:
             stop.set()
             for client in clients:
