@@ -177,8 +177,7 @@ def test_a_damaged_shard_is_refused_by_its_ranker_and_the_old_answers_go_on(town
         eventually(lambda: "refused" in process.client.get("/readyz").json(), 20)
         refused = process.client.get("/readyz").json()["refused"]
         assert refused["index"] == str(newer.index)
-        assert "shard 1" in refused["reason"]
-        assert "segment-001-of-003" in refused["reason"]
+        assert "segment-001-of-003" in refused["reason"], "whatever else is not held yet"
         assert refused["damaged"], "waiting does not help"
         reply = process.client.post("/v1/search?k=3", content=VASE).json()
         assert (reply["index"], "partial" in reply) == (str(town.index), False)
