@@ -132,7 +132,7 @@ def head_codes(card: ModelCard, weights: Path) -> Callable[[Floats], Codes]:
     state = {key.removeprefix(prefix): v for key, v in load_file(weights).items() if key.startswith(prefix)}
     head = build_head(card.hash_head, card.features, card.bits, len(card.categories))
     head.load_state_dict(state)
-    thresholds = np.array(card.thresholds or [0.5] * card.bits, np.float32)
+    thresholds = card.threshold_array
 
     def codes(features: Floats) -> Codes:
         with torch.inference_mode():

@@ -66,7 +66,7 @@ def measure(store: ObjectStore, split: str, seed: int, cache: Path) -> tuple[dic
     ]
     card = encoder.card
     squares = np.stack([photos.load_square(snapshot.photo_bytes(p), card.preset.resize) for p, _ in asked])
-    thresholds = np.array(card.thresholds, np.float32) if card.thresholds else 0.5
+    thresholds = card.threshold_array
     chances = np.concatenate(
         [
             bit_probabilities(encoder.encode(squares[i : i + BATCH]).activations, thresholds)

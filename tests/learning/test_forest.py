@@ -1,4 +1,4 @@
-"""A forest walked by numpy answers what XGBoost answers, and a damaged model is refused."""
+"""A forest walked by us answers what XGBoost answers, and a damaged model is refused."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ def test_it_answers_what_xgboost_answers(objective: str, values: int, depth: int
     forest = Forest.parse(saved(booster))
     margins = booster.inplace_predict(rows, predict_type="margin").reshape(700, values)
     if objective == "multi:softprob":
-        np.testing.assert_array_equal(forest.margins(forest.nodes.leaves(rows)), margins)
+        np.testing.assert_array_equal(forest.margins(forest.trees.leaves(rows)), margins)
     else:  # the base margin is a logarithm, which may differ in its last bit
-        np.testing.assert_allclose(forest.margins(forest.nodes.leaves(rows)), margins, atol=2e-6)
+        np.testing.assert_allclose(forest.margins(forest.trees.leaves(rows)), margins, atol=2e-6)
     expected = booster.inplace_predict(rows).reshape(700, values)
     np.testing.assert_allclose(forest.probabilities(rows), expected, atol=3e-7)
 
@@ -53,11 +53,11 @@ def test_it_answers_what_xgboost_answers(objective: str, values: int, depth: int
 def test_an_input_on_the_threshold_goes_the_way_it_goes_in_xgboost() -> None:
     booster = train("multi:softprob")
     forest = Forest.parse(saved(booster))
-    nodes = forest.nodes
-    thresholds = nodes.threshold[nodes.children[::2] != np.arange(len(nodes.feature))][:200]
+    nodes = forest.trees.nodes
+    thresholds = nodes["threshold"][nodes["left"] != np.arange(len(nodes))][:200]
     rows = np.repeat(thresholds[:, None], INPUTS, axis=1)
     expected = booster.inplace_predict(rows, predict_type="margin")
-    np.testing.assert_array_equal(forest.margins(nodes.leaves(rows)), expected)
+    np.testing.assert_array_equal(forest.margins(forest.trees.leaves(rows)), expected)
 
 
 def test_attributes_and_sizes_come_with_it() -> None:

@@ -70,12 +70,11 @@ def encoding_of(
     """The encoding that a network's three outputs stand for, by the release's temperature and thresholds."""
     scaled = logits.astype(np.float32) / np.float32(card.temperature)
     exponent = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    thresholds = np.array(card.thresholds, np.float32) if card.thresholds else 0.5
     return Encoding(
         probabilities=exponent / exponent.sum(axis=1, keepdims=True),
         activations=activations.astype(np.float32),
         features=features.astype(np.float32),
-        codes=codes.pack(activations, thresholds),
+        codes=codes.pack(activations, card.threshold_array),
     )
 
 
@@ -145,10 +144,12 @@ def compile_encoder(
     missing = {"logits", "activations", "features"} - {name for o in model.outputs for name in o.names}
     if missing:
         raise ReleaseError(f"{path} has no output {', '.join(sorted(missing))}")
+    widths = tuple(
+        model.output(name).partial_shape[1].get_length() for name in ("logits", "activations", "features")
+    )
+    if widths != (len(card.categories), card.bits, card.features):
+        raise ReleaseError(f"{path} gives {widths} categories, bits and features; model.json says otherwise")
     encoder = OpenVinoEncoder(card, model)
     side = card.preset.resize
-    warm = encoder.encode(np.zeros((1, side, side, 3), np.uint8))
-    shapes = (warm.probabilities.shape[1], warm.activations.shape[1], warm.features.shape[1])
-    if shapes != (len(card.categories), card.bits, card.features):
-        raise ReleaseError(f"{path} gives {shapes} categories, bits and features; model.json says otherwise")
+    encoder.encode(np.zeros((1, side, side, 3), np.uint8))
     return encoder

@@ -9,8 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
 
 from lookalike.errors import ReleaseError
 
@@ -33,7 +37,7 @@ class TransformPreset:
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ModelCard:
     """The contents of `model.json`.
 
@@ -56,6 +60,11 @@ class ModelCard:
     code_version: str = ""
     hash_head: str = "sigmoid"
     """The kind of hash layer, by its name in the recipe."""
+
+    @cached_property
+    def threshold_array(self) -> NDArray[np.float32]:
+        """f32[bits]: `thresholds`, ready to compare activations with."""
+        return np.array(self.thresholds or (0.5,) * self.bits, np.float32)
 
     def to_json(self) -> str:
         return json.dumps({"format": MODEL_FORMAT} | asdict(self), indent=1, sort_keys=True) + "\n"

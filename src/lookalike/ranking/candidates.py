@@ -6,14 +6,14 @@ partitions they lie in. Nothing is read of a row before it is asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
 
 from lookalike.index.reader import Partition
 from lookalike.ranking.listings import IndexedListing
-from lookalike.ranking.rescoring import expected_distances
+from lookalike.ranking.rescoring import Rescorer
 from lookalike.ranking.scan import Nearest, ScanJob
 from lookalike.ranking.stated import StatedAspects
 
@@ -32,26 +32,14 @@ class MappedCandidates:
     ) -> None:
         self.distance = nearest.distance
         self._job, self._nearest, self._weights, self._stated = job, nearest, weights, stated
-        self._members = [
-            (job.partitions[place], members, nearest.row[members])
-            for place in np.unique(nearest.partition)
-            for members in [np.flatnonzero(nearest.partition == place)]
-        ]
+        self._members = list(_by_partition(job, nearest))
 
     def __len__(self) -> int:
         return len(self._nearest)
 
-    def without(self, listings: Collection[str], group: str | None) -> MappedCandidates:
-        """Those that are none of `listings` and not of `group`."""
-        kept = [
-            i
-            for i, (listing, own) in enumerate(zip(self.listing_ids(), self.groups(), strict=True))
-            if listing not in listings and own != group
-        ]
-        if len(kept) == len(self):
-            return self
-        found = self._nearest
-        nearest = Nearest(found.distance[kept], found.partition[kept], found.row[kept])
+    def take(self, places: Sequence[int]) -> MappedCandidates:
+        at, found = np.asarray(places, np.int64), self._nearest
+        nearest = Nearest(found.distance[at], found.partition[at], found.row[at])
         return MappedCandidates(self._job, nearest, self._weights, self._stated)
 
     def listing_ids(self) -> list[str]:
@@ -68,14 +56,30 @@ class MappedCandidates:
 
     def expected_distances(self) -> np.ndarray:
         assert self._weights is not None
-        codes = np.empty((len(self), len(self._job.code)), np.uint8)
-        for partition, members, rows in self._members:
-            codes[members] = partition.codes[rows]
-        return expected_distances(self._weights, codes)
+        rescorer = Rescorer(self._weights)
+        return self._gather(lambda p, rows: rescorer.distances(p.codes, rows)).astype(np.float32)
 
-    def listing(self, i: int, aspects: Collection[str]) -> IndexedListing:
-        partition, row = self._job.partitions[self._nearest.partition[i]], int(self._nearest.row[i])
-        return listing_of(partition, row, self._stated(partition), aspects)
+    def listings(self, aspects: Collection[str]) -> list[IndexedListing]:
+        rows = zip(self._nearest.partition.tolist(), self._nearest.row.tolist(), strict=True)
+        partitions = [(self._job.partitions[place], row) for place, row in rows]
+        return [
+            IndexedListing(
+                listing_id=listing_id,
+                photo_id=photo_id,
+                category=partition.category,
+                group=group,
+                price=None if np.isnan(price) else price,
+                aspects=self._stated(partition).of_row(row, aspects),
+            )
+            for (partition, row), listing_id, photo_id, group, price in zip(
+                partitions,
+                self.listing_ids(),
+                self._texts(lambda partition, rows: partition.photo_ids.take(rows)),
+                self.groups(),
+                self.prices().tolist(),
+                strict=True,
+            )
+        ]
 
     def categories(self) -> list[str]:
         """The category of each candidate."""
@@ -102,10 +106,18 @@ class MappedCandidates:
         return texts
 
 
-def listing_of(
-    partition: Partition, row: int, stated: StatedAspects, aspects: Collection[str] | None = None
-) -> IndexedListing:
-    """One row of a partition, with those of its `aspects` that are asked for, or all."""
+def _by_partition(job: ScanJob, nearest: Nearest) -> Iterator[tuple[Partition, np.ndarray, np.ndarray]]:
+    """Each partition that has some of the nearest rows: their places among them, and their numbers in it."""
+    if len(nearest) and (nearest.partition == nearest.partition[0]).all():
+        yield job.partitions[nearest.partition[0]], np.arange(len(nearest)), nearest.row
+        return
+    for place in np.unique(nearest.partition):
+        members = np.flatnonzero(nearest.partition == place)
+        yield job.partitions[place], members, nearest.row[members]
+
+
+def listing_of(partition: Partition, row: int, stated: StatedAspects) -> IndexedListing:
+    """One row of a partition, with all its aspects."""
     price = float(partition.prices[row])
     return IndexedListing(
         listing_id=partition.listing_ids[row].as_py(),
@@ -113,5 +125,5 @@ def listing_of(
         category=partition.category,
         group=partition.groups[row].as_py(),
         price=None if np.isnan(price) else price,
-        aspects=stated.of_row(row, aspects),
+        aspects=stated.of_row(row),
     )

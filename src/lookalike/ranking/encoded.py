@@ -39,8 +39,7 @@ class EncodedQuery:
 
 def of_photos(encoding: Encoding, predicted: Sequence[Predictions], card: ModelCard) -> list[EncodedQuery]:
     """One `EncodedQuery` for each photo of a batch."""
-    thresholds = np.array(card.thresholds, np.float32) if card.thresholds else 0.5
-    weights = bit_probabilities(encoding.activations, thresholds)
+    weights = bit_probabilities(encoding.activations, card.threshold_array)
     return [
         EncodedQuery(
             code=encoding.codes[i],

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable
 
 
-def first_of_each_group(groups: Sequence[Hashable], *, limit: int) -> list[int]:
-    """Positions of the first row of each group, in order, `limit` at most. `groups` come best row first."""
+def first_of_each_group(groups: Iterable[Hashable], *, limit: int) -> list[int]:
+    """Positions of the first row of each group, in order, `limit` at most. `groups` come best row first, and no further
+    ones are taken than needed."""
     seen: set[Hashable] = set()
     kept: list[int] = []
     for position, group in enumerate(groups):

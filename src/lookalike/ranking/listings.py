@@ -46,7 +46,7 @@ class IndexedListing:
 
 
 class Candidates(Protocol):
-    """The m nearest listings of one query, nearest first, equal distances by listing id."""
+    """The m nearest listings of one query, nearest first, equal distances by listing id; or some of them, as taken."""
 
     @property
     def distance(self) -> np.ndarray:
@@ -58,8 +58,8 @@ class Candidates(Protocol):
 
     def __len__(self) -> int: ...
 
-    def without(self, listings: Collection[str], group: str | None) -> Candidates:
-        """Those that are none of `listings` and not of `group`."""
+    def take(self, places: Sequence[int]) -> Candidates:
+        """The candidates at these places, in this order."""
 
     def listing_ids(self) -> list[str]: ...
 
@@ -74,8 +74,8 @@ class Candidates(Protocol):
     def chances(self, aspect: str, probabilities: Mapping[str, float]) -> np.ndarray:
         """f64[m]: the summed `probabilities` of the values of `aspect` that each listing states."""
 
-    def listing(self, i: int, aspects: Collection[str]) -> IndexedListing:
-        """Candidate `i`."""
+    def listings(self, aspects: Collection[str]) -> list[IndexedListing]:
+        """All that is known of each candidate, with those of its `aspects` that are asked for."""
 
 
 @dataclass(frozen=True, slots=True)

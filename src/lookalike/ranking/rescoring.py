@@ -15,6 +15,10 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from lookalike.index.pieces import read_only
+
+_ONE = 1 << 16
+
 
 def bit_probabilities(activations: np.ndarray, thresholds: np.ndarray | float) -> np.ndarray:
     """f32[..., bits]: `activations` (0..1) with `thresholds` (scalar or f32[bits]) moved to 1/2 on the logit scale."""
@@ -25,27 +29,38 @@ def bit_probabilities(activations: np.ndarray, thresholds: np.ndarray | float) -
     return p
 
 
-def expected_distances(probabilities: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """Expected Hamming distance f32[n] of one query, `probabilities` f32[bits], to `codes` u8[n, bits // 8]."""
-    distances: np.ndarray = _add_up(
-        probabilities.astype(np.float64), np.require(codes, requirements=["C", "W"])
-    )
-    return distances.astype(np.float32)
+class Rescorer:
+    """Expected Hamming distances of one query, whose `probabilities` f32[bits] say how sure it is that each bit is 1.
+
+    Added up in whole 65536ths of a bit: the order of additions then changes nothing, so every CPU gives the same sums
+    whatever its vectors are.
+    """
+
+    def __init__(self, probabilities: np.ndarray) -> None:
+        ones = np.rint(probabilities.astype(np.float64) * _ONE).astype(np.int32)
+        self._of_zeros = int(ones.sum())
+        self._gains = np.ascontiguousarray((_ONE - 2 * ones).reshape(-1, 8).T)
+
+    def distances(self, codes: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """f64[m] to `codes[rows]`, of codes u8[n, bits // 8] and rows i64[m]."""
+        sums: np.ndarray = self._of_zeros + _add_up(self._gains, read_only(codes), rows)
+        return sums / _ONE
 
 
 @njit(nogil=True, cache=True)
-def _add_up(probabilities: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """f64[n]. What each value of a byte adds is worked out once for all rows, from the lowest bit up."""
-    distances = np.zeros(len(codes))
-    of_value = np.empty(256)
-    for byte in range(codes.shape[1]):
-        p = probabilities[8 * byte : 8 * byte + 8]
-        of_value[0] = p.sum()
-        known = 1
-        for bit in range(7, -1, -1):
-            for value in range(known):
-                of_value[known + value] = of_value[value] + 1 - 2 * p[bit]
-            known *= 2
-        for row in range(len(codes)):
-            distances[row] += of_value[codes[row, byte]]
-    return distances
+def _add_up(gains: np.ndarray, codes: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """i64[m]: for each of `codes[rows]` the sum of the `gains` of its bits that are set.
+
+    `gains` i32[8, bits / 8] by place in the byte, highest first, and byte, so that neighbouring bytes are added side
+    by side. 32 bits hold the sums of codes of up to 32,767 bits.
+    """
+    near = codes[rows]  # fetched before anything is added: memory serves many rows in little more time than one
+    sums = np.empty(len(rows), np.int64)
+    for i in range(len(rows)):
+        code = near[i]
+        total = np.int32(0)
+        for bit in range(8):
+            for byte in range(len(code)):
+                total += gains[bit, byte] & -np.int32((code[byte] >> (7 - bit)) & 1)
+        sums[i] = total
+    return sums

@@ -9,7 +9,7 @@ its `Listings`.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -221,16 +221,35 @@ class Searcher:
 
     def _order(self, query: EncodedQuery, request: SearchRequest, candidates: Candidates) -> tuple[Hit, ...]:
         if request.exclude or query.own_group is not None:
-            candidates = candidates.without(request.exclude, query.own_group)
+            candidates = _without(candidates, request.exclude, query.own_group)
         if not len(candidates):
             return ()
         scores = self._scores(query, request, candidates)
         # Candidates come by distance and listing id, and a stable sort keeps that order among equal scores.
         order = np.argsort(-scores, kind="stable").tolist()
         if self.config.group:
-            groups = candidates.groups()
-            order = [order[i] for i in first_of_each_group([groups[i] for i in order], limit=request.k)]
-        return tuple(self._hit(query, candidates, i, float(scores[i])) for i in order[: request.k])
+            kept = first_of_each_group(_groups(candidates, order, request.k), limit=request.k)
+            order = [order[i] for i in kept]
+        best = order[: request.k]
+        shown = candidates.take(best)
+        return tuple(
+            Hit(
+                listing_id=found.listing_id,
+                photo_id=found.photo_id,
+                category=found.category,
+                score=round(score, 6),
+                distance=distance,
+                price=found.price,
+                group=found.group,
+                matched_aspects=matched(query.expected, found.aspects),
+            )
+            for found, distance, score in zip(
+                shown.listings(query.expected.aspects),
+                shown.distance.tolist(),
+                scores[best].tolist(),
+                strict=True,
+            )
+        )
 
     def _scores(self, query: EncodedQuery, request: SearchRequest, candidates: Candidates) -> np.ndarray:
         """f64[m], 0 to 1: the blend of appearance and aspect reward."""
@@ -255,19 +274,6 @@ class Searcher:
             appearance = 1 - distances / self.card.bits
         return appearance
 
-    def _hit(self, query: EncodedQuery, candidates: Candidates, i: int, score: float) -> Hit:
-        found = candidates.listing(i, query.expected.aspects)
-        return Hit(
-            listing_id=found.listing_id,
-            photo_id=found.photo_id,
-            category=found.category,
-            score=round(score, 6),
-            distance=int(candidates.distance[i]),
-            price=found.price,
-            group=found.group,
-            matched_aspects=matched(query.expected, found.aspects),
-        )
-
     def _guesses(self, query: EncodedQuery, opened: Sequence[str]) -> tuple[CategoryGuess, ...]:
         likeliest = np.argsort(-query.probabilities, kind="stable")[:_GUESSES_SHOWN].tolist()
         shown = {self.card.categories[i]: float(query.probabilities[i]) for i in likeliest}
@@ -287,3 +293,16 @@ class Searcher:
             raise ReleaseError(
                 f"{index.name} was built with the transform preset {found}, the model has {wanted}"
             )
+
+
+def _without(candidates: Candidates, listings: Collection[str], group: str | None) -> Candidates:
+    """Those that are none of `listings` and not of `group`."""
+    named = zip(candidates.listing_ids(), candidates.groups(), strict=True)
+    kept = [i for i, (listing, own) in enumerate(named) if listing not in listings and own != group]
+    return candidates if len(kept) == len(candidates) else candidates.take(kept)
+
+
+def _groups(candidates: Candidates, order: Sequence[int], at_once: int) -> Iterator[str]:
+    """The groups of the candidates in this order, read a few at a time: most searches need no more of them."""
+    for start in range(0, len(order), at_once):
+        yield from candidates.take(order[start : start + at_once]).groups()

@@ -12,7 +12,9 @@ from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
+from numba import njit
 
+from lookalike.index.pieces import read_only
 from lookalike.index.reader import Partition
 from lookalike.ranking.request import Filters
 
@@ -42,16 +44,12 @@ class StatedAspects:
         column = self._columns.get(aspect)
         if column is None:
             return np.zeros(len(rows))
-        weights = np.zeros(len(column.values) + 1)
+        weights = np.zeros(len(column.values))
         for value, probability in probabilities.items():
             if value in column.code_of:
                 weights[column.code_of[value]] = probability
-        starts = column.offsets[rows]
-        lengths = column.offsets[rows + 1] - starts
-        owner = np.repeat(np.arange(len(rows)), lengths)
-        within = np.arange(len(owner)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        found = weights[column.codes[starts[owner] + within]]
-        return np.bincount(owner, found, minlength=len(rows))
+        sums: np.ndarray = _sum_of_each(column.offsets, column.codes, weights, rows)
+        return sums
 
     def of_row(self, row: int, names: Iterable[str] | None = None) -> dict[str, tuple[str, ...]]:
         """What one row states of the aspects `names`, or of all."""
@@ -97,8 +95,20 @@ class StatedAspects:
         return totals
 
 
+@njit(nogil=True, cache=True)
+def _sum_of_each(offsets: np.ndarray, codes: np.ndarray, weights: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """f64[m]: the sum of the `weights` of the codes that each of `rows` has."""
+    sums = np.zeros(len(rows))
+    for i in range(len(rows)):
+        for at in range(offsets[rows[i]], offsets[rows[i] + 1]):
+            sums[i] += weights[codes[at]]
+    return sums
+
+
 def _column(lists: pa.ListArray) -> _Column:
-    offsets = lists.offsets.to_numpy()
+    offsets = read_only(lists.offsets.to_numpy())
     values = lists.values
-    codes = values.indices.to_numpy()  # views on the map both: copies would be most of a ranker's memory
+    codes = read_only(
+        values.indices.to_numpy()
+    )  # views on the map: copies would be most of a ranker's memory
     return _Column(offsets, codes, tuple(values.dictionary.to_pylist()))

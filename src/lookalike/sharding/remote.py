@@ -108,15 +108,8 @@ class RemoteCandidates:
     def __len__(self) -> int:
         return int(self._rows.num_rows)
 
-    def without(self, listings: Collection[str], group: str | None) -> RemoteCandidates:
-        kept = [
-            i
-            for i, (listing, own) in enumerate(zip(self.listing_ids(), self.groups(), strict=True))
-            if listing not in listings and own != group
-        ]
-        if len(kept) == len(self):
-            return self
-        return RemoteCandidates(self._wanted, self._rows.take(pa.array(kept, pa.int64())), self.missing)
+    def take(self, places: Sequence[int]) -> RemoteCandidates:
+        return RemoteCandidates(self._wanted, self._rows.take(pa.array(places, pa.int64())), self.missing)
 
     def listing_ids(self) -> list[str]:
         texts: list[str] = self._rows.column("listing_id").to_pylist()
@@ -139,19 +132,20 @@ class RemoteCandidates:
         weights = np.array([probabilities.get(v, 0.0) for v in lists.flatten().to_pylist()], np.float64)
         return np.bincount(pc.list_parent_indices(lists).to_numpy(), weights, minlength=len(self))
 
-    def listing(self, i: int, aspects: Collection[str]) -> IndexedListing:
-        row = {
-            name: self._rows.column(name)[i].as_py() for name in ("listing_id", "photo_id", "group", "price")
-        }
-        stated = {name: tuple(wire.aspect_column(self._rows, name)[i].as_py()) for name in aspects}
-        return IndexedListing(
-            listing_id=row["listing_id"],
-            photo_id=row["photo_id"],
-            category=self._wanted.categories[self._rows.column("category")[i].as_py()],
-            group=row["group"],
-            price=None if np.isnan(row["price"]) else row["price"],
-            aspects={name: values for name, values in stated.items() if values},
-        )
+    def listings(self, aspects: Collection[str]) -> list[IndexedListing]:
+        stated = {name: wire.aspect_column(self._rows, name).to_pylist() for name in aspects}
+        rows = self._rows.select(["listing_id", "photo_id", "category", "group", "price"]).to_pylist()
+        return [
+            IndexedListing(
+                listing_id=row["listing_id"],
+                photo_id=row["photo_id"],
+                category=self._wanted.categories[row["category"]],
+                group=row["group"],
+                price=None if np.isnan(row["price"]) else row["price"],
+                aspects={name: tuple(values[i]) for name, values in stated.items() if values[i]},
+            )
+            for i, row in enumerate(rows)
+        ]
 
 
 def merge_nearest(wanted: Wanted, parts: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
