@@ -54,7 +54,7 @@ def _add_up(gains: np.ndarray, codes: np.ndarray, rows: np.ndarray) -> np.ndarra
     `gains` i32[8, bits / 8] by place in the byte, highest first, and byte, so that neighbouring bytes are added side
     by side. 32 bits hold the sums of codes of up to 32,767 bits.
     """
-    near = codes[rows]  # fetched before anything is added: memory serves many rows in little more time than one
+    near = codes[rows]  # fetched before anything is added: memory serves many rows almost as soon as one
     sums = np.empty(len(rows), np.int64)
     for i in range(len(rows)):
         code = near[i]

@@ -22,7 +22,7 @@ from lookalike.storage.objects import ObjectStore
 
 _VALUES_LISTED = 100
 _EXAMPLES = 24
-_BLOCK = 256
+_BLOCK = 16
 """Listings between two whose ids are kept as Python strings: most of a binary search is done among these."""
 
 
