@@ -43,9 +43,9 @@ def test_it_answers_what_xgboost_answers(objective: str, values: int, depth: int
     forest = Forest.parse(saved(booster))
     margins = booster.inplace_predict(rows, predict_type="margin").reshape(700, values)
     if objective == "multi:softprob":
-        np.testing.assert_array_equal(forest.margins(forest.trees.leaves(rows)), margins)
+        np.testing.assert_array_equal(forest.trees.margins(rows), margins)
     else:  # the base margin is a logarithm, which may differ in its last bit
-        np.testing.assert_allclose(forest.margins(forest.trees.leaves(rows)), margins, atol=2e-6)
+        np.testing.assert_allclose(forest.trees.margins(rows), margins, atol=2e-6)
     expected = booster.inplace_predict(rows).reshape(700, values)
     np.testing.assert_allclose(forest.probabilities(rows), expected, atol=3e-7)
 
@@ -57,7 +57,7 @@ def test_an_input_on_the_threshold_goes_the_way_it_goes_in_xgboost() -> None:
     thresholds = nodes["threshold"][nodes["left"] != np.arange(len(nodes))][:200]
     rows = np.repeat(thresholds[:, None], INPUTS, axis=1)
     expected = booster.inplace_predict(rows, predict_type="margin")
-    np.testing.assert_array_equal(forest.margins(forest.trees.leaves(rows)), expected)
+    np.testing.assert_array_equal(forest.trees.margins(rows), expected)
 
 
 def test_attributes_and_sizes_come_with_it() -> None:

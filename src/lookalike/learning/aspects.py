@@ -88,11 +88,11 @@ class AspectModels:
         replies: list[Predictions] = [{} for _ in range(len(inputs))]
         if not self.models:
             return replies
-        leaves = self._trees.leaves(inputs)
+        margins = self._trees.margins(inputs)
         first = 0
         for model in self.models:
-            last = first + len(model.forest.trees.roots)
-            scores = model.forest.of_leaves(leaves[:, first:last]).tolist()
+            last = first + len(model.values)
+            scores = model.forest.of_margins(margins[:, first:last]).tolist()
             for reply, row in zip(replies, scores, strict=True):
                 reply[model.name] = _likely(model.values, row)
             first = last

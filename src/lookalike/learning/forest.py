@@ -32,30 +32,51 @@ class Trees:
     """NODE[n] of all trees, each one's root first."""
     roots: np.ndarray
     """i32[trees]: the node where each tree begins."""
+    outputs: np.ndarray
+    """i32[trees]: what each tree adds to."""
+    base: np.ndarray
+    """f32[outputs]: margins before the first tree."""
     depth: int
     """Steps from a root to the deepest leaf."""
 
     @classmethod
     def join(cls, parts: Sequence[Trees]) -> Trees:
         """The trees of all `parts`, one after the other."""
-        nodes = np.concatenate([part.nodes for part in parts])
-        firsts = np.cumsum([0, *(len(part.nodes) for part in parts[:-1])])
-        moved = np.repeat(firsts, [len(part.nodes) for part in parts])
-        nodes["left"] += moved
-        nodes["right"] += moved
-        roots = [part.roots + first for part, first in zip(parts, firsts, strict=True)]
-        return cls(nodes, np.concatenate(roots).astype(np.int32), max(part.depth for part in parts))
+        moved: list[Trees] = []
+        first_node = first_output = np.int32(0)
+        for part in parts:
+            nodes = part.nodes.copy()
+            nodes["left"] += first_node
+            nodes["right"] += first_node
+            roots, outputs = part.roots + first_node, part.outputs + first_output
+            moved.append(cls(nodes, roots, outputs, part.base, part.depth))
+            first_node += np.int32(len(nodes))
+            first_output += np.int32(len(part.base))
+        return cls(
+            nodes=np.concatenate([part.nodes for part in moved]),
+            roots=np.concatenate([part.roots for part in moved]),
+            outputs=np.concatenate([part.outputs for part in moved]),
+            base=np.concatenate([part.base for part in moved]),
+            depth=max(part.depth for part in moved),
+        )
 
-    def leaves(self, rows: np.ndarray) -> np.ndarray:
-        """f32[n, trees]: what each tree adds for each of `rows` f32[n, inputs]."""
+    def margins(self, rows: np.ndarray) -> np.ndarray:
+        """f32[n, outputs] of `rows` f32[n, inputs]: the base and what each tree adds, in the order of the trees."""
         inputs = np.ascontiguousarray(rows, np.float32)
-        added: np.ndarray = _walk(self.nodes, self.roots, self.depth, inputs)
-        return added
+        margins = np.tile(self.base, (len(inputs), 1))
+        _walk(self.nodes, self.roots, self.outputs, self.depth, inputs, margins)
+        return margins
 
 
 @njit(nogil=True, cache=True)
-def _walk(nodes: np.ndarray, roots: np.ndarray, depth: int, rows: np.ndarray) -> np.ndarray:
-    added = np.empty((len(rows), len(roots)), np.float32)
+def _walk(
+    nodes: np.ndarray,
+    roots: np.ndarray,
+    outputs: np.ndarray,
+    depth: int,
+    rows: np.ndarray,
+    margins: np.ndarray,
+) -> None:
     for row in range(len(rows)):
         inputs = rows[row]
         at = roots.copy()
@@ -64,8 +85,7 @@ def _walk(nodes: np.ndarray, roots: np.ndarray, depth: int, rows: np.ndarray) ->
                 node = nodes[at[tree]]
                 at[tree] = node.right if inputs[node.feature] >= node.threshold else node.left
         for tree in range(len(at)):
-            added[row, tree] = nodes[at[tree]].threshold
-    return added
+            margins[row, outputs[tree]] += nodes[at[tree]].threshold
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,10 +100,7 @@ class Forest:
     """What was stored with the model."""
     exclusive: bool
     """Outputs sum to 1 (softmax); otherwise each is a probability of its own (sigmoid)."""
-    base: np.ndarray
-    """f32[groups]: margins before the first tree."""
     trees: Trees
-    """Of the outputs in turn."""
 
     @classmethod
     def parse(cls, data: bytes) -> Self:
@@ -98,33 +115,25 @@ class Forest:
             order = np.asarray(model["tree_info"])
             if not trees or len(trees) % groups or (order != np.arange(len(trees)) % groups).any():
                 raise ValueError("its trees do not take turns among the outputs")
+            inputs = int(parameters["num_feature"])
             base = np.array(json.loads(parameters["base_score"]), np.float32)
+            base = np.broadcast_to(base if objective == "multi:softprob" else _margin(base), groups)
             return cls(
-                inputs=int(parameters["num_feature"]),
+                inputs=inputs,
                 groups=groups,
                 attributes=learner["attributes"],
                 exclusive=objective == "multi:softprob",
-                base=np.broadcast_to(base if objective == "multi:softprob" else _margin(base), groups),
-                trees=_trees(trees, int(parameters["num_feature"])),
+                trees=_trees(trees, order.astype(np.int32), base.astype(np.float32), inputs),
             )
         except (KeyError, TypeError, IndexError) as error:
             raise ValueError(f"not a model of XGBoost: {error!r}") from error
 
     def probabilities(self, rows: np.ndarray) -> np.ndarray:
         """f32[n, groups] of `rows` f32[n, inputs]; each row sums to 1 where the outputs are exclusive."""
-        return self.of_leaves(self.trees.leaves(rows))
+        return self.of_margins(self.trees.margins(rows))
 
-    def margins(self, leaves: np.ndarray) -> np.ndarray:
-        """f32[n, groups]: the sums of what its trees add, `leaves` f32[n, trees]."""
-        rounds = leaves.reshape(len(leaves), -1, self.groups)
-        rounds[:, 0] += self.base
-        # One round after the other, as XGBoost adds them: `sum` would add in pairs.
-        margins: np.ndarray = np.add.accumulate(rounds, axis=1)[:, -1]
-        return margins
-
-    def of_leaves(self, leaves: np.ndarray) -> np.ndarray:
-        """f32[n, groups]: the probabilities by what its trees add, `leaves` f32[n, trees]."""
-        margins = self.margins(leaves)
+    def of_margins(self, margins: np.ndarray) -> np.ndarray:
+        """f32[n, groups]: the probabilities that margins f32[n, groups] stand for."""
         found: np.ndarray
         if self.exclusive:
             found = np.exp(margins - margins.max(axis=1, keepdims=True))
@@ -134,7 +143,7 @@ class Forest:
         return found
 
 
-def _trees(trees: list[Mapping[str, Any]], inputs: int) -> Trees:
+def _trees(trees: list[Mapping[str, Any]], outputs: np.ndarray, base: np.ndarray, inputs: int) -> Trees:
     """Their nodes, one tree behind the other, checked: every path ends in a leaf of its own tree."""
     sizes = np.array([len(tree["left_children"]) for tree in trees])
     roots = np.cumsum(sizes) - sizes
@@ -159,7 +168,7 @@ def _trees(trees: list[Mapping[str, Any]], inputs: int) -> Trees:
     nodes = np.empty(len(left), NODE)
     nodes["feature"], nodes["threshold"] = feature, column("split_conditions", np.float32)
     nodes["left"], nodes["right"] = children.T
-    return Trees(nodes, roots.astype(np.int32), _depth(roots, children, is_leaf))
+    return Trees(nodes, roots.astype(np.int32), outputs, base, _depth(roots, children, is_leaf))
 
 
 def _depth(roots: np.ndarray, children: np.ndarray, is_leaf: np.ndarray) -> int:

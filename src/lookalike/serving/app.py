@@ -16,6 +16,7 @@ from http import HTTPStatus
 from pathlib import Path
 
 from starlette.applications import Starlette
+from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
@@ -107,8 +108,6 @@ class SearchService:
         body = answer_json(answer, milliseconds)
         for hit in body["hits"]:
             hit["title"] = snapshot.titles.get(hit["listing_id"])
-        self.metrics.observe_stages(milliseconds)
-        self.metrics.rows_scanned.inc(answer.scanned)
         request.scope["notes"].update(
             k=parameters.request.k,
             hits=len(answer.hits),
@@ -117,7 +116,13 @@ class SearchService:
             index=answer.index.partition("@")[0],
             stages=body["milliseconds"],
         )
-        return JSONResponse(body, headers=_NEVER_CACHED)
+        counted = BackgroundTask(self._count, milliseconds, answer.scanned)
+        return JSONResponse(body, headers=_NEVER_CACHED, background=counted)
+
+    async def _count(self, milliseconds: dict[str, float], scanned: int) -> None:
+        """After the reply, which need not wait for it."""
+        self.metrics.observe_stages(milliseconds)
+        self.metrics.rows_scanned.inc(scanned)
 
     def _query(self, snapshot: ServedSnapshot, parameters: SearchParameters, upload: Upload) -> Query:
         """The photo decoded for this snapshot's encoder, or the listing's id, checked against its index."""

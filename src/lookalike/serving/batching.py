@@ -1,10 +1,10 @@
-"""The queue between the event loop and the thread that searches: bounded, with micro-batching.
+"""The queue between the event loop and the threads that search: bounded, with micro-batching.
 
 Enters: a photo still to be decoded, with the snapshot it is for. Leaves: its answer, in a future of the event loop.
-Photos are decoded on threads that hand them to the searching thread themselves: the event loop is woken once a search.
-The searching thread never waits for a batch to fill: it takes whatever has gathered while it was busy, so a lone query
-is not delayed and a crowd shares forward passes and scans. A batch holds queries of one snapshot only, so an answer
-never mixes model and index of different releases. Beyond the limit, or after its deadline, a query is refused.
+The thread that decoded a photo searches for it too, unless one is searching already; that one never waits for a batch
+to fill, it takes whatever has gathered while it was busy. So a lone query is handed over to nobody, and a crowd shares
+forward passes and scans. A batch holds queries of one snapshot only, so an answer never mixes model and index of
+different releases. Beyond the limit, or after its deadline, a query is refused.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from threading import Condition, Thread
+from threading import Lock
 
 from lookalike.errors import ServiceBusy
 from lookalike.ranking.request import Answer, Query
@@ -45,36 +45,30 @@ _Outcome = tuple[_Waiting, Answer | Exception]
 
 
 class SearchQueue:
-    """Runs searches, a batch at a time, on a thread of its own. Call `start` on the event loop, and `stop`."""
+    """Runs searches, a batch at a time. Call `start` on the event loop, and `stop`."""
 
     def __init__(
         self, limit: int, batch_limit: int, metrics: Metrics, *, decoders: int = 1, searchers: int = 1
     ) -> None:
-        """`decoders` threads decode photos. More than one of `searchers` pays where a search waits for others."""
-        self.limit, self.batch_limit, self.metrics = limit, batch_limit, metrics
-        self._decoders = ThreadPoolExecutor(decoders, thread_name_prefix="decode")
+        """`decoders` threads decode photos while `searchers` others search; more than one of these pays where a search
+        waits for others."""
+        self.limit, self.batch_limit, self.metrics, self.searchers = limit, batch_limit, metrics, searchers
+        self._threads = ThreadPoolExecutor(decoders + searchers, thread_name_prefix="search")
+        self._lock = Lock()
+        """Held while any of the following is changed from a thread."""
         self._waiting: deque[tuple[_Waiting, Query]] = deque()
-        self._arrived = Condition()
+        self._searching = 0
         self._admitted = 0
-        self._closed = self._stopping = False
-        self._threads = [Thread(target=self._run, name="search", daemon=True) for _ in range(searchers)]
+        self._closed = False
 
     def start(self) -> None:
         self._loop = asyncio.get_running_loop()
-        for thread in self._threads:
-            thread.start()
 
     def stop(self) -> None:
         """Answer what was taken and end the threads; what comes later is refused."""
-        with self._arrived:
+        with self._lock:
             self._closed = True
-        self._decoders.shutdown()
-        with self._arrived:
-            self._stopping = True
-            self._arrived.notify_all()
-        for thread in self._threads:
-            if thread.is_alive():
-                thread.join()
+        self._threads.shutdown()
 
     def admit(self) -> None:
         """Take one of the `limit` places, before a photo is decoded for it. Raises `ServiceBusy`."""
@@ -95,13 +89,14 @@ class SearchQueue:
         Raises what `prepare` raises, and `ServiceBusy` once `deadline` (monotonic seconds) has passed.
         """
         waiting = _Waiting(searcher, prepare, deadline, self._loop.create_future())
-        with self._arrived:
+        with self._lock:
             if self._closed:
                 raise ServiceBusy("this process is stopping")
-            self._decoders.submit(self._prepare, waiting)
+            self._threads.submit(self._prepare, waiting)
         return await waiting.future
 
     def _prepare(self, waiting: _Waiting) -> None:
+        """Decode one photo, and search for it unless enough threads search: one of these takes it along next."""
         if waiting.future.cancelled():
             return
         try:
@@ -110,21 +105,43 @@ class SearchQueue:
             self._deliver([(waiting, error)])
             return
         waiting.ready = time.monotonic()
-        with self._arrived:
+        with self._lock:
             self._waiting.append((waiting, query))
-            self._arrived.notify()
+            if self._searching == self.searchers:
+                return
+            self._searching += 1
+        try:
+            while batch := self._next_batch():
+                self._search(batch)
+        except BaseException:
+            with self._lock:
+                self._searching -= 1
+            raise
 
-    def _run(self) -> None:
-        while batch := self._next_batch():
-            started = time.monotonic()
-            late = [w for w, _ in batch if w.deadline <= started]
-            if late:
-                self.metrics.refused.labels("deadline").inc(len(late))
-                reason = "the search waited longer than its deadline"
-                self._deliver([(w, ServiceBusy(reason)) for w in late])
-            live = [(w, q) for w, q in batch if w.deadline > started and not w.future.cancelled()]
-            if live:
-                self._deliver(self._outcomes([w for w, _ in live], [q for _, q in live]))
+    def _next_batch(self) -> list[tuple[_Waiting, Query]]:
+        """Queries of one searcher, in order of arrival. Where there are none, this thread searches no more."""
+        with self._lock:
+            if not self._waiting:
+                self._searching -= 1
+                return []
+            searcher = self._waiting[0][0].searcher
+            batch: list[tuple[_Waiting, Query]] = []
+            while (
+                self._waiting and len(batch) < self.batch_limit and self._waiting[0][0].searcher is searcher
+            ):
+                batch.append(self._waiting.popleft())
+            return batch
+
+    def _search(self, batch: Sequence[tuple[_Waiting, Query]]) -> None:
+        started = time.monotonic()
+        late = [w for w, _ in batch if w.deadline <= started]
+        if late:
+            self.metrics.refused.labels("deadline").inc(len(late))
+            reason = "the search waited longer than its deadline"
+            self._deliver([(w, ServiceBusy(reason)) for w in late])
+        live = [(w, q) for w, q in batch if w.deadline > started and not w.future.cancelled()]
+        if live:
+            self._deliver(self._outcomes([w for w, _ in live], [q for _, q in live]))
 
     def _outcomes(self, waiting: Sequence[_Waiting], queries: Sequence[Query]) -> list[_Outcome]:
         self.metrics.batch_queries.observe(len(queries))
@@ -137,21 +154,6 @@ class SearchQueue:
             (w, replace(answer, milliseconds={**times, **answer.milliseconds}))
             for w, times, answer in zip(waiting, before, answers, strict=True)
         ]
-
-    def _next_batch(self) -> list[tuple[_Waiting, Query]]:
-        """Queries of one searcher, in order of arrival; empty when the queue has stopped."""
-        with self._arrived:
-            while not self._waiting and not self._stopping:
-                self._arrived.wait()
-            if not self._waiting:
-                return []
-            searcher = self._waiting[0][0].searcher
-            batch: list[tuple[_Waiting, Query]] = []
-            while (
-                self._waiting and len(batch) < self.batch_limit and self._waiting[0][0].searcher is searcher
-            ):
-                batch.append(self._waiting.popleft())
-            return batch
 
     def _deliver(self, outcomes: Sequence[_Outcome]) -> None:
         """Settle futures on the event loop, all in one call."""
