@@ -193,10 +193,10 @@ def test_a_retrain_ends_well_though_training_and_parent_were_killed_on_the_way(s
     print(f"asked for a retrain, first checkpoint after {time.monotonic() - began:.0f} s")
     [training] = site.runs("train")
     site.kill(training["id"])
-    eventually(lambda: site.state(training["id"])["type"] == "CRASHED", 90)
-    eventually(lambda: len(site.runs("train")) == 2, 90)
+    eventually(lambda: site.state(training["id"])["type"] == "CRASHED", 240)
+    eventually(lambda: len(site.runs("train")) == 2, 240)
     site.kill(parent)
-    eventually(lambda: site.state(parent)["name"] != "Running", 120)
+    eventually(lambda: site.state(parent)["name"] != "Running", 240)
     eventually(lambda: site.ended(parent), 900, every=2)
     print(f"ended after {time.monotonic() - began:.0f} s")
 

@@ -318,7 +318,7 @@ def test_a_roll_out_that_was_killed_is_finished_by_running_it_again(site: Site) 
     with under_load(site) as load:
         killed = threading.Thread(target=publish_and_be_killed)
         killed.start()
-        eventually(lambda: site.annotation() == str(following.index), 100)
+        eventually(lambda: site.annotation() == str(following.index), 200)
         site.operator("sh", "-c", KILL)
         killed.join()
         assert not site.agreed_on(following.index), "killed in the middle"

@@ -60,7 +60,7 @@ class Prefect:
         request = urllib.request.Request(
             self.api + path, json.dumps(body).encode(), {"Content-Type": "application/json"}
         )
-        with urllib.request.urlopen(request, timeout=10) as reply:
+        with urllib.request.urlopen(request, timeout=60) as reply:
             return json.loads(reply.read())
 
     def run(self, flow: str, parameters: Mapping[str, Any], **environ: str) -> subprocess.Popen[str]:
@@ -145,7 +145,7 @@ def wait_until(what: str, answers: Any, process: subprocess.Popen[Any], seconds:
 
 def is_up(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=2) as reply:
+        with urllib.request.urlopen(url, timeout=20) as reply:
             return bool(reply.status == 200)
     except (urllib.error.URLError, OSError):
         return False

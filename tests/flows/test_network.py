@@ -35,7 +35,7 @@ def test_the_server_knows_that_analytics_are_off(prefect: Prefect) -> None:
     import json
     import urllib.request
 
-    with urllib.request.urlopen(f"{prefect.api}/admin/settings", timeout=10) as reply:
+    with urllib.request.urlopen(f"{prefect.api}/admin/settings", timeout=60) as reply:
         settings = json.loads(reply.read())
     assert settings["server"]["analytics_enabled"] is False
     assert settings["server"]["ui"]["show_promotional_content"] is False

@@ -34,7 +34,7 @@ def call(prefect: Prefect, method: str, path: str, body: Any = None) -> None:
     data = None if body is None else json.dumps(body).encode()
     headers = {"Content-Type": "application/json"}
     request = urllib.request.Request(prefect.api + path, data, headers, method=method)
-    urllib.request.urlopen(request, timeout=10).close()
+    urllib.request.urlopen(request, timeout=60).close()
 
 
 def run_of_a_flow(prefect: Prefect, *tags: str) -> str:
@@ -48,7 +48,7 @@ def run_of_a_flow(prefect: Prefect, *tags: str) -> str:
 
 
 def state_of(prefect: Prefect, run: str) -> dict[str, Any]:
-    with urllib.request.urlopen(f"{prefect.api}/flow_runs/{run}", timeout=10) as reply:
+    with urllib.request.urlopen(f"{prefect.api}/flow_runs/{run}", timeout=60) as reply:
         state = json.loads(reply.read())["state"]
     assert isinstance(state, dict)
     return state

@@ -146,5 +146,5 @@ def test_retrain_watch_search_roll_back_and_stop(up: Up, page: Page) -> None:
     assert len(children) >= 4
     up.process.send_signal(signal.SIGINT)
     assert up.process.wait(120) == 0
-    _, alive = psutil.wait_procs(children, timeout=5)
+    _, alive = psutil.wait_procs(children, timeout=60)
     assert alive == []

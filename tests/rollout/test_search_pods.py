@@ -39,7 +39,7 @@ def test_a_process_that_refuses_its_snapshot_names_the_file(own_shop: Shop) -> N
     config = ServingConfig(index=own_shop.index, poll_seconds=0.05, notice_seconds=0)
     with running(own_shop.store, own_shop.cache_dir, config, wait=False) as process:
         url = f"http://127.0.0.1:{process.port}"
-        eventually(lambda: any(report.damaged for report in search_pods.not_ready(url)), 30)
+        eventually(lambda: any(report.damaged for report in search_pods.not_ready(url)))
         (report,) = search_pods.not_ready(url)
         assert (report.address, report.index) == ("127.0.0.1", str(own_shop.index))
         assert segment.key.rpartition("/")[2] in report.reason

@@ -24,10 +24,10 @@ class Running:
     client: httpx.Client
     port: int
 
-    def until_ready(self, *, seconds: float = 20) -> None:
+    def until_ready(self, *, seconds: float = 60) -> None:
         eventually(lambda: self.client.get("/readyz").status_code == 200, seconds)
 
-    def until_serving(self, index: object, *, seconds: float = 20) -> None:
+    def until_serving(self, index: object, *, seconds: float = 60) -> None:
         eventually(lambda: self.client.get("/readyz").json()["index"] == str(index), seconds)
 
 
@@ -41,21 +41,21 @@ def running(
     thread = threading.Thread(target=server.run, name="server")
     thread.start()
     try:
-        eventually(lambda: server.started, 10)
+        eventually(lambda: server.started)
         port = server.servers[0].sockets[0].getsockname()[1]
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
             process = Running(service, server, client, port)
             if wait:
                 process.until_ready()
             yield process
     finally:
         server.should_exit = True
-        thread.join(20)
+        thread.join(60)
         assert not thread.is_alive(), "the server did not stop"
 
 
-def eventually(holds: object, seconds: float = 10) -> None:
-    """Wait until `holds()` is true; fail after `seconds`."""
+def eventually(holds: object, seconds: float = 60) -> None:
+    """Wait until `holds()` is true; fail after `seconds`, which only a test that fails anyway waits for."""
     deadline = time.monotonic() + seconds
     while not holds():  # type: ignore[operator]
         assert time.monotonic() < deadline, "did not come true in time"

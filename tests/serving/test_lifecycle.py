@@ -211,7 +211,7 @@ def test_sigterm_gives_notice_finishes_and_ends(town: Town) -> None:
         [sys.executable, "-c", code], env=environment, stderr=subprocess.PIPE, text=True
     )
     try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
             eventually(lambda: answers(client), 60)
             process.send_signal(signal.SIGTERM)
             eventually(lambda: client.get("/readyz").status_code == 503)

@@ -103,7 +103,7 @@ class Rankers:
         thread = threading.Thread(target=server.run, name=f"ranker {part}")
         thread.start()
         self._running.append((server, thread))
-        eventually(lambda: server.started, 10)
+        eventually(lambda: server.started)
         port = server.servers[0].sockets[0].getsockname()[1]
         wire = Wire(self._loop, port)
         self._strung.append(wire)

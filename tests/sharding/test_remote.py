@@ -41,7 +41,7 @@ def fleet_of(city: Shop) -> Iterator[list[Ranker]]:
 @pytest.fixture
 def deadline() -> float:
     """Seconds; long, since this machine may be busy with other things."""
-    return 10.0
+    return 30.0
 
 
 @pytest.fixture
@@ -180,10 +180,10 @@ def test_a_slow_replica_is_overtaken_by_its_twin(remote: Searcher, fleet_of: lis
     started = time.monotonic()
     (answer,) = remote.search_all([Query(photo=photo)])
     assert not answer.missing_shards
-    assert time.monotonic() - started < 5, "well before the deadline"
+    assert time.monotonic() - started < 15, "well before the deadline"
 
 
-@pytest.mark.parametrize("deadline", [1.0])
+@pytest.mark.parametrize("deadline", [3.0])
 def test_where_both_twins_are_slow_the_deadline_holds(remote: Searcher, fleet_of: list[Ranker]) -> None:
     photo = load_square(render("home/vase", 5), SIDE)
     for ranker in fleet_of[1], fleet_of[1 + SHARDS]:
@@ -192,7 +192,7 @@ def test_where_both_twins_are_slow_the_deadline_holds(remote: Searcher, fleet_of
     (answer,) = remote.search_all([Query(SearchRequest(k=5), photo=photo)])
     assert answer.missing_shards == (1,)
     assert len(answer.hits) == 5
-    assert 0.9 < time.monotonic() - started < 3
+    assert 2.9 < time.monotonic() - started < 15
     for ranker in fleet_of:
         ranker.wire.clear()
     eventually(lambda: not remote.search_all([Query(photo=photo)])[0].missing_shards)
