@@ -60,6 +60,11 @@ def test_an_input_on_the_threshold_goes_the_way_it_goes_in_xgboost() -> None:
     np.testing.assert_array_equal(forest.trees.margins(rows), expected)
 
 
+def test_rows_that_are_too_short_are_refused(model: bytes) -> None:
+    with pytest.raises(ValueError, match="20 are looked at"):
+        Forest.parse(model).probabilities(np.zeros((2, INPUTS - 1), np.float32))
+
+
 def test_attributes_and_sizes_come_with_it() -> None:
     booster = train("binary:logistic", values=4)
     booster.set_attr(values=json.dumps(["ä", "b", "c", "d"]))

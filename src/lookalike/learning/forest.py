@@ -28,6 +28,8 @@ itself, and its threshold is what its tree adds. Together they are a quarter of 
 class Trees:
     """Trees that are walked together: a tree waits for memory at each step, and many wait at the same time."""
 
+    inputs: int
+    """Features that a row must have."""
     nodes: np.ndarray
     """NODE[n] of all trees, each one's root first."""
     roots: np.ndarray
@@ -49,10 +51,11 @@ class Trees:
             nodes["left"] += first_node
             nodes["right"] += first_node
             roots, outputs = part.roots + first_node, part.outputs + first_output
-            moved.append(cls(nodes, roots, outputs, part.base, part.depth))
+            moved.append(cls(part.inputs, nodes, roots, outputs, part.base, part.depth))
             first_node += np.int32(len(nodes))
             first_output += np.int32(len(part.base))
         return cls(
+            inputs=max(part.inputs for part in moved),
             nodes=np.concatenate([part.nodes for part in moved]),
             roots=np.concatenate([part.roots for part in moved]),
             outputs=np.concatenate([part.outputs for part in moved]),
@@ -61,8 +64,13 @@ class Trees:
         )
 
     def margins(self, rows: np.ndarray) -> np.ndarray:
-        """f32[n, outputs] of `rows` f32[n, inputs]: the base and what each tree adds, in the order of the trees."""
+        """f32[n, outputs] of `rows` f32[n, inputs]: the base and what each tree adds, in the order of the trees.
+
+        Raises `ValueError` where rows have too few inputs.
+        """
         inputs = np.ascontiguousarray(rows, np.float32)
+        if inputs.shape[1] < self.inputs:
+            raise ValueError(f"rows have {inputs.shape[1]} inputs; {self.inputs} are looked at")
         margins = np.tile(self.base, (len(inputs), 1))
         _walk(self.nodes, self.roots, self.outputs, self.depth, inputs, margins)
         return margins
@@ -92,8 +100,6 @@ def _walk(
 class Forest:
     """Trees of which every `groups`-th adds to the same output."""
 
-    inputs: int
-    """Features that a row must have."""
     groups: int
     """Outputs: one per value told apart."""
     attributes: Mapping[str, str]
@@ -101,6 +107,11 @@ class Forest:
     exclusive: bool
     """Outputs sum to 1 (softmax); otherwise each is a probability of its own (sigmoid)."""
     trees: Trees
+
+    @property
+    def inputs(self) -> int:
+        """Features that a row must have."""
+        return self.trees.inputs
 
     @classmethod
     def parse(cls, data: bytes) -> Self:
@@ -119,7 +130,6 @@ class Forest:
             base = np.array(json.loads(parameters["base_score"]), np.float32)
             base = np.broadcast_to(base if objective == "multi:softprob" else _margin(base), groups)
             return cls(
-                inputs=inputs,
                 groups=groups,
                 attributes=learner["attributes"],
                 exclusive=objective == "multi:softprob",
@@ -168,7 +178,7 @@ def _trees(trees: list[Mapping[str, Any]], outputs: np.ndarray, base: np.ndarray
     nodes = np.empty(len(left), NODE)
     nodes["feature"], nodes["threshold"] = feature, column("split_conditions", np.float32)
     nodes["left"], nodes["right"] = children.T
-    return Trees(nodes, roots.astype(np.int32), outputs, base, _depth(roots, children, is_leaf))
+    return Trees(inputs, nodes, roots.astype(np.int32), outputs, base, _depth(roots, children, is_leaf))
 
 
 def _depth(roots: np.ndarray, children: np.ndarray, is_leaf: np.ndarray) -> int:

@@ -43,6 +43,7 @@ class Rescorer:
 
     def distances(self, codes: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """f64[m] to `codes[rows]`, of codes u8[n, bits // 8] and rows i64[m]."""
+        assert codes.shape[1] == self._gains.shape[1], "codes of another length"
         sums: np.ndarray = self._of_zeros + _add_up(self._gains, read_only(codes), rows)
         return sums / _ONE
 
