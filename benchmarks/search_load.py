@@ -302,18 +302,19 @@ def send_queries(job: tuple[int, Sequence[bytes], int, float]) -> list[tuple[int
     end = time.monotonic() + seconds
 
     def client(number: int) -> None:
-        connection = PlainClient(port)
+        connection: PlainClient | None = None
         turn = number
         while time.monotonic() < end:
             turn += 1
             started = time.perf_counter()
             try:
+                connection = connection or PlainClient(port)
                 status, received = connection.search(queries[turn % len(queries)])
                 took = time.perf_counter() - started
                 body = json.loads(received)
             except (OSError, ValueError):
                 records.append((0, 0.0, 0.0, 0.0))
-                connection = PlainClient(port)
+                connection = None
                 continue
             if status != 200:
                 records.append((status, took, 0.0, 0.0))

@@ -106,9 +106,8 @@ def _sum_of_each(offsets: np.ndarray, codes: np.ndarray, weights: np.ndarray, ro
 
 
 def _column(lists: pa.ListArray) -> _Column:
+    # Views on the map: copies would be most of a ranker's memory.
     offsets = read_only(lists.offsets.to_numpy())
     values = lists.values
-    codes = read_only(
-        values.indices.to_numpy()
-    )  # views on the map: copies would be most of a ranker's memory
+    codes = read_only(values.indices.to_numpy())
     return _Column(offsets, codes, tuple(values.dictionary.to_pylist()))
