@@ -68,6 +68,14 @@ def test_a_process_becomes_ready_when_something_is_published(town: Town) -> None
         assert process.client.post("/v1/search", content=VASE).status_code == 200
 
 
+def test_aspect_models_are_ready_before_the_first_photo(shop: Shop) -> None:
+    snapshot = open_snapshot(
+        shop.store, shop.release, shop.index, ServingConfig(), cache_dir=shop.cache_dir, threads=1
+    )
+    assert snapshot.searcher.aspects.models
+    assert "_trees" in vars(snapshot.searcher.aspects), "joined, and walked once"
+
+
 def test_the_live_ref_is_followed_forwards_and_back(town: Town) -> None:
     town.publish(town.shop)
     with running(town.store, town.shop.cache_dir) as process:

@@ -102,14 +102,14 @@ def open_snapshot(
 
 
 def warm_up(searcher: Searcher, batch_limit: int) -> None:
-    """Encode nothing in particular in small batches: the first inferences cost most.
+    """Encode nothing in particular in small batches, aspects included: the first inferences cost most.
 
     Larger sizes are left to the first batch that has them, which pays a fifth more: a ResNet-50 that takes all cores
     for as long as they need would hold up the searches that go on meanwhile.
     """
     side = searcher.card.preset.resize
     for size in sorted({min(size, batch_limit) for size in (1, 2, 4)}):
-        searcher.encoder.encode(np.zeros((size, side, side, 3), np.uint8))
+        searcher.encode([Query(photo=np.zeros((side, side, 3), np.uint8))] * size)
 
 
 def try_out(searcher: Searcher, shelf: PhotoShelf) -> None:
