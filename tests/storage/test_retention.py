@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from lookalike.errors import LostRace
 from lookalike.storage import keys, refs
-from lookalike.storage.artefacts import ArtefactWriter, Kind, Ref, fetch
+from lookalike.storage.artefacts import ArtefactWriter, Kind, Ref, fetch, latest
 from lookalike.storage.directory import DirectoryStore
 from lookalike.storage.objects import ObjectStore
 from lookalike.storage.retention import RetentionConfig, apply, plan
@@ -59,6 +60,14 @@ def is_whole(store: ObjectStore, pair: Pair, tmp_path: Path) -> bool:
     for ref in (pair.curated, pair.release, pair.extraction, pair.index):
         fetch(store, ref, tmp_path / "cache")
     return store.get(pair.shard) == b"codes"
+
+
+def age(store: DirectoryStore, key: str) -> None:
+    """Make an object two days older."""
+    path = store.local_path(key)
+    assert path is not None
+    then = path.stat().st_mtime_ns - 2 * 86_400 * 10**9
+    os.utime(path, ns=(then, then))
 
 
 def remaining(store: ObjectStore) -> set[str]:
@@ -124,6 +133,43 @@ def test_an_abandoned_artefact_without_manifest_goes(tmp_path: Path) -> None:
         "index/0123456789abcdef/segment.000.arrow",
         "checkpoints/0123456789abcdef/last.safetensors",
     }
+
+
+def test_what_a_training_in_progress_learns_from_stays(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path / "store")
+    learned, current = chain(store, "when training began"), chain(store, "a re-index since")
+    publish(store, current)
+    config = {"weights": str(learned.release)}
+    training = ArtefactWriter(store, Kind.RELEASE, inputs={"curated": str(learned.curated)}, config=config)
+    training.begin()
+    for key in remaining(store):
+        age(store, key)
+    state = keys.checkpoints(training.id) + "state.pt"
+    store.put(state, b"written minutes ago")
+    apply(store, plan(store, RetentionConfig(records=0, releases=0)))
+    fetch(store, learned.curated, tmp_path / "cache")
+    fetch(store, learned.release, tmp_path / "cache")
+    left = remaining(store)
+    assert {state, keys.in_progress(training.id)} <= left
+    assert not any(learned.index.id in key for key in left)
+
+    training.add("model.json", b"done")
+    training.commit()
+    assert keys.in_progress(training.id) not in remaining(store)
+
+
+def test_a_finished_artefact_that_is_found_is_young_again(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path / "store")
+    stopped, current = chain(store, "stopped by the gate"), chain(store, "live")
+    publish(store, current)
+    for key in remaining(store):
+        age(store, key)
+    assert stopped.release.id in str(plan(store, RetentionConfig(releases=0)).removed)
+    writer = ArtefactWriter(store, Kind.RELEASE, inputs={"curated": str(stopped.curated)}, config={})
+    assert writer.existing() == stopped.release == latest(store, Kind.RELEASE)
+    apply(store, plan(store, RetentionConfig(releases=0)))
+    fetch(store, stopped.release, tmp_path / "cache")
+    fetch(store, stopped.curated, tmp_path / "cache")
 
 
 def test_manifests_go_first_so_that_nothing_half_there_is_visible(tmp_path: Path) -> None:

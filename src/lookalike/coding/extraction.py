@@ -78,12 +78,7 @@ def extract(
     `encoder` replaces the release's OpenVINO encoder (one on a GPU, say, at its own `pace`). Manifest `meta`: release,
     bits, preset, photos, undecodable (photo ids).
     """
-    writer = ArtefactWriter(
-        store,
-        Kind.EXTRACTION,
-        inputs={"curated": str(curated), "release": str(release)},
-        config={"format": 1},
-    )
+    writer = _writer(store, curated, release)
     if found := writer.existing():
         return found
     snapshot = CuratedSnapshot.open(store, curated, cache_dir)
@@ -94,7 +89,7 @@ def extract(
     ]
     known = {photo_id for _, ids in shards for photo_id in ids}
     missing = [photo_id for photo_id in wanted if photo_id not in known]
-    new = _encode(store, release, _lots(missing, shard_size), snapshot, encoder, pace or Pace(), progress)
+    new = _encode(writer, release, _lots(missing, shard_size), snapshot, encoder, pace or Pace(), progress)
     shards += new
     undecodable = sorted({*missing}.difference(*(ids for _, ids in new)))
     chosen = sorted((shard for shard, _ in shards), key=lambda shard: shard.key)
@@ -141,8 +136,14 @@ def extract_part(
     if not missing:
         return 0
     encoder = encoder or open_encoder(fetch(store, release, cache_dir), threads=threads)
-    new = _encode(store, release, missing, snapshot, encoder, pace or Pace(), progress)
+    writer = _writer(store, curated, release)
+    new = _encode(writer, release, missing, snapshot, encoder, pace or Pace(), progress)
     return sum(shard.rows for shard, _ in new)
+
+
+def _writer(store: ObjectStore, curated: Ref, release: Ref) -> ArtefactWriter:
+    inputs = {"curated": str(curated), "release": str(release)}
+    return ArtefactWriter(store, Kind.EXTRACTION, inputs=inputs, config={"format": 1})
 
 
 def code_shards(extraction: Artefact) -> list[CodeShard]:
@@ -204,7 +205,7 @@ def _lots(photo_ids: Sequence[str], size: int) -> list[Sequence[str]]:
 
 
 def _encode(
-    store: ObjectStore,
+    writer: ArtefactWriter,
     release: Ref,
     lots: Sequence[Sequence[str]],
     snapshot: CuratedSnapshot,
@@ -213,13 +214,15 @@ def _encode(
     progress: Progress,
 ) -> list[tuple[CodeShard, set[str]]]:
     """Encode and store each lot as a shard: the shards with the photos in them, which are those that can be decoded."""
+    writer.begin()
 
     def write(lot: Sequence[tuple[list[str], Encoding]]) -> tuple[CodeShard, set[str]] | None:
+        writer.begin()
         kept = [photo_id for ids, _ in lot for photo_id in ids]
         if not kept:
             return None
         data = _to_parquet(kept, [encoding for _, encoding in lot])
-        return _put_shard(store, release, data, len(kept)), set(kept)
+        return _put_shard(writer.store, release, data, len(kept)), set(kept)
 
     total = sum(len(lot) for lot in lots)
     told = _told(progress, total)

@@ -286,6 +286,8 @@ def train(
         if start is not None:
             start.load(network, data.categories, store, cache_dir)
         network = network.to(ranks.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if ranks.first:
+            writer.begin()
         state = checkpoints.load()
         ranks.wait()  # all have read the checkpoint before one is written
         run = Run(network, checkpoints, ranks, recipe.seed, progress, stop, compiled)

@@ -15,6 +15,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
@@ -24,6 +25,8 @@ from lookalike.storage import keys
 from lookalike.storage.objects import ObjectStore
 
 MANIFEST_FORMAT = 1
+_YOUNG = timedelta(hours=1)
+"""Far less than retention's grace: a shorter one must not be set."""
 
 
 class Kind(StrEnum):
@@ -134,13 +137,31 @@ class ArtefactWriter:
         self._files: dict[str, FileEntry] = {}
 
     def existing(self) -> Ref | None:
-        """The artefact, if an earlier run has finished it."""
-        try:
-            data = self.store.get(keys.manifest(self.kind, self.id))
-        except ObjectNotFound:
-            return None
-        Manifest.from_bytes(data, keys.manifest(self.kind, self.id))
-        return Ref(self.kind, self.id, hashlib.sha256(data).hexdigest())
+        """The artefact, if an earlier run has finished it. An old one becomes young, so that retention leaves it."""
+        key = keys.manifest(self.kind, self.id)
+        while True:
+            try:
+                data, etag = self.store.get_with_etag(key)
+                age = datetime.now(UTC) - self.store.head(key).modified
+            except ObjectNotFound:
+                return None
+            Manifest.from_bytes(data, key)
+            try:
+                if age > _YOUNG:
+                    with contextlib.suppress(OutcomeUnknown):  # then it is old, or young
+                        self.store.put(key, data, if_match=etag)
+            except LostRace:  # removed, or made young by somebody else
+                continue
+            return Ref(self.kind, self.id, hashlib.sha256(data).hexdigest())
+
+    def begin(self) -> None:
+        """Note what goes into the artefact, so that retention leaves that alone.
+
+        The note holds for as long as retention's grace; a step that may take longer begins again, or writes
+        something else beside it (`keys.checkpoints`). `commit` removes it.
+        """
+        note = {"inputs": self.inputs, "config": self.config}
+        self.store.put(keys.in_progress(self.id), json.dumps(note, indent=1, sort_keys=True).encode())
 
     def add(self, name: str, source: Path | bytes, *, give: bool = False) -> FileEntry:
         """Store one file of the artefact under the name that readers will ask for.
@@ -166,10 +187,13 @@ class ArtefactWriter:
         key = keys.manifest(self.kind, self.id)
         with contextlib.suppress(LostRace, OutcomeUnknown):  # either way the manifest that is there decides
             self.store.put(key, manifest.to_bytes(), if_absent=True)
-        ref = self.existing()
-        if ref is None:
-            raise OutcomeUnknown(key, f"{self.store.uri}/{key} could not be written; run the step again")
-        return ref
+        try:
+            data = self.store.get(key)
+        except ObjectNotFound as error:
+            message = f"{self.store.uri}/{key} could not be written; run the step again"
+            raise OutcomeUnknown(key, message) from error
+        self.store.delete(keys.in_progress(self.id))
+        return Ref(self.kind, self.id, hashlib.sha256(data).hexdigest())
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@
     codes/<release>/<digest>.parquet    code shards of one model release (each named by its content)
     extractions/<id>/manifest.json  which code shards cover a curated snapshot
     index/<id>/manifest.json        index snapshots
-    checkpoints/<id>/...            training in progress
+    checkpoints/<id>/...            work in progress on the artefact of that id: what it is made from, where it stands
     refs/live.json                  the one mutable object
     audit/<time>-<random>.json      who asked for what
 """
@@ -50,6 +50,11 @@ def code_shard(release_id: str, sha256: str) -> str:
 def checkpoints(training_id: str) -> str:
     """Prefix of everything a training in progress keeps to resume from."""
     return f"checkpoints/{training_id}/"
+
+
+def in_progress(artefact_id: str) -> str:
+    """The note of what goes into an artefact that is being made."""
+    return f"checkpoints/{artefact_id}/inputs.json"
 
 
 def audit(at: str, unique: str) -> str:

@@ -1,10 +1,11 @@
 """Which artefacts may go: a plan made from references alone, then carried out manifest first.
 
 Kept are the live pair, the last records of its history and those that a roll-back returns to, the newest artefact of
-each kind, the newest model releases with all their codes, everything younger than a grace period (work in progress has
-no manifest yet), and whatever a kept manifest refers to. The rest goes; what is no artefact (refs, audit records) is
-never looked at. A manifest is removed before its files, so nothing half-there is ever visible, and a removal
-that was killed is finished by the next one.
+each kind, the newest model releases with all their codes, everything younger than a grace period, work in progress of
+which anything is younger (a training writes checkpoints, an extraction notes itself with every shard), and whatever a
+kept manifest or such work refers to. The rest goes; what is no artefact (refs, audit records) is never looked at. A
+manifest is removed before its files, so nothing half-there is ever visible, and a removal that was killed is finished
+by the next one.
 """
 
 from __future__ import annotations
@@ -78,13 +79,18 @@ def plan(
     roots |= {entry.ref.id for entry in newest_releases}
     roots |= {entry.ref.id for kind in Kind for entry in _newest(found.values(), kind)[:1]}
     roots |= {artefact_id for artefact_id, entry in found.items() if entry.modified > cutoff}
+    working = {_folder(key) for key, info in objects.items() if _in_progress(key) and info.modified > cutoff}
+    roots |= {ref.id for folder in working for ref in _noted(store, folder)}
     kept = _closure(roots, found)
     wanted = {key for artefact_id in kept for key in _files(store, found[artefact_id])}
     whole = tuple(keys.code_shards(entry.ref.id) for entry in newest_releases)
     gone = [
         info
         for key, info in objects.items()
-        if key not in wanted and info.modified <= cutoff and not key.startswith(whole)
+        if key not in wanted
+        and info.modified <= cutoff
+        and not key.startswith(whole)
+        and _folder(key) not in working
     ]
     gone.sort(key=lambda info: (not info.key.endswith("/" + keys.MANIFEST), info.key))
     return RetentionPlan(
@@ -130,6 +136,23 @@ def _artefacts(store: ObjectStore, objects: Mapping[str, ObjectInfo]) -> Iterato
         manifest = Manifest.from_bytes(data, key)
         ref = Ref(manifest.kind, manifest.id, hashlib.sha256(data).hexdigest())
         yield _Found(ref, manifest, info.modified)
+
+
+def _in_progress(key: str) -> bool:
+    return key.startswith(keys.CHECKPOINTS)
+
+
+def _folder(key: str) -> str:
+    return key.rpartition("/")[0]
+
+
+def _noted(store: ObjectStore, folder: str) -> Iterator[Ref]:
+    """What goes into the artefact that is being made; nothing where it has just been finished."""
+    try:
+        data = store.get(keys.in_progress(folder.removeprefix(keys.CHECKPOINTS)))
+    except ObjectNotFound:
+        return
+    yield from _references(json.loads(data))
 
 
 def _newest(found: Iterable[_Found], kind: Kind) -> list[_Found]:
