@@ -61,6 +61,18 @@ def test_products_may_be_parted_when_asked() -> None:
     assert len(set(assigned(listings).split)) == 1
 
 
+def test_who_has_no_split_joins_those_it_hangs_together_with() -> None:
+    listings = [
+        tied(f"{side} {i} {view}", f"{side} {i}", split=side if view == 0 else "")
+        for side in ("train", "val", "test")
+        for i in range(40)
+        for view in (0, 1)
+    ]
+    found = assigned(listings)
+    assert found.split == [listing.product.partition(" ")[0] for listing in listings]
+    assert found.leaks == []
+
+
 def test_given_splits_stay_and_their_leaks_leave_training() -> None:
     listings = [
         tied("same", split="val"),

@@ -57,9 +57,12 @@ def assign_splits(
         keys[group[place]] = min(key, keys.get(group[place], key))
     drawn = {number: _draw(key, val_share, test_share) for number, key in keys.items()}
     given: dict[int, str] = {}
-    for place, tied in enumerate(listings):  # who has no split joins those it hangs together with
-        if tied.given in (TEST, VAL) and given.get(group[place]) != TEST:
-            given[group[place]] = tied.given
+    for side in (
+        TRAIN,
+        VAL,
+        TEST,
+    ):  # who has no split joins those it hangs together with, held-out ones first
+        given |= {group[place]: side for place, tied in enumerate(listings) if tied.given == side}
     split = [
         tied.given or given.get(group[place]) or drawn[group[place]] for place, tied in enumerate(listings)
     ]
