@@ -15,5 +15,6 @@ def curate(parameters: Curate = Curate()) -> str:
             parameters.catalogue,
             parameters.columns,
             parameters.model_dump(include={"min_category", "seller_cap", "keep_sellers"}),
+            parameters.release,
         )
     )

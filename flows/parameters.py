@@ -45,6 +45,16 @@ class _Catalogue(_Parameters):
     )
 
 
+class _Sharded(_Parameters):
+    shards: int = Field(
+        default=0,
+        ge=0,
+        le=999,
+        title="Shards",
+        description="Segments to spread each category over; 0: as many as the live index has, or 1.",
+    )
+
+
 class _Training(_Parameters):
     recipe: RecipeName = Field(
         default=RecipeName.small_cpu, title="Recipe", description="How the network is built and trained."
@@ -58,9 +68,7 @@ class _Training(_Parameters):
     )
 
 
-class Curate(_Catalogue):
-    """Check the catalogue and its photos: leave out what is broken, group duplicates, split."""
-
+class _Curation(_Catalogue):
     columns: dict[str, str] = Field(
         default_factory=dict,
         title="Columns",
@@ -80,6 +88,18 @@ class Curate(_Catalogue):
         default=False,
         title="Keep sellers together",
         description="Keep each seller's listings on one side of the splits.",
+    )
+
+
+class Curate(_Curation):
+    """Check the catalogue and its photos: leave out what is broken, group duplicates, split."""
+
+    release: str = Field(
+        default="",
+        pattern=r"^(releases/[0-9a-f]{16}@[0-9a-f]{64})?$",
+        title="Model release",
+        description="One that will search the result: its categories stay, however few photos are left. "
+        "Empty: to learn from.",
     )
 
 
@@ -125,13 +145,10 @@ class ExtractPart(Extract):
     part: int = Field(ge=0, title="Part", description="Its number, from 0.")
 
 
-class Index(_Parameters):
+class Index(_Sharded):
     """Build an index snapshot from the codes of an extraction."""
 
     extraction: Reference = Field(title="Extraction", description="Its reference.")
-    shards: int = Field(
-        default=1, ge=1, le=999, title="Shards", description="Segments to spread each category over."
-    )
 
 
 class _Gate(_Parameters):
@@ -176,12 +193,9 @@ class _Retention(_Parameters):
     )
 
 
-class Retrain(_Gate, _Retention, _Training, Curate):
+class Retrain(_Gate, _Retention, _Training, _Sharded, _Curation):
     """Train a new model release on the current catalogue and publish it with its index, if it is good enough."""
 
-    shards: int = Field(
-        default=1, ge=1, le=999, title="Shards", description="Segments to spread each category over."
-    )
     nodes: int = Field(
         default=1,
         ge=1,
@@ -198,12 +212,9 @@ class Retrain(_Gate, _Retention, _Training, Curate):
     )
 
 
-class Reindex(_Retention, _Catalogue):
+class Reindex(_Retention, _Sharded, _Catalogue):
     """Bring the live index up to the current catalogue, with the live model release.
 
-    Curates as the live snapshot was curated: columns, smallest category and caps are taken from there.
+    Curates as the live snapshot was curated: columns, smallest category and caps are taken from there, and what the
+    live model release tells apart stays.
     """
-
-    shards: int = Field(
-        default=1, ge=1, le=999, title="Shards", description="Segments to spread each category over."
-    )

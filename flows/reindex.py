@@ -17,7 +17,11 @@ def reindex(parameters: Reindex = Reindex()) -> str:
     store, threads = parameters.store, parameters.threads
     release = steps.live_release(store)
     curating = Curate(
-        store=store, threads=threads, catalogue=parameters.catalogue, **steps.live_curation(store)
+        store=store,
+        threads=threads,
+        catalogue=parameters.catalogue,
+        release=release,
+        **steps.live_curation(store),
     )
     curated = run_stage(curate, curating)
     extraction = run_stage(extract, Extract(store=store, threads=threads, curated=curated, release=release))

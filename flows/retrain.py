@@ -31,7 +31,8 @@ def retrain(parameters: Retrain = Retrain()) -> str:
         release = run_stage(train_on_nodes, asked)
     else:
         release = run_stage(train, training)
-    curated = run_stage(curate, curating)  # the inventory as it is after hours of training
+    # The inventory as it is after hours of training, in the categories that were learned.
+    curated = run_stage(curate, curating.model_copy(update={"release": release}))
     extraction = run_stage(
         extract,
         Extract(

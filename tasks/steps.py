@@ -19,7 +19,7 @@ from lookalike import publishing, quality_gate
 from lookalike.errors import LostRace, SettingsError, TrainingError, TrainingStopped
 from lookalike.settings import S3Settings, Settings
 from lookalike.storage import refs, retention
-from lookalike.storage.artefacts import Ref, read_manifest
+from lookalike.storage.artefacts import Ref, fetch, read_manifest
 from lookalike.storage.objects import ObjectStore, open_store
 from tasks import reports
 from tasks.progress import ProgressArtifacts
@@ -74,8 +74,10 @@ def live_curation(store: str) -> dict[str, Any]:
 
 
 @task(**patient())
-def curate(store: str, catalogue: str, columns: Mapping[str, str], config: Mapping[str, Any]) -> str:
-    """Catalogue -> curated snapshot, with its report as a table and a contact sheet."""
+def curate(
+    store: str, catalogue: str, columns: Mapping[str, str], config: Mapping[str, Any], release: str
+) -> str:
+    """Catalogue -> curated snapshot, to learn from or for a model release, with its report and a contact sheet."""
     from lookalike.catalogue import curation
 
     settings, opened = Settings(), place(store)
@@ -87,12 +89,21 @@ def curate(store: str, catalogue: str, columns: Mapping[str, str], config: Mappi
         source,
         curation.CurationConfig(**config),
         columns=columns,
+        known=_categories(opened, Ref.parse(release), settings) if release else (),
         s3=S3Settings(),
         cache_dir=settings.cache_dir,
         progress=ProgressArtifacts(),
     )
     reports.curation(opened, ref, settings.cache_dir)
     return str(ref)
+
+
+def _categories(store: ObjectStore, release: Ref, settings: Settings) -> tuple[str, ...]:
+    """What a model release tells apart."""
+    from lookalike.coding.release import ModelCard
+
+    artefact = fetch(store, release, settings.cache_dir, ["model.json"])
+    return ModelCard.read(artefact.path("model.json")).categories
 
 
 @task(**patient(timeout_h=TASKS.training_timeout_h))
@@ -193,7 +204,7 @@ def build_index(store: str, extraction: str, shards: int) -> str:
         opened,
         Ref.parse(read_manifest(opened, source).inputs["curated"]),
         source,
-        shards=shards,
+        shards=shards or publishing.live_shards(opened),
         cache_dir=Settings().cache_dir,
         progress=ProgressArtifacts(),
     )

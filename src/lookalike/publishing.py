@@ -56,6 +56,12 @@ def publish_index(
     return live
 
 
+def live_shards(store: ObjectStore) -> int:
+    """Segments over which each category of the live index is spread; 1 where nothing is live."""
+    live = refs.read_live(store)
+    return 1 if live is None else int(read_manifest(store, live.live.index).meta["shards"])
+
+
 def roll_back(
     store: ObjectStore,
     *,

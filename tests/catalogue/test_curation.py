@@ -235,6 +235,28 @@ def test_small_categories_are_merged_or_left_out_and_said(shop: Shop) -> None:
     assert snapshot.report["categories_left_out"] == ["c/z"]
 
 
+def test_categories_of_a_model_stay_however_few_are_left(shop: Shop) -> None:
+    rows = [*plain(8, ("a/x", "b/y")), *plain(3, ("a/one", "a/two", "c/z"))]
+    for i, row in enumerate(rows):
+        row["listing_id"] = f"L{i:03d}"
+    shop.write(rows, photos(11))
+    to_learn = shop.curate()
+    assert shop.curate(known=("a", "a/x", "b/y")).ref == to_learn.ref
+    snapshot = shop.curate(known=("a", "a/x", "b/y", "c/z"))
+    assert snapshot.ref != to_learn.ref
+    assert by_id(snapshot)["L010"]["category"] == "c/z"
+    stages: list[str] = []
+    again = shop.curate(known=("c/z", "b/y", "a", "a/x"), progress=lambda stage, *_: stages.append(stage))
+    assert again.ref == snapshot.ref
+    assert set(stages) == {"read photos"}
+
+    shop.write(rows[:4:2], photos(4))
+    only = shop.curate(known=("a/x", "b/y"))
+    assert {row["category"] for row in by_id(only).values()} == {"a/x"}
+    with pytest.raises(CatalogueError, match="telling things apart takes two"):
+        shop.curate()
+
+
 def test_given_splits_stay_and_leaks_leave_training(shop: Shop) -> None:
     rows = plain(12)
     for i, row in enumerate(rows):

@@ -6,10 +6,14 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from lookalike import publishing
+from lookalike.catalogue.curation import CurationConfig, curate
 from lookalike.catalogue.snapshot import CuratedSnapshot
+from lookalike.coding.extraction import extract
+from lookalike.index.builder import build
 from lookalike.index.reader import IndexSnapshot
 from lookalike.storage import keys
-from lookalike.storage.artefacts import fetch
+from lookalike.storage.artefacts import fetch, read_manifest
 from tests.shop import Listing
 
 from .conftest import Prefect, Shop
@@ -50,6 +54,26 @@ def test_fifty_added_twenty_sold(prefect: Prefect, shop: Shop, listings: tuple[L
     new = set(curated.photos["photo_id"].to_pylist()) - set(codes_before)
     assert len(new) >= 40
     assert sorted(coded(shop)) == sorted([*codes_before, *new])  # each new photo once, no old one again
+
+
+def test_it_keeps_the_categories_of_the_model_and_the_shards_of_the_index(
+    prefect: Prefect, shop: Shop, listings: tuple[Listing, ...]
+) -> None:
+    release = shop.live().release
+    curated = curate(shop.store, str(shop.catalogue), CurationConfig(min_category=5), cache_dir=shop.cache)
+    extraction = extract(shop.store, curated, release, cache_dir=shop.cache, threads=1)
+    index = build(shop.store, curated, extraction, shards=2, cache_dir=shop.cache)
+    publishing.publish_index(shop.store, index, by="test", cache_dir=shop.cache)
+    lamps = [row for row in listings if row.category == "home/lamp"]
+    left = [row for row in listings if row.category != "home/lamp"] + lamps[:3]
+    shop.offer(left)
+
+    prefect.result("reindex", shop.where())
+
+    assert searchable(shop) == {row.listing_id for row in left}
+    meta = read_manifest(shop.store, shop.live().index).meta
+    assert meta["categories"]["home/lamp"] == 3
+    assert meta["shards"] == 2
 
 
 def test_an_unchanged_inventory_costs_nothing(prefect: Prefect, shop: Shop) -> None:

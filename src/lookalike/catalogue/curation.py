@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from lookalike.catalogue.categories import CategoryPlan, plan_categories
 from lookalike.catalogue.duplicates import components, near_pairs
 from lookalike.catalogue.intake import Examined, examine, identify
 from lookalike.catalogue.listings import Catalogue, LeftOut, Listing, read_catalogue
-from lookalike.catalogue.report import Findings, report_json, report_page
+from lookalike.catalogue.report import Findings, plan_in, report_json, report_page
 from lookalike.catalogue.rules import CurationConfig
 from lookalike.catalogue.shards import ShardWriter
 from lookalike.catalogue.snapshot import (
@@ -42,7 +42,7 @@ from lookalike.catalogue.suspects import Labelled, find_suspects
 from lookalike.errors import CatalogueError
 from lookalike.progress import Progress, silent
 from lookalike.settings import S3Settings
-from lookalike.storage.artefacts import ArtefactWriter, Kind, Ref
+from lookalike.storage.artefacts import ArtefactWriter, Kind, Ref, fetch
 from lookalike.storage.objects import ObjectStore
 
 __all__ = ["CurationConfig", "curate"]
@@ -57,11 +57,15 @@ def curate(
     config: CurationConfig | None = None,
     *,
     columns: Mapping[str, str] | None = None,
+    known: Collection[str] = (),
     s3: S3Settings | None = None,
     cache_dir: Path,
     progress: Progress = silent,
 ) -> Ref:
     """Curate the catalogue at `catalogue_uri` into `store`; shards are put together under `cache_dir`.
+
+    `known` are the categories of the model release that will search the snapshot, none where one is to learn from it:
+    they stay as they are (`plan_categories`). Where they would anyway, the snapshot is the one to learn from.
 
     Raises `CatalogueError` where too little is left to learn, `SettingsError`, and the `StorageError`s of the store.
     """
@@ -69,13 +73,22 @@ def curate(
     catalogue = read_catalogue(catalogue_uri, columns=columns, s3=s3)
     chosen, left_out = _capped(catalogue.listings, config.seller_cap)
     identified = identify(catalogue, chosen, config.limits, progress)
-    writer = ArtefactWriter(
-        store,
-        Kind.CURATED,
-        inputs={"catalogue": catalogue.digest, "photos": identified.digest},
-        config=asdict(config) | {"rules": _RULES, "columns": dict(columns or {})},
-    )
-    if done := writer.existing():
+
+    def writer_for(known: Collection[str]) -> ArtefactWriter:
+        settings = asdict(config) | {"rules": _RULES, "columns": dict(columns or {})}
+        return ArtefactWriter(
+            store,
+            Kind.CURATED,
+            inputs={"catalogue": catalogue.digest, "photos": identified.digest},
+            config=settings | ({"known": sorted(known)} if known else {}),
+        )
+
+    done = writer_for(()).existing()
+    if done and known and not plan_in(fetch(store, done, cache_dir, [REPORT]).path(REPORT)).suits(known):
+        done = None
+    if done is None and known:
+        done = writer_for(known).existing()
+    if done is not None:
         return done
     for listing in chosen:
         if refusal := identified.refused.get(listing.listing_id):
@@ -88,9 +101,10 @@ def curate(
     with tempfile.TemporaryDirectory(prefix="curate-", dir=cache_dir) as folder:
         with ShardWriter(Path(folder), config.shard_bytes) as shards:
             examined = examine(catalogue, wanted, config, shards, progress)
-        snapshot = _assemble(catalogue, config, chosen, identified.photo_ids, examined, left_out)
+        snapshot = _assemble(catalogue, config, known, chosen, identified.photo_ids, examined, left_out)
         report = report_json(snapshot.findings)
         page = report_page(snapshot.findings, report, lambda photo_id: shards.read(snapshot.places[photo_id]))
+        writer = writer_for(snapshot.known)
         total = shards.count + 4
         for number in range(shards.count):
             writer.add(shard_name(number), Path(folder) / shard_name(number), give=True)
@@ -109,6 +123,8 @@ class _Snapshot:
     photos: pa.Table
     findings: Findings
     places: Mapping[str, Any]
+    known: Collection[str]
+    """None where one can learn from it, too."""
 
     @property
     def meta(self) -> dict[str, int]:
@@ -139,6 +155,7 @@ def _capped(listings: Sequence[Listing], cap: int) -> tuple[list[Listing], list[
 def _assemble(
     catalogue: Catalogue,
     config: CurationConfig,
+    known: Collection[str],
     chosen: Sequence[Listing],
     photo_ids: Mapping[str, str],
     examined: Examined,
@@ -159,6 +176,9 @@ def _assemble(
     photo_group = {photo_id: examined.photo_ids[same[row]] for photo_id, row in row_of.items()}
 
     plan = _plan(with_photo, photo_ids, config)
+    to_learn = plan.suits(known) and len({*plan.becomes.values()}) > 1
+    if not to_learn:
+        plan = _plan(with_photo, photo_ids, config, known)
     kept = sorted((x for x in with_photo if x.category in plan.becomes), key=lambda x: x.listing_id)
     for listing in with_photo:
         if listing.category not in plan.becomes:
@@ -167,7 +187,7 @@ def _assemble(
     left_out += catalogue.left_out
     left_out.sort(key=lambda row: (row.line, row.listing_id))
     categories = sorted({plan.becomes[listing.category] for listing in kept})
-    _check(catalogue, config, categories, left_out)
+    _check(catalogue, config, categories, left_out, at_least=1 if known else 2)
 
     ids = [photo_ids[listing.listing_id] for listing in kept]
     tied = [
@@ -205,21 +225,32 @@ def _assemble(
         catalogue.aspects, kept, ids, plan, splits.split, _groups(kept, ids, photo_group)
     )
     places = dict(zip(examined.photo_ids, examined.places, strict=True))
-    return _Snapshot(listings, photos, findings, places)
+    return _Snapshot(listings, photos, findings, places, () if to_learn else known)
 
 
-def _plan(listings: Sequence[Listing], photo_ids: Mapping[str, str], config: CurationConfig) -> CategoryPlan:
+def _plan(
+    listings: Sequence[Listing],
+    photo_ids: Mapping[str, str],
+    config: CurationConfig,
+    known: Collection[str] = (),
+) -> CategoryPlan:
     photos: dict[str, set[str]] = {listing.category: set() for listing in listings}
     for listing in listings:
         if listing.split in ("", TRAIN):
             photos[listing.category].add(photo_ids[listing.listing_id])
-    return plan_categories({category: len(found) for category, found in photos.items()}, config.min_category)
+    counts = {category: len(found) for category, found in photos.items()}
+    return plan_categories(counts, config.min_category, frozenset(known))
 
 
 def _check(
-    catalogue: Catalogue, config: CurationConfig, categories: Sequence[str], left_out: Sequence[LeftOut]
+    catalogue: Catalogue,
+    config: CurationConfig,
+    categories: Sequence[str],
+    left_out: Sequence[LeftOut],
+    *,
+    at_least: int,
 ) -> None:
-    if len(categories) >= 2:
+    if len(categories) >= at_least:
         return
     reasons = ", ".join(f"{reason} {n:,}" for reason, n in Counter(x.reason for x in left_out).most_common(5))
     gone = f"; {len(left_out):,} rows were left out: {reasons}" if left_out else ""

@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from html import escape
+from pathlib import Path
 from typing import Any
 
 from lookalike.catalogue.categories import CategoryPlan
@@ -104,6 +105,17 @@ def report_json(found: Findings) -> bytes:
         },
     }
     return json.dumps(body, indent=1, ensure_ascii=False).encode() + b"\n"
+
+
+def plan_in(report: Path) -> CategoryPlan:
+    """The plan of categories that a `report.json` tells of."""
+    body = json.loads(report.read_bytes())
+    merged = {row["category"]: tuple(row["merged_from"]) for row in body["categories"] if row["merged_from"]}
+    becomes = {row["category"]: row["category"] for row in body["categories"]}
+    becomes |= {
+        child: parent for parent, children in merged.items() for child in children if child not in merged
+    }
+    return CategoryPlan(becomes, merged, tuple(body["categories_left_out"]))
 
 
 def report_page(found: Findings, report: bytes, photo: Callable[[str], bytes]) -> bytes:

@@ -35,6 +35,12 @@ MinCategory = Annotated[
     typer.Option(min=1, help="Photos a leaf category needs; smaller ones join their parent or are left out."),
 ]
 SellerCap = Annotated[int, typer.Option(min=0, help="Listings kept per seller and category; 0 keeps all.")]
+Shards = Annotated[
+    int,
+    typer.Option(
+        min=0, max=999, help="Segments to spread each category over.", show_default="as the live index, or 1"
+    ),
+]
 KeepSellers = Annotated[bool, typer.Option(help="Keep each seller's listings on one side of the splits.")]
 Weights = Annotated[
     str | None,
@@ -137,7 +143,7 @@ def index(
     extraction: Annotated[
         str | None, typer.Option(metavar="REF", help="Extraction; the newest by default.")
     ] = None,
-    shards: Annotated[int, typer.Option(min=1, max=999, help="Segments to spread each category over.")] = 1,
+    shards: Shards = 0,
     index_splits: IndexSplits = None,
     store: Store = None,
     as_json: Json = False,
@@ -160,7 +166,7 @@ def run(
     min_category: MinCategory = 10,
     seller_cap: SellerCap = 0,
     sellers_apart: KeepSellers = False,
-    shards: Annotated[int, typer.Option(min=1, max=999, help="Segments to spread each category over.")] = 1,
+    shards: Shards = 0,
     index_splits: IndexSplits = None,
     threads: Threads = 0,
     as_json: Json = False,
@@ -267,13 +273,14 @@ def indexed_step(
     place: Workplace, extraction: Ref, shards: int, index_splits: str | None, progress: Progress
 ) -> Ref:
     from lookalike.index.builder import build
+    from lookalike.publishing import live_shards
 
     curated = Ref.parse(read_manifest(place.store, extraction).inputs["curated"])
     return build(
         place.store,
         curated,
         extraction,
-        shards=shards,
+        shards=shards or live_shards(place.store),
         splits=parse_names(index_splits),
         cache_dir=place.cache_dir,
         progress=progress,
