@@ -13,7 +13,8 @@ where they enter (storage, photos, index files, the Kubernetes API), with the ca
     │   └── TrainingStopped      SIGTERM: what was learned is kept, the same command goes on
     ├── StorageError
     │   ├── ObjectNotFound       no such key
-    │   ├── StoreUnavailable     cannot be reached, no such bucket, access denied
+    │   ├── StoreUnavailable     cannot be reached, no such bucket, credentials refused
+    │   │   └── AccessDenied     the credentials are good, but not for this key (403)
     │   ├── StoreUnsupported     the store does not know conditional writes (501)
     │   ├── LostRace             a conditional write lost (412, 409): somebody else was first
     │   ├── OutcomeUnknown       a write timed out: read back before trying again
@@ -79,6 +80,13 @@ class ObjectNotFound(StorageError):
 
 class StoreUnavailable(StorageError):
     """The store cannot be reached, the bucket does not exist, or access is denied."""
+
+
+class AccessDenied(StoreUnavailable):
+    """Access to this key is denied; other keys may be open.
+
+    S3 says so of a key that does not exist too, where the credentials may not list the bucket.
+    """
 
 
 class StoreUnsupported(StorageError):

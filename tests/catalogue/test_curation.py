@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import json
 import os
 import random
 import tarfile
@@ -23,7 +24,7 @@ from lookalike.catalogue.curation import CurationConfig, curate
 from lookalike.catalogue.photos import load_square, probe
 from lookalike.catalogue.sample.flaws import near_copy
 from lookalike.catalogue.snapshot import CuratedSnapshot
-from lookalike.errors import CatalogueError, CorruptObject, SettingsError, StoreUnavailable
+from lookalike.errors import AccessDenied, CatalogueError, CorruptObject, SettingsError, StoreUnavailable
 from lookalike.settings import S3Settings
 from lookalike.storage.artefacts import Kind, Ref
 from lookalike.storage.directory import DirectoryStore
@@ -415,6 +416,59 @@ def test_from_s3_to_s3(shop: Shop, s3: S3Settings) -> None:
         curate(
             open_store("s3://wrong/x", s3), str(shop.folder / "catalogue.csv"), SMALL, cache_dir=shop.cache
         )
+
+
+def deny(s3: S3Settings, keys: str) -> None:
+    """Deny everybody to read `keys` of the bucket ``shop``."""
+    rule = {
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": "s3:GetObject",
+        "Resource": f"arn:aws:s3:::shop/{keys}",
+    }
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [rule]})
+    client = boto3.client("s3", endpoint_url=s3.endpoint_url, region_name=s3.region)
+    client.put_bucket_policy(Bucket="shop", Policy=policy)
+
+
+def in_bucket(shop: Shop, s3: S3Settings) -> None:
+    """A catalogue on disk of eight photos in S3, and of one that is gone."""
+    bucket = open_store("s3://shop", s3)
+    for name, data in photos(8).items():
+        bucket.put(name, data)
+    rows = [row | {"image": f"s3://shop/{row['listing_id']}.jpg"} for row in plain(9)]
+    shop.write(rows, {})
+
+
+def test_single_photos_that_s3_does_not_give_are_left_out(shop: Shop, s3: S3Settings) -> None:
+    in_bucket(shop, s3)
+    deny(s3, "L003.jpg")
+    client = boto3.client("s3", endpoint_url=s3.endpoint_url, region_name=s3.region)
+    client.put_object(Bucket="shop", Key="L004.jpg", Body=photo(4), StorageClass="GLACIER")
+    snapshot = shop.curate(s3=s3)
+    assert reasons(snapshot) == {"L003": "access denied", "L004": "unreadable", "L008": "missing"}
+    details = {row["listing_id"]: row["detail"] for row in snapshot.report["rows"]["left_out"]}
+    assert "s3://shop/L003.jpg cannot be read, or does not exist" in details["L003"]
+    assert "is archived" in details["L004"]
+    assert len(snapshot.listings) == 6
+
+
+def test_a_store_that_denies_every_photo_is_said(shop: Shop, s3: S3Settings) -> None:
+    in_bucket(shop, s3)
+    deny(s3, "*")
+    message = (
+        r"none of 9 photos can be read, and access to 9 is denied; the first: .*L000.* check the credentials"
+    )
+    with pytest.raises(AccessDenied, match=message):
+        shop.curate(s3=s3)
+    assert visible(shop.store) == []
+
+
+def test_a_store_that_does_not_answer_ends_curation(shop: Shop, s3: S3Settings) -> None:
+    in_bucket(shop, s3)
+    nobody = S3Settings(endpoint_url="http://127.0.0.1:9", attempts=1)
+    with pytest.raises(StoreUnavailable, match="Could not connect"):
+        shop.curate(s3=nobody)
 
 
 def test_a_damaged_snapshot_is_refused_and_named(shop: Shop) -> None:

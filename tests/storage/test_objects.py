@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import socket
 import tempfile
 import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
+import boto3
 import pytest
 
 from lookalike.errors import (
+    AccessDenied,
     LostRace,
     ObjectNotFound,
     OutcomeUnknown,
     SettingsError,
+    StorageError,
     StoreUnavailable,
     StoreUnsupported,
 )
@@ -195,8 +203,37 @@ def test_a_missing_bucket_and_a_wrong_secret_are_said(
         S3Store("no-such-bucket", "", settings).put("k", b"x")
 
 
+def client_of(store: S3Store) -> Any:
+    endpoint = store._settings.endpoint_url
+    return boto3.session.Session().client("s3", endpoint_url=endpoint, region_name="us-east-1")
+
+
+@pytest.mark.parametrize("store", ["moto", "radosgw"], indirect=True)
+def test_one_key_can_be_denied_while_others_are_open(store: S3Store, tmp_path: Path) -> None:
+    store.put("open", b"x")
+    store.put("closed", b"x")
+    resource = f"arn:aws:s3:::{store.bucket}/some/prefix/closed"
+    rule = {"Effect": "Deny", "Principal": "*", "Action": "s3:GetObject", "Resource": resource}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [rule]})
+    client_of(store).put_bucket_policy(Bucket=store.bucket, Policy=policy)
+    for read in (store.get, store.get_with_etag, lambda key: store.download(key, tmp_path / key)):
+        with pytest.raises(AccessDenied, match=r"some/prefix/closed: access denied .* credentials") as caught:
+            read("closed")
+        assert caught.value.key == "closed"
+        read("open")
+
+
+@pytest.mark.parametrize("store", ["moto"], indirect=True)
+def test_an_archived_object_is_no_fault_of_the_store(store: S3Store) -> None:
+    client_of(store).put_object(Bucket=store.bucket, Key="some/prefix/old", Body=b"x", StorageClass="GLACIER")
+    with pytest.raises(StorageError, match=r"some/prefix/old is archived .* restore it") as caught:
+        store.get("old")
+    assert not isinstance(caught.value, StoreUnavailable)
+
+
 class _Answers(BaseHTTPRequestHandler):
     status = 500
+    code = ""
 
     def do_PUT(self) -> None:
         self.rfile.read(int(self.headers.get("content-length", 0)))
@@ -204,8 +241,55 @@ class _Answers(BaseHTTPRequestHandler):
         self.send_header("content-length", "0")
         self.end_headers()
 
+    def do_GET(self) -> None:
+        body = f"<Error><Code>{self.code}</Code></Error>".encode()
+        self.send_response(self.status)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
     def log_message(self, *_: object) -> None:
         pass
+
+
+class _BreaksOff(_Answers):
+    """Sends ``0123456789``, of which only the first half comes where `whole` says no."""
+
+    whole: Iterator[bool]
+
+    def do_HEAD(self) -> None:
+        self.send_response(200)
+        self.send_header("content-length", "10")
+        self.send_header("etag", '"e"')
+        self.send_header("last-modified", "Thu, 01 Jan 2026 00:00:00 GMT")
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        whole = next(self.whole)
+        self.do_HEAD()
+        self.wfile.write(b"0123456789" if whole else b"01234")
+
+
+Serving = Callable[..., AbstractContextManager[S3Store]]
+
+
+@pytest.fixture
+def serving(monkeypatch: pytest.MonkeyPatch) -> Serving:
+    """A bucket on a server that answers as a handler of these attributes does."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
+
+    @contextmanager
+    def serve(handler: type[_Answers], **attributes: object) -> Iterator[S3Store]:
+        with ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (handler,), attributes)) as server:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            address = f"http://127.0.0.1:{server.server_port}"
+            try:
+                yield S3Store("bucket", "", S3Settings(endpoint_url=address, attempts=3))
+            finally:
+                server.shutdown()
+
+    return serve
 
 
 @pytest.mark.parametrize(
@@ -213,16 +297,45 @@ class _Answers(BaseHTTPRequestHandler):
     [(500, OutcomeUnknown), (503, OutcomeUnknown), (501, StoreUnsupported), (409, LostRace), (412, LostRace)],
 )
 def test_outcomes_of_a_conditional_write_are_told_apart(
-    status: int, error: type[Exception], monkeypatch: pytest.MonkeyPatch
+    status: int, error: type[Exception], serving: Serving
 ) -> None:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
-    with ThreadingHTTPServer(("127.0.0.1", 0), type("Answers", (_Answers,), {"status": status})) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        store = S3Store("bucket", "", S3Settings(endpoint_url=f"http://127.0.0.1:{server.server_port}"))
-        with pytest.raises(error):
-            store.put("k", b"x", if_absent=True)
-        server.shutdown()
+    with serving(_Answers, status=status) as store, pytest.raises(error):
+        store.put("k", b"x", if_absent=True)
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(403, "InvalidAccessKeyId"), (403, "SignatureDoesNotMatch"), (400, "ExpiredToken")]
+)
+def test_wrong_credentials_are_the_stores_trouble_and_not_a_keys(
+    status: int, code: str, serving: Serving
+) -> None:
+    with (
+        serving(_Answers, status=status, code=code) as store,
+        pytest.raises(StoreUnavailable, match=rf"refuses the credentials \({code}\)") as caught,
+    ):
+        store.get("k")
+    assert not isinstance(caught.value, AccessDenied)
+
+
+def test_a_body_that_breaks_off_is_read_again(serving: Serving, tmp_path: Path) -> None:
+    broken = [False, False, True]
+    with serving(_BreaksOff, whole=iter(broken * 3)) as store:
+        assert store.get("k") == b"0123456789"
+        assert store.get_with_etag("k") == (b"0123456789", '"e"')
+        store.download("k", tmp_path / "k")
+    assert (tmp_path / "k").read_bytes() == b"0123456789"
+
+
+def test_a_body_that_always_breaks_off_is_the_stores_trouble(serving: Serving, tmp_path: Path) -> None:
+    tries = itertools.count()
+    with serving(_BreaksOff, whole=(False for _ in tries)) as store:
+        for read in (store.get, store.get_with_etag):
+            with pytest.raises(StoreUnavailable, match="bucket/k: the store cannot be reached"):
+                read("k")
+        assert next(tries) == 2 * 3
+        with pytest.raises(StoreUnavailable, match="bucket/k: the store cannot be reached"):
+            store.download("k", tmp_path / "k")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_write_without_an_answer_has_an_unknown_outcome(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,14 @@ from lookalike.catalogue.listings import Catalogue, Listing
 from lookalike.catalogue.photos import PhotoLimits, PreparedPhoto, prepare, thumbnail
 from lookalike.catalogue.rules import CurationConfig
 from lookalike.catalogue.shards import Place, ShardWriter
-from lookalike.errors import CatalogueError, ObjectNotFound, PhotoError, StorageError, StoreUnavailable
+from lookalike.errors import (
+    AccessDenied,
+    CatalogueError,
+    ObjectNotFound,
+    PhotoError,
+    StorageError,
+    StoreUnavailable,
+)
 from lookalike.progress import Progress
 from lookalike.settings import available_cores
 
@@ -37,6 +44,7 @@ _REASONS = {
     "bytes": "too large",
     "pixels": "too large",
 }
+_DENIED = "access denied"
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
@@ -79,7 +87,11 @@ class Examined:
 def identify(
     catalogue: Catalogue, listings: Iterable[Listing], limits: PhotoLimits, progress: Progress
 ) -> Identified:
-    """Read every photo once. Raises `StoreUnavailable` where photos lie in a store that does not answer."""
+    """Read every photo once.
+
+    Raises `StoreUnavailable` where photos lie in a store that does not answer, and `AccessDenied` where some are denied
+    and none can be read: then it is not the photos.
+    """
     listings = list(listings)
     photo_ids: dict[str, str] = {}
     refused: dict[str, Refusal] = {}
@@ -98,6 +110,10 @@ def identify(
             photo_ids[listing.listing_id] = found
             state.update(f"{listing.listing_id}\0{found}\0".encode())
         progress("read photos", done, len(listings))
+    denied = [refusal.detail for refusal in refused.values() if refusal.reason == _DENIED]
+    if denied and not photo_ids:
+        message = f"none of {len(listings):,} photos can be read, and access to {len(denied):,} is denied"
+        raise AccessDenied(catalogue.uri, f"{catalogue.uri}: {message}; the first: {denied[0]}")
     return Identified(photo_ids, refused, state.hexdigest())
 
 
@@ -181,6 +197,8 @@ def _read(catalogue: Catalogue, listing: Listing, max_bytes: int) -> bytes | Ref
         data = catalogue.photo(listing, max_bytes=max_bytes)
     except ObjectNotFound:
         return Refusal("missing", f"there is no photo {listing.image}")
+    except AccessDenied as error:
+        return Refusal(_DENIED, f"{listing.image} cannot be read, or does not exist: {error}")
     except StoreUnavailable as error:
         if not catalogue.photo_is_local(listing):
             raise  # the service is down; every other photo would fail as well

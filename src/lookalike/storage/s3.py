@@ -1,23 +1,34 @@
 """An object store in S3, or in a server that speaks its protocol. The only module that imports boto3.
 
-Reads are retried by botocore. A conditional write is sent once: after a time-out or a 5xx its outcome is
-unknown and said to be so, because sending it again could lose a race against itself.
+Reads are retried by botocore, and here where a body breaks off after its headers have come. A conditional write is
+sent once: after a time-out or a 5xx its outcome is unknown and said to be so, because sending it again could lose a
+race against itself.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import boto3
-from boto3.exceptions import S3UploadFailedError
+from boto3.exceptions import RetriesExceededError, S3UploadFailedError
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, NoCredentialsError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    HTTPClientError,
+    IncompleteReadError,
+    NoCredentialsError,
+    ReadTimeoutError,
+    ResponseStreamingError,
+)
 
 from lookalike.errors import (
+    AccessDenied,
     LostRace,
     ObjectNotFound,
     OutcomeUnknown,
@@ -30,8 +41,10 @@ from lookalike.storage.objects import ObjectInfo, check_key
 
 _TRANSFER = TransferConfig(multipart_threshold=64 << 20, multipart_chunksize=32 << 20, max_concurrency=4)
 _ABSENT = {"404", "NoSuchKey", "NotFound"}
-_DENIED = {"403", "AccessDenied", "Forbidden", "InvalidAccessKeyId", "SignatureDoesNotMatch"}
+_DENIED = {"403", "AccessDenied", "Forbidden"}
+_EXPIRED = {"ExpiredToken", "InvalidToken", "TokenRefreshRequired"}  # these come with status 400
 _LOST = {"412", "PreconditionFailed", "409", "ConditionalRequestConflict"}
+_BROKEN_BODY = (IncompleteReadError, ReadTimeoutError, ResponseStreamingError)
 
 
 class S3Store:
@@ -60,19 +73,14 @@ class S3Store:
         if length == 0:
             return b""
         span = {} if start == 0 and length is None else {"Range": _range(start, length)}
-        with self._translated(key):
-            reply = self._reader.get_object(Bucket=self.bucket, Key=self._key(key), **span)
-            data: bytes = reply["Body"].read()
-        return data
+        return self._read(key, span)[0]
 
     def get_with_etag(self, key: str) -> tuple[bytes, str]:
-        with self._translated(key):
-            reply = self._reader.get_object(Bucket=self.bucket, Key=self._key(key))
-            return reply["Body"].read(), reply["ETag"]
+        return self._read(key, {})
 
     def download(self, key: str, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with self._translated(key):  # boto3 writes a temporary file beside it and renames
+        with self._translated(key):  # boto3 reads broken bodies again, into a temporary file that it renames
             self._reader.download_file(self.bucket, self._key(key), str(path), Config=_TRANSFER)
 
     def put(self, key: str, data: bytes, *, if_absent: bool = False, if_match: str | None = None) -> str:
@@ -107,6 +115,19 @@ class S3Store:
     def local_path(self, key: str) -> Path | None:
         return None
 
+    def _read(self, key: str, span: dict[str, str]) -> tuple[bytes, str]:
+        attempt = 1
+        with self._translated(key):
+            while True:
+                reply = self._reader.get_object(Bucket=self.bucket, Key=self._key(key), **span)
+                try:
+                    return reply["Body"].read(), reply["ETag"]
+                except _BROKEN_BODY:
+                    if attempt >= self._settings.attempts:
+                        raise
+                time.sleep(min(0.1 * 2**attempt, 2))
+                attempt += 1
+
     def _key(self, key: str) -> str:
         return f"{self.prefix}/{check_key(key)}" if self.prefix else check_key(key)
 
@@ -137,10 +158,13 @@ class S3Store:
             if code == "NoSuchBucket":
                 message = f"{self.uri}: there is no bucket {self.bucket!r}; create it first"
                 raise StoreUnavailable(key, message) from error
-            if code in _DENIED or status == 403:
-                raise StoreUnavailable(
-                    key, f"{name}: access denied ({code}); check the credentials"
-                ) from error
+            if code == "InvalidObjectState":
+                raise StorageError(key, f"{name} is archived ({code}); restore it first") from error
+            if code in _DENIED:
+                raise AccessDenied(key, f"{name}: access denied ({code}); check the credentials") from error
+            if code in _EXPIRED or status in (401, 403):
+                message = f"{name}: the store refuses the credentials ({code}); check them"
+                raise StoreUnavailable(key, message) from error
             if code in _LOST or status in (409, 412):
                 raise LostRace(key, f"{name} was written by somebody else ({code})") from error
             if code == "NotImplemented" or status == 501:
@@ -156,7 +180,10 @@ class S3Store:
         except NoCredentialsError as error:
             message = f"{name}: no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
             raise StoreUnavailable(key, message) from error
-        except HTTPClientError as error:  # time-outs and broken connections
+        except RetriesExceededError as error:
+            message = f"{name}: the store cannot be reached ({error.last_exception})"
+            raise StoreUnavailable(key, message) from error
+        except (HTTPClientError, IncompleteReadError) as error:  # time-outs and broken connections
             if writing:
                 raise OutcomeUnknown(key, f"{name}: the write got no answer; it may have happened") from error
             raise StoreUnavailable(key, f"{name}: the store cannot be reached ({error})") from error
