@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import boto3
@@ -195,6 +195,66 @@ def test_parquet_with_lists_and_numbers(tmp_path: Path) -> None:
     assert one.aspects == {"colour": ("red", "blue"), "kids": ("true",)}
     assert two.price is None
     assert problems(found) == {3: "no listing id"}
+    assert found.ignored_columns == ("vector",)
+
+
+def parquet(folder: Path, added: Mapping[str, object], **options: object) -> Catalogue:
+    """A catalogue of two rows; columns are added to the required ones, or replace them."""
+    required = {"listing_id": ["L1", "L2"], "image": ["1.jpg", "2.jpg"], "category": ["a", "a"]}
+    pq.write_table(pa.table(required | added), folder / "catalogue.parquet")
+    return read_catalogue(str(folder / "catalogue.parquet"), **options)
+
+
+NOT_FOR_PYTHON = {
+    "nanoseconds": pa.array([1, None], pa.timestamp("ns")),
+    "time of day": pa.array([1, None], pa.time64("ns")),
+    "duration": pa.array([1, None], pa.duration("ns")),
+    "far future": pa.array([2**30, None], pa.date32()),
+    "unknown zone": pa.array([0, None], pa.timestamp("us", tz="Nowhere/Land")),
+    "not UTF-8": pa.array([b"\xff", None]).view(pa.string()),
+}
+
+
+@pytest.mark.parametrize("kind", NOT_FOR_PYTHON)
+def test_a_value_that_cannot_be_read_matters_only_where_it_is_used(tmp_path: Path, kind: str) -> None:
+    column = {"added": NOT_FOR_PYTHON[kind]}
+    found = parquet(tmp_path, column)
+    assert [row.listing_id for row in found.listings] == ["L1", "L2"]
+    assert found.ignored_columns == ("added",)
+    with pytest.raises(
+        CatalogueError, match=r"catalogue\.parquet: the column 'added' .* cannot be read"
+    ) as caught:
+        parquet(tmp_path, column, columns={"title": "added"})
+    assert "\n" not in str(caught.value)
+
+
+def test_nan_in_parquet_is_an_empty_value(tmp_path: Path) -> None:
+    nan = float("nan")
+    found = parquet(
+        tmp_path, {"price": [nan, 2.0], "seller": [7.0, nan], "aspect_size": [[nan, 38.0], [nan]]}
+    )
+    one, two = found.listings
+    assert (one.price, one.seller, one.aspects) == (None, "7.0", {"size": ("38.0",)})
+    assert (two.price, two.seller, two.aspects) == (2.0, "", {})
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.list_(pa.string(), 2), pa.large_list(pa.string()), pa.list_view(pa.string())]
+)
+def test_lists_of_every_kind_hold_aspects(tmp_path: Path, kind: pa.DataType) -> None:
+    found = parquet(tmp_path, {"aspect_colour": pa.array([["red", "blue"], None], kind)})
+    assert [row.aspects for row in found.listings] == [{"colour": ("red", "blue")}, {}]
+    assert found.ignored_columns == ()
+
+
+def test_structs_are_ignored_where_they_are_not_needed_and_refused_where_they_are(tmp_path: Path) -> None:
+    structs = [{"x": 1}, {"x": 2}]
+    found = parquet(tmp_path, {"aspect_made": structs, "title": ["one", "two"]})
+    assert (found.ignored_columns, found.aspects) == (("aspect_made",), ())
+    with pytest.raises(CatalogueError, match="image cannot be taken from 'image', a column of structs"):
+        parquet(tmp_path, {"image": structs})
+    with pytest.raises(CatalogueError, match="seller cannot be taken from 'owner', a column of structs"):
+        parquet(tmp_path, {"owner": structs}, columns={"seller": "owner"})
 
 
 def test_photos_are_found_relative_absolute_and_by_uri(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ from lookalike.storage.objects import ObjectStore
 
 __all__ = ["CurationConfig", "curate"]
 
-_RULES = 1
+_RULES = 2
 """Raised when the same configuration begins to give another result, so that old snapshots are not taken for new."""
 
 

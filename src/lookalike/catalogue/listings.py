@@ -1,8 +1,9 @@
 """Reading a shop's catalogue: a CSV or Parquet table enters, checked listings and a list of what is wrong leave.
 
 One bad row never stops the rest: it is left out, with its line number and a reason. What makes the whole table
-unusable (unreadable, a required column missing, nothing left) is a `CatalogueError`. Photos are named relative to the
-table's folder, by absolute path, or by ``s3://`` and ``file://`` URIs, and are read only when asked for.
+unusable (unreadable, a required column missing, nothing left) is a `CatalogueError`. Columns that mean nothing here are
+not even read. In Parquet a NaN is an empty value, since that is how data frames write one. Photos are named relative to
+the table's folder, by absolute path, or by ``s3://`` and ``file://`` URIs, and are read only when asked for.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import hashlib
 import io
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
@@ -31,7 +33,7 @@ ASPECT_PREFIX = "aspect_"
 _LONGEST = {"listing_id": 200, "image": 2_000, "category": 300}
 _LONGEST_OTHER = 10_000
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_Text = str | tuple[str, ...]
+_NO_TEXT = (pa.types.is_struct, pa.types.is_map, pa.types.is_union)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +129,12 @@ def read_catalogue(
     if not data:
         raise CatalogueError(f"{uri} is an empty file")
     table = _parquet(uri, data) if data.startswith(b"PAR1") else _csv(uri, data)
-    chosen, ignored = _choose(uri, table.header, columns or {})
+    chosen, ignored = _choose(uri, table, columns or {})
     stores = _PhotoStores(folder, s3)
     listings: list[Listing] = []
     left_out: list[LeftOut] = []
     seen: dict[str, int] = {}
-    for line, row in table.rows:
+    for line, row in table.rows(list(dict.fromkeys(chosen.values()))):
         listing_id = ""
         try:
             if isinstance(row, _RowProblem):
@@ -164,12 +166,18 @@ def read_catalogue(
     )
 
 
+_Rows = Iterator[tuple[int, dict[str, Any] | _RowProblem]]
+
+
 @dataclass(frozen=True, slots=True)
 class _Table:
     header: tuple[str, ...]
     unit: str
     """What a row number counts: lines of a file, or rows of a table."""
-    rows: Iterable[tuple[int, dict[str, Any] | _RowProblem]]
+    rows: Callable[[Sequence[str]], _Rows]
+    """The rows, with these columns at least."""
+    no_text: frozenset[str] = frozenset()
+    """Columns of structs and maps, which no value of a listing can be taken from."""
 
 
 def _csv(uri: str, data: bytes) -> _Table:
@@ -187,12 +195,10 @@ def _csv(uri: str, data: bytes) -> _Table:
         header = tuple(name.strip() for name in next(reader, []))
     except csv.Error as error:
         raise CatalogueError(f"{uri}: the header is not CSV: {error}") from error
-    return _Table(header, "line", _csv_rows(uri, reader, header))
+    return _Table(header, "line", lambda _: _csv_rows(uri, reader, header))
 
 
-def _csv_rows(
-    uri: str, reader: Any, header: tuple[str, ...]
-) -> Iterator[tuple[int, dict[str, Any] | _RowProblem]]:
+def _csv_rows(uri: str, reader: Any, header: tuple[str, ...]) -> _Rows:
     while True:
         line = reader.line_num + 1
         try:
@@ -215,36 +221,48 @@ def _csv_rows(
 
 
 def _parquet(uri: str, data: bytes) -> _Table:
-    try:
-        table = pq.read_table(pa.BufferReader(data))
-    except (pa.ArrowException, OSError) as error:
-        raise CatalogueError(f"{uri} is not readable as Parquet: {str(error).splitlines()[0]}") from error
-    header = tuple(table.column_names)
-    wanted = [
-        name
-        for name in header
-        if not pa.types.is_nested(table.schema.field(name).type) or _is_list(table, name)
-    ]
+    with _readable(uri):
+        file = pq.ParquetFile(pa.BufferReader(data))
+        schema = file.schema_arrow
+        header = tuple(schema.names)
+    no_text = {column.name for column in schema if any(is_kind(column.type) for is_kind in _NO_TEXT)}
 
-    def rows() -> Iterator[tuple[int, dict[str, Any] | _RowProblem]]:
+    def rows(names: Sequence[str]) -> _Rows:
+        with _readable(uri):
+            table = file.read(columns=names)
         line = 0
-        for batch in table.select(wanted).to_batches(max_chunksize=10_000):
-            for row in batch.to_pylist():
+        for batch in table.to_batches(max_chunksize=10_000):
+            for values in zip(*(_values_of(uri, name, batch[name]) for name in names), strict=True):
                 line += 1
-                yield line, row
+                yield line, dict(zip(names, values, strict=True))
 
-    return _Table(tuple(wanted), "row", rows())
-
-
-def _is_list(table: pa.Table, name: str) -> bool:
-    kind = table.schema.field(name).type
-    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
+    return _Table(header, "row", rows, frozenset(no_text))
 
 
-def _choose(
-    uri: str, header: tuple[str, ...], columns: Mapping[str, str]
-) -> tuple[dict[str, str], tuple[str, ...]]:
+@contextmanager
+def _readable(uri: str) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise CatalogueError(f"{uri} is not readable as Parquet: {_first_line(error)}") from error
+
+
+def _values_of(uri: str, name: str, column: pa.Array) -> list[Any]:
+    try:
+        values: list[Any] = column.to_pylist()
+    except (pa.ArrowException, ValueError, LookupError, ArithmeticError) as error:  # dates, zones, text
+        message = f"{uri}: the column {name!r} ({column.type}) cannot be read: {_first_line(error)}"
+        raise CatalogueError(f"{message}; store it as text in UTF-8") from error
+    return values
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
+
+
+def _choose(uri: str, table: _Table, columns: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
     """Our name -> the table's name, and the table's columns that are of no use here."""
+    header = table.header
     for ours, theirs in columns.items():
         if ours not in REQUIRED + OPTIONAL and not _is_aspect(ours):
             known = ", ".join((*REQUIRED, *OPTIONAL, "aspect_NAME"))
@@ -259,7 +277,13 @@ def _choose(
     taken = set(columns.values())
     chosen = {name: name for name in header if name not in taken and name not in columns}
     chosen = {name: name for name in chosen if name in REQUIRED + OPTIONAL or _is_aspect(name)}
+    chosen = {name: name for name in chosen if name in REQUIRED or name not in table.no_text}
     chosen |= columns
+    for ours, theirs in chosen.items():
+        if theirs in table.no_text:
+            raise CatalogueError(
+                f"{uri}: {ours} cannot be taken from {theirs!r}, a column of structs or maps"
+            )
     for name in REQUIRED:
         if name not in chosen:
             hint = f"if another column holds it, say --column {name}=NAME"
@@ -322,7 +346,7 @@ def _listing(line: int, values: Mapping[str, Any], place: Callable[[str], object
 
 
 def _as_text(value: Any) -> str:
-    if value is None:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
