@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import promql_parser
+
 from lookalike import rollout
 from lookalike.serving.config import ServingConfig
 from lookalike.serving.metrics import Metrics
@@ -186,6 +188,7 @@ def test_alerts_are_about_metrics_that_exist_and_are_explained(build: Build) -> 
     explained = OPERATIONS.read_text()
     for rules in build.of("PrometheusRule"):
         for rule in (rule for group in rules["spec"]["groups"] for rule in group["rules"]):
+            promql_parser.parse(rule["expr"])
             used = set(re.findall(r"\blookalike_\w+", rule["expr"]))
             assert used, rule["alert"]
             assert used <= known, rule["alert"]
