@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ctypes
+import ipaddress
 import os
 import secrets
 import signal
@@ -222,8 +223,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"  Prefect       {address['prefect']}\n\n  store         {environ['LOOKALIKE_STORE']}\n"
         f"  catalogue     {environ['LOOKALIKE_CATALOGUE']}\n  logs          {home / 'logs'}\n\nCtrl-C stops everything."
     )
+    if not _is_loopback(options.host):
+        print(
+            f"Prefect has no password: whoever reaches {address['prefect']} can run flows and remove what they keep.",
+            flush=True,
+        )
     print("starting Prefect, the flows, search and the console ...", flush=True)
     return supervise(services(home, options.host, ports), environ, ready)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _sample_where_nothing_is_named(home: Path) -> None:

@@ -1,4 +1,5 @@
-"""How Prefect behaves wherever our flows run: nothing is sent to anybody. The only place that says so.
+"""How Prefect behaves wherever our flows run: nothing is sent to anybody, and no website may ask it for anything
+through its visitors' browsers. The only place that says so.
 
 Prefect reads these variables when it is imported, so `settle` must come first; `tasks/__init__.py` sees to that, and
 processes that we start inherit them. What somebody has set already stands, save for analytics, which are off.
@@ -22,6 +23,7 @@ NO_ANALYTICS = {
 def settle(environment: MutableMapping[str, str] = os.environ) -> None:
     """Turn analytics off in `environment`, and give the embedded server time: its first start makes its tables."""
     environment.update(NO_ANALYTICS)
+    environment.setdefault("PREFECT_SERVER_CORS_ALLOWED_ORIGINS", "http://127.0.0.1:4200")
     environment.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
 
 

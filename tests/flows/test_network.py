@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
+import json
+import subprocess
+import sys
+import urllib.error
+import urllib.request
 from pathlib import Path
+
+import pytest
 
 from tasks.environment import NO_ANALYTICS
 from tests.shop import Listing
@@ -32,9 +39,6 @@ def test_server_and_flows_connect_to_this_machine_alone(
 
 
 def test_the_server_knows_that_analytics_are_off(prefect: Prefect) -> None:
-    import json
-    import urllib.request
-
     with urllib.request.urlopen(f"{prefect.api}/admin/settings", timeout=60) as reply:
         settings = json.loads(reply.read())
     assert settings["server"]["analytics_enabled"] is False
@@ -44,9 +48,6 @@ def test_the_server_knows_that_analytics_are_off(prefect: Prefect) -> None:
 
 
 def test_importing_the_flows_turns_analytics_off_whoever_imports_them() -> None:
-    import subprocess
-    import sys
-
     code = f"import flows, os; print(*(os.environ[name] for name in {sorted(NO_ANALYTICS)}))"
     found = subprocess.run(
         [sys.executable, "-c", code],
@@ -58,3 +59,12 @@ def test_importing_the_flows_turns_analytics_off_whoever_imports_them() -> None:
         timeout=60,
     )
     assert found.stdout.split() == [NO_ANALYTICS[name] for name in sorted(NO_ANALYTICS)]
+
+
+def test_no_website_may_ask_prefect_through_a_visitors_browser(prefect: Prefect) -> None:
+    asked = {"Origin": "https://elsewhere.example", "Access-Control-Request-Method": "POST"}
+    request = urllib.request.Request(f"{prefect.api}/flow_runs/filter", headers=asked, method="OPTIONS")
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request, timeout=60)
+    assert refused.value.code == 400
+    assert "access-control-allow-origin" not in refused.value.headers
