@@ -66,5 +66,6 @@ def test_no_website_may_ask_prefect_through_a_visitors_browser(prefect: Prefect)
     request = urllib.request.Request(f"{prefect.api}/flow_runs/filter", headers=asked, method="OPTIONS")
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(request, timeout=60)
+    refused.value.close()
     assert refused.value.code == 400
     assert "access-control-allow-origin" not in refused.value.headers
