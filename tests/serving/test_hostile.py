@@ -6,6 +6,7 @@ import io
 import socket
 import struct
 import time
+import tracemalloc
 import zlib
 from collections import Counter
 from collections.abc import Iterator
@@ -178,9 +179,21 @@ def test_huge_headers_and_long_addresses_are_refused(process: Running) -> None:
     assert process.client.get("/livez", headers={"X-Huge": "a" * 40_000}).status_code == 431
     assert process.client.get("/livez", headers={"X-Huge": "a" * 1_000_000}).status_code in (400, 431)
     assert process.client.post("/v1/search?k=" + "1" * 40_000, content=VASE).status_code == 431
+    assert process.client.get("/v1/photos/" + "0" * 40_000).status_code == 431
     assert process.client.post("/v1/search?k=" + "1" * 400, content=VASE).status_code == 400
     many = [("categories", "home")] * 150
     assert process.client.post("/v1/search", params=many, content=VASE).status_code == 400
+
+
+def test_a_long_photo_id_takes_no_memory(process: Running) -> None:
+    shelf = process.service.lifecycle.snapshot.shelf
+    tracemalloc.start()
+    try:
+        assert "0" * 20_000 not in shelf
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 100_000, "the table of ids was made as wide as the id"
 
 
 def test_a_head_without_end_is_cut_off_even_behind_another_request(process: Running) -> None:

@@ -25,7 +25,7 @@ _ACCESS = logging.getLogger("lookalike.access")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9_-]{1,64}")
 _QUIET = frozenset({"/livez", "/readyz", "/metrics"})
 MAXIMUM_HEAD_BYTES = 32_768
-"""Bytes of a request's headers and query string."""
+"""Bytes of a request's path, query string and headers."""
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
 _HEADERS = (
     (
@@ -126,7 +126,8 @@ class JsonFormatter(logging.Formatter):
 
 
 def _head_bytes(scope: Scope) -> int:
-    return len(scope["query_string"]) + sum(len(name) + len(value) for name, value in scope["headers"])
+    address = len(scope["raw_path"]) + len(scope["query_string"])
+    return address + sum(len(name) + len(value) for name, value in scope["headers"])
 
 
 def _request_id(scope: Scope) -> str:

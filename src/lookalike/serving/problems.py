@@ -98,11 +98,9 @@ async def on_disconnect(request: Request, error: Exception) -> Response:
 
 
 async def on_huge_head(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answers in the application's stead where headers or query string are too large."""
+    """Answers in the application's stead where address or headers are too large."""
     status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
-    reply = problem(
-        Request(scope), status, "head-too-large", "headers and query string are too large together"
-    )
+    reply = problem(Request(scope), status, "head-too-large", "address and headers are too large together")
     await reply(scope, receive, send)
 
 
