@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,8 @@ from lookalike.index.hamming import Scanner
 from lookalike.index.reader import IndexSnapshot
 from lookalike.index.segment import segment_name
 from lookalike.index.switch import SnapshotSwitch
-from lookalike.storage.artefacts import fetch
-from tests.index.conftest import Snapshot, make_snapshot
+from lookalike.storage.artefacts import ArtefactWriter, Kind, fetch
+from tests.index.conftest import Snapshot, make_snapshot, parquet
 
 MAPS = Path("/proc/self/maps")
 
@@ -53,6 +54,20 @@ def test_one_shard_can_be_opened_with_its_file_alone(tmp_path: Path) -> None:
         with pytest.raises(SegmentError, match="does not list"):
             IndexSnapshot.open(artefact, shard=(shard + 1) % 3)
     assert sorted(parts) == open_index(made, tmp_path).partitions("a")[0].listing_ids.to_pylist()
+
+
+@pytest.mark.parametrize("other", ["colour", "weight"])
+def test_an_aspect_may_be_named_as_the_items_of_another_are(tmp_path: Path, other: str) -> None:
+    made = make_snapshot(tmp_path / "store", {"a": 40})
+    renamed = {"aspect_brand": "aspect_weight.item", "aspect_color": f"aspect_{other}"}
+    listings = made.listings.rename_columns([renamed.get(n, n) for n in made.listings.column_names])
+    writer = ArtefactWriter(made.store, Kind.CURATED, inputs={"renamed": str(made.curated)}, config={})
+    writer.add("listings.parquet", parquet(listings))
+    part = open_index(replace(made, curated=writer.commit()), tmp_path).partitions("a")[0]
+    stated = {row["listing_id"]: row for row in listings.to_pylist()}
+    for name in other, "weight.item":
+        expected = [stated[i][f"aspect_{name}"] or [] for i in part.listing_ids.to_pylist()]
+        assert part.aspects[name].to_pylist() == expected
 
 
 def test_an_unknown_category_has_no_partitions(tmp_path: Path) -> None:

@@ -179,14 +179,13 @@ class MappedSegment:
         nodes = self._numbers(messages, template, "nodes", 2 * columns).reshape(len(rows), columns, 2)
         wanted = np.zeros_like(nodes)
         wanted[:, :, 0] = rows[:, None]
-        for i, node in enumerate(self.layout.nodes):
-            if node == "price":
-                wanted[:, i, 1] = np.clip(nodes[:, i, 1], 0, rows)
-            elif node.endswith(".item"):
-                items = lengths[:, self.layout.place(node)]
-                wanted[:, i, 0] = items // 4
-                if (items % 4).any():
-                    raise self.broken("buffers", f"a buffer of {node} holds no whole number of values")
+        price = self.layout.nodes.index("price")
+        wanted[:, price, 1] = np.clip(nodes[:, price, 1], 0, rows)
+        for column, i in self.layout.items.items():
+            items = lengths[:, self.layout.place(f"{column}.item")]
+            wanted[:, i, 0] = items // 4
+            if (items % 4).any():
+                raise self.broken("buffers", f"a buffer of {column} holds no whole number of values")
         if (nodes != wanted).any():
             raise self.broken("message", "the columns of a record batch are not of one length")
         self.starts[mine], self.lengths[mine] = starts, lengths

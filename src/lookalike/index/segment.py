@@ -115,7 +115,9 @@ class Layout:
         self.header = header
         fields: list[arrow.Field] = []
         self.nodes: list[str] = []
-        """Column of each node; one of a list's items ends in ``.item``."""
+        """Column of each node."""
+        self.items: dict[str, int] = {}
+        """Which node has the items of a list column; its name does not tell, since an aspect may be named so."""
         self.buffers: list[Buffer] = []
         for name in ("listing_id", "photo_id"):
             fields.append(arrow.utf8(name))
@@ -135,6 +137,7 @@ class Layout:
             column = f"aspect_{name}"
             fields.append(arrow.dictionary_list(column, number))
             self._add(column, Buffer(column, "validity", 0), Buffer(column, "offsets", 4, extra=4))
+            self.items[column] = len(self.nodes)
             self._add(
                 f"{column}.item",
                 Buffer(f"{column}.item", "validity", 0),

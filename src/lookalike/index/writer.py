@@ -63,7 +63,7 @@ class SegmentWriter:
             column = columns[f"aspect_{name}"]
             offsets, items = _items(column)
             buffers += [b"", offsets, b"", items]
-            nodes[self._layout.nodes.index(f"aspect_{name}.item")] = (len(items) // 4, 0)
+            nodes[self._layout.items[f"aspect_{name}"]] = (len(items) // 4, 0)
         template = self._templates[sketched]
         block, start, places = self._write(template, rows, nodes, buffers)
         self._batches.append(block)
