@@ -226,6 +226,28 @@ def test_a_jpeg_too_large_is_refused_before_decoding() -> None:
     assert rule_of(bytes(data)) == "pixels"
 
 
+def with_scans(count: int) -> bytes:
+    """A progressive JPEG that refines its last bits again and again."""
+    data = encoded(waves(80, 60), "JPEG", progressive=True)
+    refinement = data[data.rindex(b"\xff\xda") : -2]
+    return data[:-2] + refinement * (count - data.count(b"\xff\xda\0")) + b"\xff\xd9"
+
+
+def test_a_jpeg_of_very_many_scans_is_refused_before_decoding() -> None:
+    assert load_square(with_scans(100), 32).shape == (32, 32, 3)
+    for look in (probe, lambda data: load_square(data, 32)):
+        with pytest.raises(PhotoError, match="more than 100 scans") as caught:
+            look(with_scans(101))
+        assert caught.value.rule == "damaged"
+
+
+def test_what_comes_behind_a_jpeg_is_not_taken_for_scans() -> None:
+    """Phones append a film to a photo, in which any two bytes occur."""
+    film = np.random.default_rng(0).bytes(10_000_000)
+    assert film.count(b"\xff\xda") > 100
+    assert load_square(encoded(quarters(), "JPEG") + film, 32).shape == (32, 32, 3)
+
+
 def test_the_caps_can_be_changed() -> None:
     data = encoded(quarters())
     assert rule_of(data, PhotoLimits(max_bytes=len(data) - 1)) == "bytes"

@@ -186,17 +186,26 @@ def test_a_crowd_beyond_the_queue_gets_503_and_the_rest_right_answers(town: Town
         assert all("retry-after" in reply.headers for reply in replies if reply.status_code == 503)
 
 
-def test_a_search_past_its_deadline_is_refused(town: Town) -> None:
+def test_a_search_past_its_deadline_is_refused_before_it_is_decoded_and_after(town: Town) -> None:
+    decoded = []
+
+    def slowly(until: float) -> Query:
+        decoded.append(until)
+        eventually(lambda: time.monotonic() > until)
+        return Query(SearchRequest(), listing_id="3-005")
+
     async def ask() -> None:
         queue = SearchQueue(limit=2, batch_limit=1, metrics=Metrics())
         queue.start()
         files = (fetch(town.store, ref, town.shop.cache_dir) for ref in (town.shop.release, town.shop.index))
         searcher = open_searcher(*files, threads=1)
-        query = Query(SearchRequest(), listing_id="3-005")
         try:
-            assert (await queue.search(searcher, lambda: query, time.monotonic() + 10)).hits
-            with pytest.raises(ServiceBusy, match="deadline"):
-                await queue.search(searcher, lambda: query, time.monotonic() - 1)
+            assert (await queue.search(searcher, lambda: slowly(0), time.monotonic() + 100)).hits
+            soon, gone = time.monotonic() + 2, time.monotonic() - 1
+            for deadline in soon, gone:
+                with pytest.raises(ServiceBusy, match="deadline"):
+                    await queue.search(searcher, lambda until=deadline: slowly(until), deadline)
+            assert decoded == [0, soon], "what is late already is not decoded"
         finally:
             queue.stop()
 

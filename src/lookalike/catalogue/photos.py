@@ -13,9 +13,11 @@ Needs numpy and Pillow alone; `prepare`, which only curation calls, also imports
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal
 
 import numpy as np
@@ -82,6 +84,11 @@ _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 DEFAULT_LIMITS = PhotoLimits()
 _SMALL_SIDE = 32
 _WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
+_MAXIMUM_SCANS = 100
+"""Of a JPEG; progressive ones have about ten. Each goes over the whole photo, a tenth of a second at 50 megapixels, and
+takes no more than a few bytes of the file."""
+_SCAN = re.compile(rb"\xff\xda\0")
+"""The marker of a scan and the high byte of its length, which is 14 at most; within a scan 0xda never follows 0xff."""
 
 
 def probe(data: bytes, *, limits: PhotoLimits = DEFAULT_LIMITS) -> PhotoInfo:
@@ -188,6 +195,8 @@ def _open(data: bytes, limits: PhotoLimits) -> tuple[Image.Image, Format]:
         raise PhotoError("type", f"not a JPEG, PNG or WebP; it starts with {data[:8]!r}")
     if name == "WEBP":
         _check_webp(data, limits)
+    if name == "JPEG" and next(islice(_SCAN.finditer(data), _MAXIMUM_SCANS, None), None):
+        raise PhotoError("damaged", f"a JPEG of more than {_MAXIMUM_SCANS} scans; about ten are usual")
     with _translated():
         # Not Image.open: its check of pixels warns through a process-wide filter, and ours is stricter.
         image = _OPENERS[name](io.BytesIO(data))

@@ -96,8 +96,12 @@ class SearchQueue:
         return await waiting.future
 
     def _prepare(self, waiting: _Waiting) -> None:
-        """Decode one photo, and search for it unless enough threads search: one of these takes it along next."""
+        """Decode one photo that is not late yet, and search for it unless enough threads search: one of these takes it
+        along next."""
         if waiting.future.cancelled():
+            return
+        if waiting.deadline <= time.monotonic():
+            self._refuse_late([waiting])
             return
         try:
             query = waiting.prepare()
@@ -136,12 +140,15 @@ class SearchQueue:
         started = time.monotonic()
         late = [w for w, _ in batch if w.deadline <= started]
         if late:
-            self.metrics.refused.labels("deadline").inc(len(late))
-            reason = "the search waited longer than its deadline"
-            self._deliver([(w, ServiceBusy(reason)) for w in late])
+            self._refuse_late(late)
         live = [(w, q) for w, q in batch if w.deadline > started and not w.future.cancelled()]
         if live:
             self._deliver(self._outcomes([w for w, _ in live], [q for _, q in live]))
+
+    def _refuse_late(self, late: Sequence[_Waiting]) -> None:
+        self.metrics.refused.labels("deadline").inc(len(late))
+        reason = "the search waited longer than its deadline"
+        self._deliver([(w, ServiceBusy(reason)) for w in late])
 
     def _outcomes(self, waiting: Sequence[_Waiting], queries: Sequence[Query]) -> list[_Outcome]:
         self.metrics.batch_queries.observe(len(queries))
