@@ -133,6 +133,23 @@ def test_what_is_see_through_shows_white(kind: str) -> None:
     assert close(corners(pixels), [BLUE, BLUE, WHITE, WHITE])
 
 
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "I;16"])
+def test_a_photo_of_several_tiles_is_flattened_as_one_piece(mode: str) -> None:
+    side = 1100
+    noise = np.random.default_rng(3).integers(0, 256, (side, side, 4), np.uint8)
+    if mode == "I;16":
+        deep = np.ascontiguousarray(noise[..., :2]).view("<u2")[..., 0]
+        image, expected = Image.fromarray(deep), np.repeat(deep[..., None] >> 8, 3, axis=2)
+    else:
+        image = Image.fromarray(noise).convert("L").quantize(8) if mode == "P" else Image.fromarray(noise)
+        image = image.convert(mode)
+        image.info |= {"transparency": 3} if mode == "P" else {}
+        whole = Image.new("RGB", (side, side), "white")
+        whole.paste(image.convert("RGBA"), mask=image.convert("RGBA").getchannel("A"))
+        expected = np.asarray(whole)
+    assert (load_square(encoded(image, compress_level=1), side) == expected).all()
+
+
 def test_a_palette_with_a_see_through_colour_shows_white_there() -> None:
     image = Image.new("P", (20, 20), 0)
     image.putpalette([0, 0, 0, 200, 10, 10])
@@ -224,6 +241,54 @@ def test_a_jpeg_too_large_is_refused_before_decoding() -> None:
     at = data.index(b"\xff\xc0") + 5
     data[at : at + 4] = struct.pack(">HH", 65_000, 65_000)
     assert rule_of(bytes(data)) == "pixels"
+
+
+PEAK = """
+import sys, pathlib
+from lookalike.catalogue import photos
+data, tiny = sys.stdin.buffer.read(), pathlib.Path(sys.argv[1]).read_bytes()
+status, again = pathlib.Path("/proc/self/status"), pathlib.Path("/proc/self/clear_refs")
+def peak(): return 1024 * next(int(l.split()[1]) for l in status.read_text().splitlines() if "VmHWM" in l)
+photos.load_square(tiny, 8)
+again.write_text("5")
+before = peak()
+photos.load_square(data, 256)
+print(peak() - before, photos.probe(data).decoding_bytes)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux")
+@pytest.mark.parametrize(
+    ("kind", "mode", "options"),
+    [
+        ("PNG", "RGBA", {}),
+        ("PNG", "LA", {}),
+        ("PNG", "I;16", {}),
+        ("JPEG", "CMYK", {"progressive": True, "subsampling": 0}),
+        ("WEBP", "RGBA", {"method": 0}),
+    ],
+)
+def test_decoding_takes_no_more_memory_than_foretold(
+    kind: str, mode: str, options: dict[str, object], tmp_path: Path
+) -> None:
+    image = quarters(3000, 3000)
+    if mode == "I;16":
+        image = Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) << 8)
+    elif mode in ("RGBA", "LA"):
+        image.putalpha(image.convert("L"))
+        image = image.convert(mode)
+    else:
+        image = image.convert(mode)
+    small = tmp_path / "small"
+    small.write_bytes(encoded(quarters(), kind))
+    done = subprocess.run(
+        [sys.executable, "-c", PEAK, str(small)],
+        input=encoded(image, kind, **options),
+        capture_output=True,
+        check=True,
+    )
+    grown, foretold = map(int, done.stdout.split())
+    assert grown < foretold + 8_000_000
 
 
 def with_scans(count: int) -> bytes:

@@ -12,14 +12,17 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from threading import Event
 
 import numpy as np
 import psutil
 import pytest
 from PIL import Image
 
-from lookalike.catalogue.photos import PhotoLimits
+from lookalike.catalogue.photos import PhotoInfo, PhotoLimits
 from lookalike.serving.config import ServingConfig
+from lookalike.serving.decoding import DecodingBudget
+from lookalike.serving.metrics import Metrics
 from tests.serving.running import Running, eventually, running
 from tests.shop import Shop, render
 
@@ -214,6 +217,43 @@ def test_clients_that_leave_half_way_leave_nothing_behind(hasty: Running) -> Non
     eventually(lambda: service.budget.used == 0)
     assert hasty.client.post("/v1/search", content=VASE).status_code == 200
     assert "lookalike_queue_queries 0.0" in hasty.client.get("/metrics").text
+
+
+def test_photos_wait_for_the_memory_that_decoding_them_takes(shop: Shop) -> None:
+    config = replace(CONFIG, index=shop.index, deadline_seconds=3)
+    with running(shop.store, shop.cache_dir, config) as process:
+        client, decoding = process.client, process.service.decoding
+        huge = PhotoInfo("WEBP", 4_000, 3_000).decoding_bytes
+        with decoding.hold(huge, time.monotonic()):
+            late = client.post("/v1/search", content=VASE)
+            assert (late.status_code, "retry-after" in late.headers) == (503, True)
+            assert "decoded" in late.json()["detail"]
+            assert client.post("/v1/search?listing_id=3-005").status_code == 200, "there is nothing to decode"
+        with decoding.hold(huge - PhotoInfo("JPEG", 96, 96).decoding_bytes, time.monotonic()):
+            assert client.post("/v1/search", content=VASE).status_code == 200, "it is small enough"
+        assert client.post("/v1/search", content=VASE).status_code == 200
+
+
+def test_decoding_that_waits_begins_when_memory_is_free() -> None:
+    budget, order = DecodingBudget(10, Metrics()), []
+    inside, leave = Event(), Event()
+
+    def decode(name: str, size: int) -> None:
+        with budget.hold(size, time.monotonic() + 60):
+            order.append(name)
+            if name == "first":
+                inside.set()
+                leave.wait(60)
+
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(decode, "first", 8)
+        inside.wait(60)
+        second = pool.submit(decode, "second", 8)
+        pool.submit(decode, "small", 2).result()
+        leave.set()
+        first.result()
+        second.result()
+    assert order == ["first", "small", "second"]
 
 
 def test_the_memory_of_bodies_is_one_budget(hasty: Running) -> None:

@@ -17,7 +17,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, product
 from typing import Literal
 
 import numpy as np
@@ -47,6 +47,11 @@ _UPRIGHT = {
 }
 
 
+_DECODING_BYTES: dict[Format, int] = {"JPEG": 12, "PNG": 9, "WEBP": 18}
+"""Bytes a pixel that decoding takes at most. RGB takes 4 and so does what it is made from; libjpeg keeps 8 of a
+progressive CMYK photo until it is whole, libwebp two canvases. A JPEG that is decoded small takes far less."""
+
+
 @dataclass(frozen=True, slots=True)
 class PhotoLimits:
     """What is refused before anything is decoded."""
@@ -54,7 +59,12 @@ class PhotoLimits:
     max_bytes: int = 25_000_000
     """Bytes of the file. The largest phone photos have about 20 MB."""
     max_pixels: int = 51_000_000
-    """Width times height, in pixels. 50-megapixel phones pass; decoding a PNG takes up to 7 bytes a pixel."""
+    """Width times height, in pixels. 50-megapixel phones pass; decoding takes up to 18 bytes a pixel (a WebP)."""
+
+    @property
+    def decoding_bytes(self) -> int:
+        """Bytes of memory that decoding one photo takes at most."""
+        return self.max_pixels * max(_DECODING_BYTES.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +74,11 @@ class PhotoInfo:
     format: Format
     width: int
     height: int
+
+    @property
+    def decoding_bytes(self) -> int:
+        """Bytes of memory that decoding it takes at most."""
+        return self.width * self.height * _DECODING_BYTES[self.format]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +99,8 @@ _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 DEFAULT_LIMITS = PhotoLimits()
 _SMALL_SIDE = 32
 _WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
+_TILE_SIDE = 1024
+"""Pixels of a photo's tiles, which are flattened one by one: copies of the whole would be most of its memory."""
 _MAXIMUM_SCANS = 100
 """Of a JPEG; progressive ones have about ten. Each goes over the whole photo, a tenth of a second at 50 megapixels, and
 takes no more than a few bytes of the file."""
@@ -302,14 +319,18 @@ def _pixel_box(box: Box, size: tuple[int, int]) -> Box:
 def _rgb(image: Image.Image) -> Image.Image:
     """Decode (the first frame) to RGB; what is see-through shows white."""
     image.load()
-    if image.mode.startswith("I"):  # 16-bit grey, which convert() would clip at 255
-        return Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8)).convert("RGB")
-    if not image.has_transparency_data:
+    if not (image.mode.startswith("I") or image.has_transparency_data):
         return image if image.mode == "RGB" else image.convert("RGB")
-    layer = image.convert("RGBA")
-    white = Image.new("RGB", layer.size, "white")
-    white.paste(layer, mask=layer.getchannel("A"))
-    return white
+    flat = Image.new("RGB", image.size, "white")
+    for x, y in product(range(0, image.width, _TILE_SIDE), range(0, image.height, _TILE_SIDE)):
+        tile = image.crop((x, y, min(x + _TILE_SIDE, image.width), min(y + _TILE_SIDE, image.height)))
+        if tile.mode.startswith("I"):  # 16-bit grey, which convert() would clip at 255
+            grey = (np.asarray(tile).astype(np.uint32) >> 8).astype(np.uint8)
+            flat.paste(Image.fromarray(grey), (x, y))
+        else:
+            layer = tile if tile.mode == "RGBA" else tile.convert("RGBA")
+            flat.paste(layer, (x, y), mask=layer.getchannel("A"))
+    return flat
 
 
 def _fitted(info: PhotoInfo, side: int) -> tuple[int, int]:

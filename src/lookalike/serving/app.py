@@ -30,6 +30,7 @@ from lookalike.ranking.request import Query
 from lookalike.serving.batching import SearchQueue
 from lookalike.serving.bodies import BodyBudget, read_upload
 from lookalike.serving.config import ServingConfig
+from lookalike.serving.decoding import DecodingBudget
 from lookalike.serving.details import listing_json
 from lookalike.serving.forms import Upload
 from lookalike.serving.lifecycle import Lifecycle
@@ -66,6 +67,7 @@ class SearchService:
             searchers=config.rankers.at_a_time if config.rankers else 1,
         )
         self.budget = BodyBudget(config.in_flight_bytes, self.metrics)
+        self.decoding = DecodingBudget(config.photo.decoding_bytes, self.metrics)
         self.thumbnails = ThumbnailCache(config.thumbnail_cache_bytes)
         self._scalers = ThreadPoolExecutor(max(1, cores // 2), thread_name_prefix="thumbnail")
 
@@ -96,7 +98,7 @@ class SearchService:
             try:
                 deadline = time.monotonic() + config.deadline_seconds
                 snapshot = self.lifecycle.snapshot
-                prepare = partial(self._query, snapshot, parameters, upload)
+                prepare = partial(self._query, snapshot, parameters, upload, deadline)
                 answer = await self.queue.search(snapshot.searcher, prepare, deadline)
             finally:
                 self.queue.leave()
@@ -124,7 +126,9 @@ class SearchService:
         self.metrics.observe_stages(milliseconds)
         self.metrics.rows_scanned.inc(scanned)
 
-    def _query(self, snapshot: ServedSnapshot, parameters: SearchParameters, upload: Upload) -> Query:
+    def _query(
+        self, snapshot: ServedSnapshot, parameters: SearchParameters, upload: Upload, deadline: float
+    ) -> Query:
         """The photo decoded for this snapshot's encoder, or the listing's id, checked against its index."""
         if parameters.listing_id is not None:
             if upload.photo or parameters.box:
@@ -133,8 +137,9 @@ class SearchService:
                 raise HTTPException(HTTPStatus.NOT_FOUND, f"unknown listing: {parameters.listing_id}")
             query = Query(parameters.request, listing_id=parameters.listing_id)
         else:
-            side = snapshot.searcher.card.preset.resize
-            square = photos.load_square(upload.photo, side, box=parameters.box, limits=self.config.photo)
+            side, limits = snapshot.searcher.card.preset.resize, self.config.photo
+            with self.decoding.hold(photos.probe(upload.photo, limits=limits).decoding_bytes, deadline):
+                square = photos.load_square(upload.photo, side, box=parameters.box, limits=limits)
             query = Query(parameters.request, photo=square)
         snapshot.searcher.check(query)
         return query
