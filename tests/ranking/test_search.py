@@ -141,6 +141,18 @@ def test_filters_let_through_exactly_the_listings_that_fit(
     assert sorted(ids(answer)) == [row.listing_id for row in shop.listings if passes(row)]
 
 
+def test_the_values_of_an_aspect_are_in_memory_once_for_all_categories(searcher: Searcher) -> None:
+    listings = searcher.listings
+    assert isinstance(listings, MappedListings)
+    texts: dict[str, set[int]] = {}
+    for part in (p for category in CATEGORIES for p in listings.index.partitions(category)):
+        for row in range(len(part)):
+            for value in listings.stated(part).of_row(row, ["mark", "brand"]).values():
+                texts.setdefault(value[0], set()).add(id(value[0]))
+    assert set(texts) == {"dark", "light", "Acme", "Bolt", "Crane"}
+    assert max(map(len, texts.values())) <= 2, "one for each segment, of which there are two"
+
+
 def test_more_like_a_listing_leaves_out_its_own_product(searcher: Searcher) -> None:
     answer = ask(searcher, listing_id="3-005")
     assert not {"3-004", "3-005"} & set(ids(answer)), "both are of the same product"

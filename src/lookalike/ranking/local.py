@@ -15,7 +15,7 @@ from lookalike.ranking.candidates import MappedCandidates, listing_of
 from lookalike.ranking.listings import Candidates, IndexedListing, Listings, Summary, Wanted
 from lookalike.ranking.request import Filters
 from lookalike.ranking.scan import ScanJob, scan
-from lookalike.ranking.stated import StatedAspects
+from lookalike.ranking.stated import Dictionaries, StatedAspects
 from lookalike.storage.artefacts import Artefact
 
 _CACHED_BITMAPS = 512
@@ -40,8 +40,11 @@ class MappedListings:
 
     def __init__(self, index: IndexSnapshot, scanner: Scanner) -> None:
         self.index, self.scanner = index, scanner
+        dictionaries: Dictionaries = {}
         self._stated = {
-            id(p): StatedAspects(p) for category in index.categories for p in index.partitions(category)
+            id(p): StatedAspects(p, dictionaries)
+            for category in index.categories
+            for p in index.partitions(category)
         }
         self._bitmaps: OrderedDict[tuple[int, Filters], np.ndarray] = OrderedDict()
         self._lock = Lock()

@@ -1,7 +1,8 @@
 """What the listings of one partition state about themselves, asked for many rows at once.
 
 Enters: a `Partition`, whose aspects are Arrow lists of dictionary codes. Leaves: numpy arrays. Values are looked up
-in the dictionary once, so a question about rows touches integers only.
+in the dictionary once, so a question about rows touches integers only. The partitions of a segment have one dictionary
+for each aspect, with all values of the snapshot; so they share what is made of it.
 """
 
 from __future__ import annotations
@@ -20,11 +21,9 @@ from lookalike.ranking.request import Filters
 
 
 @dataclass(frozen=True)
-class _Column:
-    """One aspect: row r has the dictionary codes `codes[offsets[r] : offsets[r + 1]]`."""
+class _Dictionary:
+    """The values of one aspect, by their codes."""
 
-    offsets: np.ndarray
-    codes: np.ndarray
     values: tuple[str, ...]
 
     @cached_property
@@ -32,22 +31,37 @@ class _Column:
         return {value: code for code, value in enumerate(self.values)}
 
 
+Dictionaries = dict[int, _Dictionary]
+"""Dictionaries by the place on the map that their values are read from."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """One aspect: row r has the dictionary codes `codes[offsets[r] : offsets[r + 1]]`."""
+
+    offsets: np.ndarray
+    codes: np.ndarray
+    dictionary: _Dictionary
+
+
 class StatedAspects:
     """The aspects, prices and filters of one partition."""
 
-    def __init__(self, partition: Partition) -> None:
+    def __init__(self, partition: Partition, shared: Dictionaries) -> None:
+        """`shared` has the dictionaries of the index's other partitions, and gets those that are new."""
         self.partition = partition
-        self._columns = {name: _column(lists) for name, lists in partition.aspects.items()}
+        self._columns = {name: _column(lists, shared) for name, lists in partition.aspects.items()}
 
     def chances(self, aspect: str, probabilities: Mapping[str, float], rows: np.ndarray) -> np.ndarray:
         """Sum f64[m] of the `probabilities` of the values that each of `rows` i64[m] states."""
         column = self._columns.get(aspect)
         if column is None:
             return np.zeros(len(rows))
-        weights = np.zeros(len(column.values))
+        code_of = column.dictionary.code_of
+        weights = np.zeros(len(column.dictionary.values))
         for value, probability in probabilities.items():
-            if value in column.code_of:
-                weights[column.code_of[value]] = probability
+            if value in code_of:
+                weights[code_of[value]] = probability
         sums: np.ndarray = _sum_of_each(column.offsets, column.codes, weights, rows)
         return sums
 
@@ -60,7 +74,7 @@ class StatedAspects:
                 continue
             codes = column.codes[column.offsets[row] : column.offsets[row + 1]].tolist()
             if codes:
-                stated[name] = tuple([column.values[code] for code in codes])
+                stated[name] = tuple([column.dictionary.values[code] for code in codes])
         return stated
 
     def having(self, aspect: str, values: Collection[str]) -> np.ndarray:
@@ -68,7 +82,8 @@ class StatedAspects:
         column = self._columns.get(aspect)
         if column is None:
             return np.zeros(len(self.partition), bool)
-        wanted = [column.code_of[value] for value in values if value in column.code_of]
+        code_of = column.dictionary.code_of
+        wanted = [code_of[value] for value in values if value in code_of]
         running = np.concatenate([[0], np.cumsum(np.isin(column.codes, wanted))])
         hits: np.ndarray = running[column.offsets[1:]] > running[column.offsets[:-1]]
         return hits
@@ -89,9 +104,10 @@ class StatedAspects:
         """How many rows state each value of each aspect."""
         totals = {}
         for name, column in self._columns.items():
-            numbers = np.bincount(column.codes, minlength=len(column.values))
+            numbers = np.bincount(column.codes)
             if len(column.codes):
-                totals[name] = {value: int(n) for value, n in zip(column.values, numbers, strict=True) if n}
+                values = column.dictionary.values
+                totals[name] = {values[code]: int(numbers[code]) for code in np.flatnonzero(numbers).tolist()}
         return totals
 
 
@@ -105,9 +121,12 @@ def _sum_of_each(offsets: np.ndarray, codes: np.ndarray, weights: np.ndarray, ro
     return sums
 
 
-def _column(lists: pa.ListArray) -> _Column:
+def _column(lists: pa.ListArray, shared: Dictionaries) -> _Column:
     # Views on the map: copies would be most of a ranker's memory.
     offsets = read_only(lists.offsets.to_numpy())
-    values = lists.values
-    codes = read_only(values.indices.to_numpy())
-    return _Column(offsets, codes, tuple(values.dictionary.to_pylist()))
+    codes = read_only(lists.values.indices.to_numpy())
+    values = lists.values.dictionary
+    place = values.buffers()[1].address
+    if place not in shared:
+        shared[place] = _Dictionary(tuple(values.to_pylist()))
+    return _Column(offsets, codes, shared[place])
