@@ -13,7 +13,14 @@ from lookalike.coding.extraction import extract
 from lookalike.errors import QueryError, ReleaseError
 from lookalike.index.builder import build
 from lookalike.ranking.local import MappedListings
-from lookalike.ranking.request import Answer, Filters, Query, RankingConfig, SearchRequest
+from lookalike.ranking.request import (
+    Answer,
+    Filters,
+    Query,
+    RankingConfig,
+    SearchRequest,
+    expand_categories,
+)
 from lookalike.ranking.search import Searcher, open_searcher
 from lookalike.storage.artefacts import fetch
 from tests.shop import CATEGORIES, SIDE, Listing, Shop, render, write_curated, write_release
@@ -91,6 +98,24 @@ def test_a_category_path_opens_all_leaves_below_it(searcher: Searcher) -> None:
         "clothing/tops/vest",
     }
     assert answer.scanned == 48
+
+
+@pytest.mark.parametrize(
+    ("wanted", "opened"),
+    [
+        (["shoes"], ["shoes"]),
+        (["shoes/"], ["shoes", "shoes/boot", "shoes/boot/high"]),
+        (["shoes/boot"], ["shoes/boot"]),
+        (["shoes/boot/", "shoes/boot"], ["shoes/boot", "shoes/boot/high"]),
+        (["home", "shoes"], ["home/vase", "shoes"]),
+        (["home/vase/"], ["home/vase"]),
+    ],
+)
+def test_a_leaf_that_has_leaves_below_it_can_be_chosen_alone_and_with_them(
+    wanted: list[str], opened: list[str]
+) -> None:
+    known = ["home/vase", "shoes", "shoes/boot", "shoes/boot/high", "shoestring"]
+    assert list(expand_categories(wanted, known)) == opened
 
 
 def test_routing_opens_more_categories_for_more_mass(searcher: Searcher) -> None:

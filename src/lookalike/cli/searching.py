@@ -39,7 +39,7 @@ def search(
     k: Annotated[int, typer.Option("-k", min=1, max=200, help="Hits to answer.")] = 12,
     category: Annotated[
         list[str] | None,
-        typer.Option(help="Search in this category (or below it) instead of the predicted ones."),
+        typer.Option(help="Search in this category, or all below a path, instead of the predicted ones."),
     ] = None,
     box: Box = None,
     alpha: Annotated[

@@ -93,7 +93,7 @@ class SearchRequest:
 
     k: int = 24
     categories: tuple[str, ...] = ()
-    """Open exactly these leaf categories, or all leaves below a path; empty: the likeliest ones."""
+    """Open exactly these leaf categories, or all leaves below a path (`expand_categories`); empty: the likeliest."""
     filters: Filters = Filters()
     blend: float | None = None
     """Weight of appearance, 0 to 1; None: the configured one."""
@@ -166,11 +166,15 @@ class Answer:
 
 
 def expand_categories(wanted: Collection[str], known: Collection[str]) -> tuple[str, ...]:
-    """The leaf categories that `wanted` names, directly or by a path above them. Raises `QueryError`."""
+    """The leaf categories that `wanted` names, directly or by a path above them. Raises `QueryError`.
+
+    A leaf may have others below it: ``shoes`` is then that leaf alone, ``shoes/`` all of them.
+    """
     found: dict[str, None] = {}
     for name in wanted:
-        below = [leaf for leaf in known if leaf == name or leaf.startswith(name.rstrip("/") + "/")]
+        path = name.rstrip("/")
+        below = [leaf for leaf in known if leaf == path or leaf.startswith(path + "/")]
         if not below:
             raise QueryError(f"unknown category: {name}")
-        found.update(dict.fromkeys(below))
+        found.update(dict.fromkeys([name] if name in below else below))
     return tuple(found)
