@@ -15,6 +15,7 @@ from lookalike.index.builder import build
 from lookalike.ranking.local import MappedListings
 from lookalike.ranking.request import (
     Answer,
+    CategoryGuess,
     Filters,
     Query,
     RankingConfig,
@@ -186,6 +187,30 @@ def test_more_like_a_listing_leaves_out_its_own_product(searcher: Searcher) -> N
     assert "encode" not in answer.milliseconds, "its code is in the index"
 
 
+def test_more_like_a_listing_looks_in_a_category_that_the_model_does_not_know(shop: Shop) -> None:
+    newer = tuple(
+        dataclasses.replace(row, category="shoes/clog") if row.category == "shoes/boot" else row
+        for row in shop.listings
+    )
+    searcher = searcher_of(shop, newer)
+    answer = ask(searcher, SearchRequest(k=50), listing_id="4-005")
+    assert {hit.category for hit in answer.hits} == {"shoes/clog"}
+    assert answer.scanned == 24
+    assert answer.categories[0] == CategoryGuess("shoes/clog", 1.0, True)
+    elsewhere = ask(searcher, SearchRequest(categories=("home/vase",)), listing_id="4-005")
+    assert {hit.category for hit in elsewhere.hits} == {"home/vase"}
+
+
+def searcher_of(shop: Shop, listings: tuple[Listing, ...]) -> Searcher:
+    """The shop's release with an index of other listings."""
+    curated = write_curated(shop.store, listings, shop.cache_dir)
+    extraction = extract(shop.store, curated, shop.release, cache_dir=shop.cache_dir, threads=1)
+    index = build(shop.store, curated, extraction, cache_dir=shop.cache_dir)
+    return open_searcher(
+        *(fetch(shop.store, ref, shop.cache_dir) for ref in (shop.release, index)), threads=1
+    )
+
+
 def test_excluded_listings_are_not_answered(searcher: Searcher) -> None:
     first = ids(ask(searcher, photo=photo("home/vase", 5)))[0]
     again = ask(searcher, SearchRequest(exclude=frozenset({first})), photo=photo("home/vase", 5))
@@ -261,10 +286,6 @@ def test_aspects_that_a_category_never_states_are_not_predicted(shop: Shop, sear
         dataclasses.replace(row, aspects=row.aspects | {"brand": []}) if row.category == "home/vase" else row
         for row in shop.listings
     )
-    curated = write_curated(shop.store, bare, shop.cache_dir)
-    extraction = extract(shop.store, curated, shop.release, cache_dir=shop.cache_dir, threads=1)
-    index = build(shop.store, curated, extraction, cache_dir=shop.cache_dir)
-    files = (fetch(shop.store, ref, shop.cache_dir) for ref in (shop.release, index))
-    without = open_searcher(*files, threads=1)
+    without = searcher_of(shop, bare)
     assert set(ask(without, photo=photo("home/vase", 7)).aspects) == {"mark"}
     assert "brand" in ask(without, photo=photo("home/lamp", 7)).aspects

@@ -33,6 +33,8 @@ class EncodedQuery:
     expected: Expectation
     aspects: Mapping[str, list[tuple[str, float]]]
     """What the reply says of the query's aspects."""
+    own_category: str | None = None
+    """The category of the listing that was asked for, which the model may not know."""
     own_group: str | None = None
     """The group of the listing that was asked for, whose members are no answer to it."""
 
@@ -68,6 +70,7 @@ def of_listing(listing: IndexedListing, code: np.ndarray, card: ModelCard) -> En
         probabilities=chances,
         expected=Expectation.of_listing(listing.aspects, listing.price),
         aspects={name: [(value, 1.0) for value in values] for name, values in listing.aspects.items()},
+        own_category=listing.category,
         own_group=listing.group,
     )
 

@@ -184,6 +184,8 @@ class Searcher:
     def _open(self, query: EncodedQuery, request: SearchRequest) -> tuple[str, ...]:
         if request.categories:
             return expand_categories(request.categories, self.summary.rows)
+        if query.own_category is not None and query.own_category not in self._number:
+            return (query.own_category,)  # newer than the model: no probability leads there
         config = self.config
         indices = open_categories(
             query.probabilities,
@@ -280,6 +282,8 @@ class Searcher:
         for name in opened:
             i = self._number.get(name)
             shown[name] = 0.0 if i is None else float(query.probabilities[i])
+        if query.own_category is not None:
+            shown[query.own_category] = 1.0
         ranked = sorted(shown, key=lambda name: (-shown[name], name))
         return tuple(CategoryGuess(name, round(shown[name], 4), name in opened) for name in ranked)
 
