@@ -14,7 +14,15 @@ import httpx
 from lookalike.serving.app import SearchService, create_app
 from lookalike.serving.config import ServingConfig
 from lookalike.serving.server import DrainingServer, make_server
+from lookalike.storage.directory import DirectoryStore
 from lookalike.storage.objects import ObjectStore
+
+
+class FarStore(DirectoryStore):
+    """A store whose files are not on this machine."""
+
+    def local_path(self, key: str) -> None:
+        return None
 
 
 @dataclass(frozen=True)

@@ -24,13 +24,15 @@ from lookalike.ranking.request import Query, SearchRequest
 from lookalike.ranking.search import open_searcher
 from lookalike.serving.batching import SearchQueue
 from lookalike.serving.config import ServingConfig
+from lookalike.serving.copies import Copies
+from lookalike.serving.lifecycle import Lifecycle
 from lookalike.serving.metrics import Metrics
 from lookalike.serving.snapshot import open_snapshot
 from lookalike.storage.artefacts import Artefact, ArtefactWriter, Kind, Ref, fetch, read_manifest
 from lookalike.storage.directory import DirectoryStore
 from lookalike.storage.objects import ObjectStore
 from lookalike.storage.refs import publish, read_live, roll_back
-from tests.serving.running import eventually, running
+from tests.serving.running import FarStore, eventually, running
 from tests.shop import Shop, open_shop, reindex, render, write_release
 
 VASE = render("home/vase", 5)
@@ -70,7 +72,7 @@ def test_a_process_becomes_ready_when_something_is_published(town: Town) -> None
 
 def test_aspect_models_are_ready_before_the_first_photo(shop: Shop) -> None:
     snapshot = open_snapshot(
-        shop.store, shop.release, shop.index, ServingConfig(), cache_dir=shop.cache_dir, threads=1
+        Copies(shop.store, shop.cache_dir), shop.release, shop.index, ServingConfig(), threads=1
     )
     assert snapshot.searcher.aspects.models
     assert "_trees" in vars(snapshot.searcher.aspects), "joined, and walked once"
@@ -116,9 +118,73 @@ def test_a_damaged_new_snapshot_is_refused_and_the_old_one_goes_on(town: Town) -
         eventually(lambda: "refused" not in process.client.get("/readyz").json())
 
 
-def damage(store: ObjectStore, ref: Ref) -> None:
-    """Flip one byte of a segment, in place."""
-    entry = next(e for e in read_manifest(store, ref).files if e.size > 1000)
+def follower(store: ObjectStore, cache_dir: Path) -> Lifecycle:
+    """What follows the live ref whenever it is told to `check`."""
+    return Lifecycle(store, ServingConfig(poll_seconds=1e-6), Metrics(), cache_dir=cache_dir, threads=1)
+
+
+def files_below(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def served_files(*shops: Shop) -> set[str]:
+    """The keys of all files that serving these takes."""
+    manifests = [read_manifest(s.store, ref) for s in shops for ref in (s.release, s.index, s.curated)]
+    left = ("report.json", "photos-")
+    return {e.key for manifest in manifests for e in manifest.files if not e.name.startswith(left)}
+
+
+def test_fetched_files_are_those_of_the_snapshot_served_and_the_one_before(
+    town: Town, tmp_path: Path
+) -> None:
+    cache = tmp_path / "far"
+    process = follower(FarStore(tmp_path / "store"), cache)
+    third = reindex(town.shop, per_category=6, prefix="c")
+    for published, kept in (
+        (town.shop, (town.shop,)),
+        (town.larger, (town.shop, town.larger)),
+        (third, (town.larger, third)),
+        (town.shop, (third, town.shop)),
+    ):
+        town.publish(published)
+        process.check()
+        assert process.readiness()[1]["index"] == str(published.index)
+        assert files_below(cache) == served_files(*kept)
+
+
+def test_the_files_of_a_refused_pair_wait_for_another_try_and_no_longer(town: Town, tmp_path: Path) -> None:
+    cache = tmp_path / "far"
+    process = follower(FarStore(tmp_path / "store"), cache)
+    town.publish(town.shop)
+    process.check()
+    before = files_below(cache)
+    damage(town.store, town.larger.curated, "photos.parquet")
+    town.publish(town.larger)
+    for _ in range(2):
+        process.check()
+        assert "/curated/" in process.readiness()[1]["refused"]["reason"]
+        assert {e.key for e in read_manifest(town.store, town.larger.index).files} <= files_below(cache)
+    town.publish(town.shop)
+    process.check()
+    assert "refused" not in process.readiness()[1]
+    assert files_below(cache) == before
+
+
+def test_no_file_of_a_store_on_this_machine_is_ever_removed(town: Town, tmp_path: Path) -> None:
+    third = reindex(town.shop, per_category=6, prefix="c")
+    damage(town.store, third.curated, "photos.parquet")
+    stored = files_below(tmp_path / "store")
+    process = follower(town.store, tmp_path / "store")
+    for published in (town.shop, town.larger, third, town.shop, town.larger):
+        town.publish(published)
+        process.check()
+    assert process.readiness()[1]["index"] == str(town.larger.index)
+    assert stored <= files_below(tmp_path / "store")
+
+
+def damage(store: ObjectStore, ref: Ref, name: str | None = None) -> None:
+    """Flip one byte of a file of an artefact, of a segment if none is named, in place."""
+    entry = next(e for e in read_manifest(store, ref).files if (e.name == name if name else e.size > 1000))
     path = store.local_path(entry.key)
     assert path is not None
     data = bytearray(path.read_bytes())
@@ -132,12 +198,12 @@ def test_an_index_that_another_model_made_is_found_out_by_its_photos(town: Town)
     shop = town.shop
     stranger = write_release(shop.store, shop.listings, shop.cache_dir, seed=5)
     foreign = reindex(shop, per_category=8, release=stranger)
-    config = ServingConfig()
+    copies, config = Copies(shop.store, shop.cache_dir), ServingConfig()
     with pytest.raises(ReleaseError, match="built for"):
-        open_snapshot(shop.store, shop.release, foreign.index, config, cache_dir=shop.cache_dir, threads=1)
+        open_snapshot(copies, shop.release, foreign.index, config, threads=1)
     posing = pose_as(shop, fetch(shop.store, stranger, shop.cache_dir))
     with pytest.raises(ReleaseError, match="of the bits agree"):
-        open_snapshot(shop.store, posing.release, posing.index, config, cache_dir=shop.cache_dir, threads=1)
+        open_snapshot(copies, posing.release, posing.index, config, threads=1)
 
 
 def pose_as(shop: Shop, stranger: Artefact) -> Shop:

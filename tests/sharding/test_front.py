@@ -23,7 +23,7 @@ from lookalike.sharding.fleet import FleetConfig
 from lookalike.storage.artefacts import Ref, read_manifest
 from lookalike.storage.directory import DirectoryStore
 from lookalike.storage.objects import ObjectStore
-from tests.serving.running import Running, eventually, running
+from tests.serving.running import FarStore, Running, eventually, running
 from tests.sharding.conftest import SHARDS, go_live, in_shards
 from tests.sharding.running import Ranker, rankers
 from tests.shop import Shop, render
@@ -194,13 +194,6 @@ def damage(store: ObjectStore, ref: Ref, name: str) -> None:
     path.write_bytes(data)
 
 
-class FarStore(DirectoryStore):
-    """A store whose files are not on this machine."""
-
-    def local_path(self, key: str) -> None:
-        return None
-
-
 def test_a_ranker_fetches_its_own_segments_only_and_removes_them_again(town: Shop, tmp_path: Path) -> None:
     store = FarStore(tmp_path / "store")
     cache = tmp_path / "far"
@@ -216,6 +209,29 @@ def test_a_ranker_fetches_its_own_segments_only_and_removes_them_again(town: Sho
     mine.check()
     assert list(mine.state()["held"]) == [str(newer.index)]
     assert not fetched.exists()
+
+
+def test_a_ranker_removes_what_it_fetched_of_a_refused_index(town: Shop, tmp_path: Path) -> None:
+    cache = tmp_path / "far"
+    mine = Holdings(
+        FarStore(tmp_path / "store"),
+        Part(0, 1),
+        ServingConfig(),
+        Metrics(),
+        cache_dir=cache,
+        threads=1,
+    )
+    mine.check()
+    held = set(cache.rglob("segment-*"))
+    newer = in_shards(town, per_category=10, prefix="b")
+    damage(town.store, newer.index, segment_name(1, SHARDS))
+    go_live(newer)
+    mine.check()
+    assert str(newer.index) in mine.state()["refused"]
+    assert set(cache.rglob("segment-*")) > held, "the shard before the damaged one, for another try"
+    go_live(town)
+    mine.check()
+    assert set(cache.rglob("segment-*")) == held
 
 
 def test_a_ranker_without_anything_live_is_not_ready(tmp_path: Path) -> None:

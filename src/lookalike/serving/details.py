@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -17,8 +16,7 @@ import pyarrow.parquet as pq
 from lookalike.catalogue.snapshot import LISTINGS
 from lookalike.errors import CorruptObject
 from lookalike.ranking.listings import Listings, Summary
-from lookalike.storage.artefacts import Ref, fetch
-from lookalike.storage.objects import ObjectStore
+from lookalike.storage.artefacts import Artefact
 
 _VALUES_LISTED = 100
 _EXAMPLES = 24
@@ -29,17 +27,16 @@ _BLOCK = 16
 class Titles:
     """Titles of the listings of one curated snapshot."""
 
-    def __init__(self, store: ObjectStore, curated: Ref, cache_dir: Path, *, bare: bool = False) -> None:
-        """`bare`: keep none. Raises the errors of fetching, `CorruptObject` where the table is not one."""
+    def __init__(self, curated: Artefact) -> None:
+        """None are known where the table was not fetched. Raises `CorruptObject` where it is not one."""
         self._ids = self._titles = pa.array([], pa.utf8())
         self._firsts: list[str] = []
-        if bare:
+        if LISTINGS not in curated.paths:
             return
-        path = fetch(store, curated, cache_dir, [LISTINGS]).path(LISTINGS)
         try:
-            table = pq.read_table(path, columns=["listing_id", "title"])
+            table = pq.read_table(curated.path(LISTINGS), columns=["listing_id", "title"])
         except (pa.ArrowException, OSError) as error:
-            raise CorruptObject(LISTINGS, f"{curated}: {LISTINGS} is not readable: {error}") from error
+            raise CorruptObject(LISTINGS, f"{curated.ref}: {LISTINGS} is not readable: {error}") from error
         table = table.filter(table["title"].is_valid())
         self._ids, self._titles = (table[name].combine_chunks() for name in ("listing_id", "title"))
         self._firsts = self._ids[::_BLOCK].to_pylist()

@@ -27,9 +27,10 @@ from lookalike.ranking.listings import Wanted
 from lookalike.ranking.local import MappedListings
 from lookalike.ranking.request import Filters
 from lookalike.serving.config import ServingConfig
+from lookalike.serving.copies import Copies
 from lookalike.serving.lifecycle import DAMAGED
 from lookalike.serving.metrics import Metrics
-from lookalike.storage.artefacts import Artefact, Ref, fetch, read_manifest
+from lookalike.storage.artefacts import Artefact, Ref, read_manifest
 from lookalike.storage.objects import ObjectStore
 from lookalike.storage.refs import read_live
 
@@ -107,8 +108,8 @@ class Holdings:
         threads: int = 0,
     ) -> None:
         self.store, self.part, self.config, self.metrics = store, part, config, metrics
-        self.cache_dir = cache_dir
         self.draining = False
+        self._copies = Copies(store, cache_dir)
         self._scanner = Scanner(threads)
         self._held: dict[Ref, Held] = {}
         self._named: dict[Ref, float] = {}
@@ -184,10 +185,14 @@ class Holdings:
             except Exception as error:
                 _LOG.exception("loading %s failed", ref)
                 self._refuse(ref, f"{type(error).__name__} while loading; the log has more")
+        outdated = set(self._refused) - set(wanted)
         self._refused = {ref: refusal for ref, refusal in self._refused.items() if ref in wanted}
-        for ref in set(self._held) - set(wanted):
-            if wanted and wanted[0] in self._held:  # never the only one
+        if wanted and wanted[0] in self._held:  # never the only one
+            for ref in set(self._held) - set(wanted):
                 self._let_go(ref)
+                outdated.add(ref)
+        if outdated:
+            self._copies.keep(held.artefact for held in self._held.values())
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -214,7 +219,7 @@ class Holdings:
         started = time.monotonic()
         count = int(read_manifest(self.store, ref).meta["shards"])
         mine = self.part.shards(count)
-        artefact = fetch(self.store, ref, self.cache_dir, [segment_name(shard, count) for shard in mine])
+        artefact = self._copies.fetch(ref, [segment_name(shard, count) for shard in mine])
         shards = {}
         for shard in mine:
             snapshot = IndexSnapshot.open(artefact, shard=shard)
@@ -239,16 +244,10 @@ class Holdings:
         _LOG.info("holding shards %s of %s, loaded in %.2f s", list(held.shards), ref, held.load_seconds)
 
     def _let_go(self, ref: Ref) -> None:
-        """Forget a snapshot and remove the fetched copies; maps that are still open stay valid."""
         outdated = self._held.pop(ref)
         self.metrics.snapshot.remove(outdated.release, str(ref))
         self._count()
         _LOG.info("let go of %s", ref)
-        kept = {path for held in self._held.values() for path in held.artefact.paths.values()}
-        for name, path in outdated.artefact.paths.items():
-            key = outdated.artefact.manifest.file(name).key
-            if path not in kept and self.store.local_path(key) is None:
-                path.unlink(missing_ok=True)
 
     def _count(self) -> None:
         sizes = (len(listings.summary) for held in self._held.values() for listings in held.shards.values())

@@ -24,10 +24,11 @@ from lookalike.errors import (
     ServiceBusy,
 )
 from lookalike.serving.config import ServingConfig
+from lookalike.serving.copies import Copies
 from lookalike.serving.metrics import Metrics
 from lookalike.serving.snapshot import ServedSnapshot, open_snapshot, release_of
 from lookalike.sharding.fleet import Fleet
-from lookalike.storage.artefacts import Artefact, Ref
+from lookalike.storage.artefacts import Ref
 from lookalike.storage.objects import ObjectStore
 from lookalike.storage.refs import read_live
 
@@ -63,7 +64,8 @@ class Lifecycle:
         threads: int = 0,
     ) -> None:
         self.store, self.config, self.metrics = store, config, metrics
-        self.cache_dir, self.threads = cache_dir, threads
+        self.threads = threads
+        self._copies = Copies(store, cache_dir)
         self._fleet = Fleet(config.rankers) if config.rankers else None
         self._current: ServedSnapshot | None = None
         self._previous: ServedSnapshot | None = None
@@ -145,6 +147,8 @@ class Lifecycle:
             self._waiting_for = "nothing has been published yet"
             return
         current, refusal = self._current, self._refusal
+        if refusal is not None and refusal.pair != wanted:
+            self._forget()  # what was fetched for it, and kept for another try
         if current is not None and current.pair == wanted:
             self._refusal = None
             return
@@ -152,10 +156,9 @@ class Lifecycle:
             return
         try:
             loaded = open_snapshot(
-                self.store,
+                self._copies,
                 *wanted,
                 self.config,
-                cache_dir=self.cache_dir,
                 threads=self.threads,
                 previous=current,
                 fleet=self._fleet,
@@ -189,8 +192,7 @@ class Lifecycle:
         return (live.live.release, live.live.index) if live else None
 
     def _swap(self, loaded: ServedSnapshot) -> None:
-        outdated, self._previous = self._previous, self._current
-        self._current, self._refusal = loaded, None
+        self._previous, self._current, self._refusal = self._current, loaded, None
         if self._fleet is not None:
             self._fleet.keep(loaded.index.ref)
         metrics = self.metrics
@@ -207,23 +209,12 @@ class Lifecycle:
             len(loaded.searcher.summary),
             loaded.load_seconds,
         )
-        if outdated is not None:
-            kept = {
-                path
-                for snapshot in (loaded, self._previous)
-                if snapshot is not None
-                for artefact in (snapshot.index, snapshot.release)
-                for path in artefact.paths.values()
-            }
-            for artefact in (outdated.index, outdated.release):
-                self._forget(artefact, kept)
+        self._forget()
 
-    def _forget(self, artefact: Artefact, kept: set[Path]) -> None:
-        """Remove fetched copies that nobody will map again; maps that are still open stay valid."""
-        for entry in artefact.manifest.files:
-            path = artefact.paths.get(entry.name)
-            if path is not None and path not in kept and self.store.local_path(entry.key) is None:
-                path.unlink(missing_ok=True)
+    def _forget(self) -> None:
+        """Remove fetched copies that neither the snapshot served nor the one before needs."""
+        serving = [snapshot for snapshot in (self._current, self._previous) if snapshot is not None]
+        self._copies.keep(artefact for snapshot in serving for artefact in snapshot.artefacts)
 
     def _refuse(self, pair: Pair, reason: str, *, damaged: bool = False, soon: bool = False) -> None:
         before = self._refusal

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lookalike.catalogue import photos
+from lookalike.catalogue.snapshot import LISTINGS, PHOTOS
 from lookalike.coding.release import ModelCard
 from lookalike.errors import PhotoError, ReleaseError, SettingsError
 from lookalike.learning.aspects import file_name
@@ -22,11 +22,12 @@ from lookalike.ranking.local import map_listings
 from lookalike.ranking.request import Filters, Query, SearchRequest
 from lookalike.ranking.search import Searcher, join_searcher
 from lookalike.serving.config import ServingConfig
+from lookalike.serving.copies import Copies
 from lookalike.serving.details import Titles, catalogue_json
 from lookalike.serving.thumbnails import PhotoShelf
 from lookalike.sharding.fleet import Fleet
 from lookalike.sharding.remote import RemoteListings
-from lookalike.storage.artefacts import Artefact, Ref, fetch, read_manifest
+from lookalike.storage.artefacts import Artefact, Ref, read_manifest
 from lookalike.storage.objects import ObjectStore
 
 _AGREEING_BITS = 0.95
@@ -41,6 +42,8 @@ class ServedSnapshot:
 
     release: Artefact
     index: Artefact
+    curated: Artefact
+    """Of the curated snapshot only the tables that `shelf` and `titles` were read from."""
     searcher: Searcher
     shelf: PhotoShelf
     titles: Titles
@@ -51,6 +54,10 @@ class ServedSnapshot:
     @property
     def pair(self) -> tuple[Ref, Ref]:
         return self.release.ref, self.index.ref
+
+    @property
+    def artefacts(self) -> tuple[Artefact, ...]:
+        return self.release, self.index, self.curated
 
 
 def release_of(store: ObjectStore, index: Ref) -> Ref:
@@ -63,12 +70,11 @@ def release_of(store: ObjectStore, index: Ref) -> Ref:
 
 
 def open_snapshot(
-    store: ObjectStore,
+    copies: Copies,
     release: Ref,
     index: Ref,
     config: ServingConfig,
     *,
-    cache_dir: Path,
     threads: int = 0,
     previous: ServedSnapshot | None = None,
     fleet: Fleet | None = None,
@@ -79,8 +85,8 @@ def open_snapshot(
     `CorruptObject`, `SegmentError`, `ReleaseError` or `ServiceBusy`: whichever step failed.
     """
     started = time.monotonic()
-    index_files = fetch(store, index, cache_dir, None if fleet is None else [])
-    release_files = _fetch_release(store, release, cache_dir)
+    index_files = copies.fetch(index, None if fleet is None else [])
+    release_files = _fetch_release(copies, release)
     reuse = previous.searcher if previous else None
     listings: Listings
     if fleet is not None:
@@ -91,14 +97,17 @@ def open_snapshot(
         )
     searcher = join_searcher(release_files, listings, config.ranking, threads=threads, reuse=reuse)
     curated = Ref.parse(index_files.manifest.inputs["curated"])
-    shelf = PhotoShelf(store, curated, cache_dir, bare=config.bare)
+    curated_files = copies.fetch(curated, [] if config.bare else [PHOTOS, LISTINGS])
+    shelf = PhotoShelf(copies.store, curated_files)
     if previous is None or previous.searcher.encoder is not searcher.encoder:
         warm_up(searcher, config.batch_limit)
     try_out(searcher, shelf)
-    titles = Titles(store, curated, cache_dir, bare=config.bare)
+    titles = Titles(curated_files)
     catalogue = catalogue_json(searcher.summary)
     seconds = time.monotonic() - started
-    return ServedSnapshot(release_files, index_files, searcher, shelf, titles, catalogue, seconds)
+    return ServedSnapshot(
+        release_files, index_files, curated_files, searcher, shelf, titles, catalogue, seconds
+    )
 
 
 def warm_up(searcher: Searcher, batch_limit: int) -> None:
@@ -159,8 +168,8 @@ def _agreement(searcher: Searcher, shelf: PhotoShelf, photo_id: str, code: np.nd
     return 1 - differing / searcher.summary.bits
 
 
-def _fetch_release(store: ObjectStore, release: Ref, cache_dir: Path) -> Artefact:
+def _fetch_release(copies: Copies, release: Ref) -> Artefact:
     """Only what serving reads: the weights stay where they are."""
-    card = ModelCard.read(fetch(store, release, cache_dir, ["model.json"]).path("model.json"))
+    card = ModelCard.read(copies.fetch(release, ["model.json"]).path("model.json"))
     aspects = [f"aspects/{file_name(name)}" for name in card.aspects]
-    return fetch(store, release, cache_dir, ["model.json", "model.onnx", *aspects])
+    return copies.fetch(release, ["model.json", "model.onnx", *aspects])

@@ -8,7 +8,6 @@ is kept in memory up to a limit. A photo id is the digest of the photo, so what 
 from __future__ import annotations
 
 from collections import OrderedDict
-from pathlib import Path
 from threading import Lock
 
 import numpy as np
@@ -18,7 +17,7 @@ import pyarrow.parquet as pq
 from lookalike.catalogue import photos
 from lookalike.catalogue.snapshot import PHOTOS, shard_name
 from lookalike.errors import CorruptObject
-from lookalike.storage.artefacts import Manifest, Ref, fetch, read_manifest
+from lookalike.storage.artefacts import Artefact
 from lookalike.storage.objects import ObjectStore
 
 SIDES = (96, 240, 480, 960)
@@ -33,18 +32,17 @@ def nearest_side(wanted: int) -> int:
 class PhotoShelf:
     """The photos of one curated snapshot, where they lie. Safe to use from several threads."""
 
-    def __init__(self, store: ObjectStore, ref: Ref, cache_dir: Path, *, bare: bool = False) -> None:
-        """`bare`: keep none. Raises the errors of fetching, `CorruptObject` where the table is not one."""
-        self.ref, self._store = ref, store
-        self._manifest: Manifest = read_manifest(store, ref)
-        if bare:
+    def __init__(self, store: ObjectStore, curated: Artefact) -> None:
+        """None are known where the table was not fetched. Raises `CorruptObject` where it is not one."""
+        self.ref, self._store, self._manifest = curated.ref, store, curated.manifest
+        if PHOTOS not in curated.paths:
             self._ids, self._places = np.empty(0, "S32"), np.empty((0, 3), np.int64)
             return
-        path = fetch(store, ref, cache_dir, [PHOTOS]).path(PHOTOS)
         try:
-            table = pq.read_table(path, columns=["photo_id", "shard", "offset", "length"])
+            table = pq.read_table(curated.path(PHOTOS), columns=["photo_id", "shard", "offset", "length"])
         except (pa.ArrowException, OSError) as error:
-            raise CorruptObject(PHOTOS, f"{ref}: {PHOTOS} is not readable as Parquet: {error}") from error
+            message = f"{curated.ref}: {PHOTOS} is not readable as Parquet: {error}"
+            raise CorruptObject(PHOTOS, message) from error
         self._ids = np.array(table["photo_id"].to_pylist(), dtype="S32")
         self._places = np.stack(
             [table[c].to_numpy().astype(np.int64) for c in ("shard", "offset", "length")], 1

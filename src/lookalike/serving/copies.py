@@ -1,0 +1,39 @@
+"""Files that a process has fetched, and which of them it still needs.
+
+Enters: references to artefacts, and later those artefacts that stay. Leaves: fetched artefacts. A copy is known from
+the moment it lies on the disk, so what was fetched for a snapshot that could not be opened is removed, too. Files of a
+store on this machine are used where they lie; they are the store's, and never removed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from lookalike.storage.artefacts import Artefact, Ref, fetch_file, read_manifest
+from lookalike.storage.objects import ObjectStore
+
+
+class Copies:
+    """The copies that one process has below `cache_dir`. Used by the thread that loads snapshots."""
+
+    def __init__(self, store: ObjectStore, cache_dir: Path) -> None:
+        self.store, self.cache_dir = store, cache_dir
+        self._paths: set[Path] = set()
+
+    def fetch(self, ref: Ref, names: Iterable[str] | None = None) -> Artefact:
+        """All files of an artefact, or just `names`, as `storage.artefacts.fetch` has them. Raises what that raises."""
+        manifest = read_manifest(self.store, ref)
+        paths = {}
+        for entry in manifest.files if names is None else [manifest.file(name) for name in names]:
+            path = paths[entry.name] = fetch_file(self.store, entry, self.cache_dir)
+            if self.store.local_path(entry.key) is None:
+                self._paths.add(path)
+        return Artefact(ref, manifest, paths)
+
+    def keep(self, artefacts: Iterable[Artefact]) -> None:
+        """Remove the copies that belong to none of `artefacts`; maps that are still open stay valid."""
+        kept = {path for artefact in artefacts for path in artefact.paths.values()}
+        for path in self._paths - kept:
+            path.unlink(missing_ok=True)
+        self._paths &= kept
