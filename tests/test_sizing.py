@@ -13,6 +13,7 @@ from lookalike.cli.app import app
 from lookalike.errors import SettingsError
 from lookalike.index.builder import build
 from lookalike.index.reader import IndexSnapshot
+from lookalike.serving.config import ServingConfig
 from lookalike.sizing import Catalogue, Cluster, Load, Measured, plan, waiting
 from lookalike.storage.artefacts import fetch
 from tests.index.conftest import make_snapshot
@@ -33,6 +34,12 @@ def test_the_bytes_of_a_listing_are_those_of_a_real_index(tmp_path: Path) -> Non
     )
     on_disk = sum(entry.size for entry in index.manifest.files)
     assert on_disk == pytest.approx(catalogue.index_bytes, rel=0.02)  # the headers are the rest
+
+
+def test_memory_for_photos_is_what_a_search_process_may_take() -> None:
+    config = ServingConfig()
+    limits = config.in_flight_bytes + config.photo.decoding_bytes + config.thumbnail_cache_bytes
+    assert Measured().buffers_gb == pytest.approx(limits / 1e9, abs=0.01)
 
 
 def test_a_small_catalogue_needs_no_rankers() -> None:
