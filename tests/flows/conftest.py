@@ -57,11 +57,20 @@ class Prefect:
     environ: Mapping[str, str]
 
     def ask(self, path: str, body: Mapping[str, Any]) -> Any:
+        """What the server answers, asked again while its database is busy, as Prefect's own client does."""
         request = urllib.request.Request(
             self.api + path, json.dumps(body).encode(), {"Content-Type": "application/json"}
         )
-        with urllib.request.urlopen(request, timeout=60) as reply:
-            return json.loads(reply.read())
+        until = time.monotonic() + 60
+        while True:
+            try:
+                with urllib.request.urlopen(request, timeout=60) as reply:
+                    return json.loads(reply.read())
+            except urllib.error.HTTPError as error:
+                error.close()
+                if error.code != 503 or time.monotonic() > until:
+                    raise
+                time.sleep(1)
 
     def run(self, flow: str, parameters: Mapping[str, Any], **environ: str) -> subprocess.Popen[str]:
         """Start a flow in a process of its own, in a session that can be killed as a whole."""

@@ -82,6 +82,7 @@ def test_it_can_start_from_the_live_release_and_again_finds_itself_done(
     assert shop.live() == after
 
 
+@pytest.mark.timeout(900)  # seven processes that import Prefect and torch
 def test_killed_in_every_stage_it_goes_on_and_ends_as_if_undisturbed(
     prefect: Prefect, retrained: Shop, tmp_path: Path
 ) -> None:
