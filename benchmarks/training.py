@@ -46,6 +46,7 @@ from lookalike.learning.feed import Feed
 from lookalike.learning.loop import Batch, Loop, Run
 from lookalike.learning.network import HashNetwork
 from lookalike.learning.objective import CategoryObjective
+from lookalike.learning.precision import has_bf16
 from lookalike.learning.recipes import RECIPES, Recipe
 from lookalike.settings import available_cores
 from lookalike.storage.artefacts import Kind, Ref, latest
@@ -144,7 +145,7 @@ class Bench:
         self.recipe, self.stage = replace(recipe, category_stage=stage), stage
         self.snapshot, self.ranks, self.folder = snapshot, ranks, folder
         self.cores, self.steps, self.compiled = cores, steps, compiled
-        self.bf16 = recipe.bf16 and (ranks.device.type == "cuda" or torch.cpu._is_avx512_bf16_supported())
+        self.bf16 = recipe.bf16 and has_bf16(ranks.device)
         torch.manual_seed(recipe.seed)
         self.categories = tuple(sorted(set(snapshot.listings["category"].to_pylist())))
         self.network = HashNetwork(recipe.trunk, categories=len(self.categories), bits=recipe.bits)
@@ -265,7 +266,7 @@ class Bench:
             self.network.feature_count,
         )
         if self.ranks.device.type == "cuda":
-            return TorchEncoder(card, self.network, self.ranks.device, bf16=True)
+            return TorchEncoder(card, self.network, self.ranks.device, bf16=has_bf16(self.ranks.device))
         path = self.folder / "model.onnx"
         export_onnx(self.network, card.preset, path)
         return compile_encoder(card, path, threads=self.cores)

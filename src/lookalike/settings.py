@@ -90,8 +90,8 @@ class RolloutSettings(BaseSettings):
 
 
 def has_gpu() -> bool:
-    """Whether this process may use an NVIDIA GPU: its driver's device is there, and torch can use it."""
-    if not Path("/dev/nvidiactl").exists():
+    """Whether this process may use an NVIDIA GPU: its driver's device (or WSL2's) is there, and torch can use it."""
+    if not any(Path(device).exists() for device in ("/dev/nvidiactl", "/dev/dxg")):
         return False  # without the two seconds that importing torch takes
     torch = importlib.import_module("torch")
     return bool(torch.cuda.is_available())

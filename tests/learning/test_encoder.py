@@ -17,6 +17,7 @@ from lookalike.coding.extraction import extract as extract_with
 from lookalike.errors import ReleaseError
 from lookalike.learning.encoder import open_torch_encoder
 from lookalike.learning.extraction import extract
+from lookalike.settings import has_gpu
 from lookalike.storage.artefacts import Artefact, Ref, fetch, read_manifest
 from tests.learning.test_training import FAST, Place
 from tests.shop import make_listings
@@ -63,6 +64,12 @@ def test_weights_of_another_network_are_refused(release: Artefact, tmp_path: Pat
     foreign = Artefact(release.ref, release.manifest, {**release.paths, "weights.safetensors": path})
     with pytest.raises(ReleaseError, match=r"weights\.safetensors does not fit its model card"):
         open_torch_encoder(foreign, CPU)
+
+
+def test_a_gpu_under_wsl2_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "exists", lambda path: str(path) == "/dev/dxg")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert has_gpu()
 
 
 def test_extraction_by_torch_covers_the_catalogue(

@@ -1,4 +1,4 @@
-"""The encoder of extraction on a GPU: the release's weights in torch, in bfloat16 and channels-last.
+"""The encoder of extraction on a GPU: the release's weights in torch, channels-last, in bfloat16 if it has that.
 
 What search runs on a CPU (`coding.encoder`) is the same network; here crop and normalisation are done on the device, so
 a photo crosses the bus as uint8. Several batches may be in flight at a time: calls from several threads are safe, and
@@ -17,6 +17,7 @@ from lookalike.coding.encoder import Encoding, check_photos, encoding_of
 from lookalike.coding.release import ModelCard
 from lookalike.errors import ReleaseError
 from lookalike.learning.network import HashNetwork
+from lookalike.learning.precision import has_bf16
 from lookalike.learning.transforms import plain_transform
 from lookalike.storage.artefacts import Artefact
 
@@ -49,7 +50,7 @@ class TorchEncoder:
 def open_torch_encoder(
     release: Artefact, device: torch.device | None = None, *, bf16: bool | None = None
 ) -> TorchEncoder:
-    """The encoder of a fetched model release on `device`, by default the first GPU, there in bfloat16.
+    """The encoder of a fetched model release on `device`, by default the first GPU, in bfloat16 if that has it.
 
     Raises `ReleaseError` where the weights are not those of `model.json`.
     """
@@ -63,4 +64,6 @@ def open_torch_encoder(
         network.load_state_dict(safetensors.torch.load_file(path))
     except (safetensors.SafetensorError, RuntimeError) as error:
         raise ReleaseError(f"{path} does not fit its model card: {error}") from error
-    return TorchEncoder(card, network, device, bf16=device.type == "cuda" if bf16 is None else bf16)
+    if bf16 is None:
+        bf16 = device.type == "cuda" and has_bf16(device)
+    return TorchEncoder(card, network, device, bf16=bf16)

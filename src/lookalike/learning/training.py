@@ -48,6 +48,7 @@ from lookalike.learning.hashing import TunedHashing, hash_objective
 from lookalike.learning.loop import Batch, Loop, Run
 from lookalike.learning.network import HashNetwork
 from lookalike.learning.objective import CategoryObjective, Objective
+from lookalike.learning.precision import has_bf16
 from lookalike.learning.recipes import Recipe
 from lookalike.learning.starting import StartingWeights
 from lookalike.learning.stopping import StopRequest
@@ -292,7 +293,7 @@ def train(
         ranks.wait()  # all have read the checkpoint before one is written
         run = Run(network, checkpoints, ranks, recipe.seed, progress, stop, compiled)
         run.metrics.extend(state["metrics"] if state else ())
-        trainer = Trainer(recipe, data, network, run, bf16=recipe.bf16 and _has_bf16(ranks.device))
+        trainer = Trainer(recipe, data, network, run, bf16=recipe.bf16 and has_bf16(ranks.device))
         if state is None or state["stage"] == _CATEGORY:
             trainer.category_stage(state)
         else:
@@ -354,10 +355,3 @@ def _score(logits: Tensor, labels: NDArray[np.int64]) -> tuple[float, float]:
     """Mean loss and top-1 accuracy."""
     logits, truth = logits.float().cpu(), torch.from_numpy(labels)
     return F.cross_entropy(logits, truth).item(), (logits.argmax(dim=1) == truth).double().mean().item()
-
-
-def _has_bf16(device: torch.device) -> bool:
-    """Whether bfloat16 is faster here than float32: on a GPU that knows it, or a CPU with AVX-512 BF16 or AMX."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
