@@ -7,7 +7,8 @@ Photos per second of the real training loop (`learning.loop`) three times: fed w
 JPEGs that are decoded anew for every batch, and with one batch that lies on the device already ("synthetic"): what the
 network alone can do. Beside them the arithmetic ceiling: the step's multiplications, counted by torch, at the rate that
 this device multiplies large matrices in the recipe's precision. Then extraction: by the release's encoder one thing
-after the other, overlapped, and the forward pass alone. Variants take turns, `--rounds` times; numbers are medians.
+after the other, overlapped, and the forward passes alone, as many at a time as overlapped. Variants take turns,
+`--rounds` times; numbers are medians.
 
 The snapshot is the newest of `--store`, or a drawn sample. Weights are random: speed does not
 depend on them.
@@ -29,6 +30,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.report import entries, machine, write
+from lookalike.ahead import ahead
 from lookalike.catalogue.curation import CurationConfig, curate
 from lookalike.catalogue.photos import load_square
 from lookalike.catalogue.sample import write_sample
@@ -241,9 +243,10 @@ class Bench:
                 pass
 
         def forward() -> None:
-            photos = np.zeros((overlapping.batch, side, side, 3), np.uint8)
-            for _ in lots:
-                encoder.encode(photos)
+            batches = itertools.repeat(np.zeros((overlapping.batch, side, side, 3), np.uint8), len(lots))
+            threads = overlapping.encoders
+            for _ in ahead(encoder.encode, batches, threads=threads, depth=threads):
+                pass
 
         def timed(work: Callable[[], None]) -> Callable[[], float]:
             def run() -> float:
