@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 
-from lookalike.errors import SettingsError
+from lookalike.errors import SettingsError, TrainingError
 from lookalike.learning.distributed import Ranks, joined
 from tests.learning.one_rank import steps
 from tests.learning.test_training import Place
@@ -147,4 +148,45 @@ def test_restarts_that_would_hang_are_refused(monkeypatch: pytest.MonkeyPatch) -
     for name, value in {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_MAX_RESTARTS": "3"}.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(SettingsError, match=r"needs .* TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1"), joined():
+        pytest.fail("joined")
+
+
+@pytest.mark.parametrize(
+    ("said", "raised"),
+    [
+        ("[pair.cc:553] Connection closed by peer [10.0.0.2]:4711", TrainingError),
+        ("Timed out waiting 300000ms for recv operation to complete", TrainingError),
+        ("Timed out after 301 seconds waiting for clients. 1/2 clients joined.", TrainingError),
+        (
+            "NCCL error in: NCCLUtils.cpp:94, remote process exited or there was a network error, NCCL 2.27",
+            TrainingError,
+        ),
+        (
+            "NCCL error in: NCCLUtils.cpp:94, invalid usage, NCCL 2.27\n"
+            "ncclInvalidUsage: This usually reflects invalid usage of NCCL library.\n"
+            "Last error:\nDuplicate GPU detected : rank 0 and rank 1 both on CUDA device 1000",
+            RuntimeError,
+        ),
+        ("CUDA error: peer access is not supported between these two devices", RuntimeError),
+    ],
+)
+def test_only_what_another_rank_has_done_reads_as_its_loss(
+    said: str, raised: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError(said)
+
+    for name, value in ranks_environment(1, 2).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(dist, "init_process_group", fail)
+    with pytest.raises(raised, match=re.escape(said.splitlines()[0])), joined(torch.device("cpu")):
+        pytest.fail("joined")
+
+
+def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in ranks_environment(1, 2).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(SettingsError, match="LOCAL_RANK is 1, but this machine has 1 GPUs"), joined():
         pytest.fail("joined")

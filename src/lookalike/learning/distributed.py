@@ -31,7 +31,11 @@ _STEP_LIMIT = timedelta(minutes=5)
 """How long a rank waits for the others within a step, and for all to join, before it gives up."""
 _STAGE_LIMIT = timedelta(hours=12)
 """How long ranks wait while one decodes the photos or writes the release. One that dies is noticed at once."""
-_LOST = re.compile(r"gloo|nccl|connection|timed? ?out|peer|socket|TCPStore", re.IGNORECASE)
+_LOST = re.compile(
+    r"connection|timed? ?out|remote|broken pipe|socket (unexpectedly )?closed|not connected|was aborted",
+    re.IGNORECASE,
+)
+"""What gloo, NCCL and torch's store say where another rank is gone, and not where this one is set up wrongly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +134,8 @@ def joined(device: torch.device | None = None) -> Iterator[Ranks]:
     """The ranks that `torchrun` started this process with; a process that was started alone is rank 0 of 1.
 
     Inside, an error of communication becomes a `TrainingError`: another rank is gone. Raises it also where the
-    others do not come within five minutes, and `SettingsError` where they could not be started again.
+    others do not come within five minutes, and `SettingsError` where they could not be started again or this machine
+    has fewer GPUs than processes.
     """
     launch = Launch()
     if launch.shared_store and launch.restarts:
@@ -142,6 +147,11 @@ def joined(device: torch.device | None = None) -> Iterator[Ranks]:
         )
     if device is None:
         device = torch.device("cuda", launch.local_rank) if torch.cuda.is_available() else torch.device("cpu")
+        if device.type == "cuda" and launch.local_rank >= torch.cuda.device_count():
+            raise SettingsError(
+                f"LOCAL_RANK is {launch.local_rank}, but this machine has {torch.cuda.device_count()} GPUs: start one "
+                "process for each (torchrun --nproc-per-node gpu)"
+            )
     if device.type == "cuda":
         torch.cuda.set_device(device)
     if launch.world_size == 1:
