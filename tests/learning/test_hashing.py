@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from lookalike.errors import TrainingError
 from lookalike.learning.hash_heads import HashHead, SplitHashHead
@@ -92,6 +96,40 @@ def test_split_codes_put_the_category_first_and_keep_the_look(clusters: tuple[Te
     look = torch.cdist(bits[mine, 256:].float(), bits[mine, 256:].float(), p=1).flatten()
     unit = torch.nn.functional.normalize(features[mine] - features.mean(dim=0))
     assert torch.corrcoef(torch.stack([look, -(unit @ unit.T).flatten()]))[0, 1] > 0.9
+
+
+class Largest(TorchDispatchMode):
+    """Inside, the most numbers that one operation makes."""
+
+    numbers = 0
+
+    def __torch_dispatch__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        found = func(*args, **kwargs or {})
+        made = (each for each in tree_leaves(found) if isinstance(each, Tensor) and not each._is_view())
+        self.numbers = max([self.numbers, *(each.numel() for each in made)])
+        return found
+
+
+@pytest.mark.parametrize("kind", ["plain", "split"])
+def test_a_catalogue_of_any_size_is_centred_in_bounded_memory(kind: str) -> None:
+    torch.manual_seed(0)
+    features, bits = 5 + torch.randn(60_000, 8), 64
+    with Largest() as largest:
+        if kind == "plain":
+            plain = HashHead(8, bits)
+            plain.centre(features)
+            layers = [(plain.linear, features)]
+        else:
+            split = SplitHashHead(8, bits, CATEGORIES)
+            split.fit(features, torch.nn.Linear(8, CATEGORIES))
+            layers = [(split.of_look, features), (split.of_category, split._probabilities(features))]
+    assert largest.numbers <= bits * 20_000
+    for layer, inputs in layers:
+        pre = layer(inputs)
+        assert pre.mean(dim=0).abs().max() < 1e-3
+        assert (pre.std(dim=0) - 1).abs().max() < 1e-3
 
 
 def test_a_trunk_that_learns_on_does_so_slowly() -> None:

@@ -116,9 +116,9 @@ class Trainer:
         views = self._views(1 if tuned or recipe.hash_head == "split" else recipe.hash_stage.views)
         with seeded(recipe.seed, _HASH):
             if isinstance(network.hash_head, SplitHashHead):
-                network.hash_head.fit(views[0].to(ranks.device), network.category_head)
+                network.hash_head.fit(views[0], network.category_head)
                 return
-            network.hash_head.centre(views[0].to(ranks.device))
+            network.hash_head.centre(views[0])
             hashing = hash_objective(
                 recipe.hash_head, network.hash_head, len(data.categories), recipe.hash_stage
             ).to(ranks.device)
