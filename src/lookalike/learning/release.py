@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 _CHECKED_PHOTOS = 200
 _AGREEING_BITS, _AGREEING_TOP1 = 0.995, 0.995
 _RANKED_PAIRS = 200_000_000
+"""How the validation photos rank the training photos is measured up to so many pairs."""
 Outputs = dict[str, NDArray[np.float32]]
 
 
@@ -49,7 +50,11 @@ def write(
     recipe, data, network = trainer.recipe, trainer.data, trainer.network
     trainer.bf16 = False
     validation = _numpy(trainer.plain_outputs(data.validation, "measure on validation"))
-    training = _numpy(trainer.plain_outputs(data.train, "measure on training"))
+    ranked = len(data.train) * len(data.validation) <= _RANKED_PAIRS
+    needed = [*(["features"] if ranked or snapshot.aspects else []), *(["activations"] if ranked else [])]
+    training: Outputs = {}
+    if needed:
+        training = _numpy(trainer.plain_outputs(data.train, "measure on training", names=needed))
     if not trainer.ranks.first:
         return Ref.parse(trainer.ranks.told(""))
     aspects = _fit_aspects(trainer, snapshot, training, validation, threads)
@@ -103,7 +108,10 @@ def _export(trainer: Trainer, card: ModelCard, folder: Path, expected: Outputs) 
 
 
 def _quality(trainer: Trainer, training: Outputs, validation: Outputs) -> dict[str, Any]:
-    """Recognition on the validation listings, and how they rank the training listings by code and by features."""
+    """Recognition on the validation listings, and how they rank the training listings by code and by features.
+
+    `training` holds no activations where there are too many to rank.
+    """
     data = trainer.data
     logits, truth = validation["logits"], data.validation.labels
     quality: dict[str, Any] = {
@@ -112,7 +120,7 @@ def _quality(trainer: Trainer, training: Outputs, validation: Outputs) -> dict[s
         "top1": top_k_accuracy(logits, truth, 1),
         "top5": top_k_accuracy(logits, truth, 5),
     }
-    if len(data.train) * len(data.validation) > _RANKED_PAIRS:
+    if "activations" not in training:
         return quality
     relevant = truth[:, None] == data.train.labels
     gallery, queries = codes.pack(training["activations"]), codes.pack(validation["activations"])
