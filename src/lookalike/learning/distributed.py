@@ -105,8 +105,10 @@ class Ranks:
             module, device_ids=ids, forward_sync_buffers=False, gradient_as_bucket_view=True
         )
 
-    def gathered(self, count: int, parts: Iterable[tuple[int, dict[str, Tensor]]]) -> dict[str, Tensor]:
-        """Rows [count, ...] on the CPU of which every rank computes some.
+    def gathered(
+        self, count: int, parts: Iterable[tuple[int, dict[str, Tensor]]], *, everywhere: bool = True
+    ) -> dict[str, Tensor]:
+        """Rows [count, ...] on the CPU of which every rank computes some; unless `everywhere`, for rank 0 alone.
 
         `parts` are (first row, named rows) of the batches that `mine` names.
         """
@@ -120,7 +122,11 @@ class Ranks:
             widths: list[dict[str, Any]] = [{}] * self.world
             dist.all_gather_object(widths, {name: rows.shape for name, rows in whole.items()}, self.waiting)
             for name, shape in next(found for found in widths if found).items():
-                dist.all_reduce(whole.setdefault(name, torch.zeros(shape)), group=self.waiting)
+                rows = whole.setdefault(name, torch.zeros(shape))
+                if everywhere:
+                    dist.all_reduce(rows, group=self.waiting)
+                else:
+                    dist.reduce(rows, 0, group=self.waiting)
         return whole
 
     def mine(self, count: int, batch: int) -> Iterator[NDArray[np.int64]]:

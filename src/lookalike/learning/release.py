@@ -49,12 +49,14 @@ def write(
     """
     recipe, data, network = trainer.recipe, trainer.data, trainer.network
     trainer.bf16 = False
-    validation = _numpy(trainer.plain_outputs(data.validation, "measure on validation"))
+    validation = _numpy(trainer.plain_outputs(data.validation, "measure on validation", everywhere=False))
     ranked = len(data.train) * len(data.validation) <= _RANKED_PAIRS
     needed = [*(["features"] if ranked or snapshot.aspects else []), *(["activations"] if ranked else [])]
     training: Outputs = {}
     if needed:
-        training = _numpy(trainer.plain_outputs(data.train, "measure on training", names=needed))
+        training = _numpy(
+            trainer.plain_outputs(data.train, "measure on training", names=needed, everywhere=False)
+        )
     if not trainer.ranks.first:
         return Ref.parse(trainer.ranks.told(""))
     aspects = _fit_aspects(trainer, snapshot, training, validation, threads)

@@ -188,10 +188,11 @@ class Trainer:
         *,
         batch: int = 64,
         names: Sequence[str] = ("logits", "activations", "features"),
+        everywhere: bool = True,
     ) -> dict[str, Tensor]:
         """The `names`d outputs f32 of `examples` on the CPU, each distinct row once, without augmentation.
 
-        Every rank computes some and has all; `name` is what progress calls it.
+        Every rank computes some and has all, or rank 0 alone unless `everywhere`; `name` is what progress calls it.
         """
         self.network.eval()
         transform, network = plain_transform(self.recipe.preset), self.network
@@ -213,7 +214,7 @@ class Trainer:
                 if name is not None:
                     self._tell(name, rows, len(examples))
 
-        return self.ranks.gathered(len(examples), parts())
+        return self.ranks.gathered(len(examples), parts(), everywhere=everywhere)
 
     def _tell(self, name: str, rows: NDArray[np.int64], count: int) -> None:
         """Progress of all ranks, as this one sees it: they are equally fast."""
