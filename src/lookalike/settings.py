@@ -8,6 +8,7 @@ says to its processes.
 from __future__ import annotations
 
 import importlib
+import math
 import os
 from pathlib import Path
 from typing import Literal
@@ -56,6 +57,9 @@ class Settings(BaseSettings):
     """Local disk for fetched artefacts and work in progress; may be deleted at any time."""
     threads: int = Field(default=0, ge=0)
     """Threads for decoding, encoding and scanning; 0 takes what the machine (or the cgroup quota) allows."""
+    squares_gib: float = Field(default=math.inf, ge=0)
+    """GiB of `cache_dir` that a training's decoded photos may take. For a volume with a limit that its free space does
+    not show: an emptyDir's `sizeLimit`."""
 
 
 class Launch(BaseSettings):

@@ -141,3 +141,14 @@ def test_squares_are_mapped_where_the_disk_has_room_for_them(
         )
         found = load_training_data(snapshot, 24, cache_dir=cache, threads=1).squares
         assert isinstance(found, kind)
+
+
+def test_squares_take_no_more_than_the_settings_allow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = snapshot_of(make_listings(8), tmp_path)
+    total = 48 * 24 * 24 * 3
+    for allowed, kind in ((total - 1, DecodedSquares), (total, MappedSquares)):
+        monkeypatch.setenv("LOOKALIKE_SQUARES_GIB", str(allowed / 2**30))
+        found = load_training_data(snapshot, 24, cache_dir=tmp_path / "squares", threads=1).squares
+        assert isinstance(found, kind)

@@ -27,6 +27,7 @@ from lookalike.catalogue.snapshot import CuratedSnapshot
 from lookalike.errors import PhotoError, TrainingError
 from lookalike.learning.squares import DecodedSquares, MappedSquares, Squares
 from lookalike.progress import Progress, silent
+from lookalike.settings import Settings
 
 Decoding = Literal["auto", "once", "always"]
 _VALIDATION_PART = 10
@@ -153,11 +154,11 @@ def _squares_file(snapshot: CuratedSnapshot, photo_ids: Sequence[str], side: int
 
 
 def _has_room(path: Path, size: int) -> bool:
-    """Whether the file is there, or would take at most half of what is free."""
+    """Whether the file is there, or would take at most half of what is free and what the settings allow."""
     if path.exists():
         return True
     path.parent.mkdir(parents=True, exist_ok=True)
-    return size <= shutil.disk_usage(path.parent).free / 2
+    return size <= min(shutil.disk_usage(path.parent).free / 2, Settings().squares_gib * 2**30)
 
 
 def _mapped(
