@@ -1,4 +1,4 @@
-"""On a GPU: training learns, stops and goes on; its codes are those that search computes on a CPU."""
+"""On a GPU: training never waits, learns, stops and goes on; its codes are those that search computes on a CPU."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,10 +16,20 @@ from lookalike.catalogue.photos import load_square
 from lookalike.coding import codes
 from lookalike.coding.encoder import open_encoder
 from lookalike.errors import TrainingStopped
+from lookalike.learning.checkpoint import Checkpoints
+from lookalike.learning.dataset import Examples, TrainingData
+from lookalike.learning.distributed import Ranks
 from lookalike.learning.encoder import open_torch_encoder
+from lookalike.learning.feed import Feed
+from lookalike.learning.loop import Loop, Run
+from lookalike.learning.network import HashNetwork
+from lookalike.learning.objective import CategoryObjective
 from lookalike.learning.recipes import Recipe
+from lookalike.learning.squares import MappedSquares
 from lookalike.learning.training import train
+from lookalike.learning.transforms import Augmentation
 from lookalike.storage.artefacts import Ref, fetch
+from lookalike.storage.directory import DirectoryStore
 from tests.learning.test_training import FAST, Place
 from tests.shop import make_listings
 
@@ -68,3 +79,42 @@ def test_a_stopped_run_ends_at_the_undisturbed_runs_loss(
     with pytest.raises(TrainingStopped):
         run(RECIPE, progress=stop)
     assert losses(place, run(RECIPE)) == pytest.approx(losses(*trained), rel=0.1)
+
+
+def test_within_an_epoch_the_cpu_waits_for_nothing_but_the_report_of_the_step_before(tmp_path: Path) -> None:
+    """Torch raises wherever else it would wait; what the report waits for is an event, which it lets pass."""
+    device = torch.device("cuda", 0)
+    stage = replace(RECIPE.category_stage, epochs=1, mixup=0.2, label_smoothing=0.1)
+    recipe = replace(RECIPE, category_stage=stage, augmentation=Augmentation(blur=0.5))
+    photos = np.random.default_rng(0).integers(0, 256, (96, 40, 40, 3)).astype(np.uint8)
+    examples = Examples(np.arange(96), np.arange(96), np.arange(96) % 5)
+    data = TrainingData(tuple("abcde"), examples, examples, MappedSquares(photos), "")
+    network = HashNetwork(recipe.trunk, categories=5, bits=64).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    watched = 0
+
+    def progress(name: str, done: int, total: int, note: str = "") -> None:
+        """The first steps choose algorithms and make the optimizer's state; after the last, a checkpoint is read."""
+        nonlocal watched
+        inside = 2 <= done < total
+        watched += inside
+        torch.cuda.set_sync_debug_mode("error" if inside else "default")
+
+    ranks = Ranks(device=device)
+    feed = Feed(recipe, stage, data, ranks, number=1)
+    loop = Loop(
+        Run(network, Checkpoints(DirectoryStore(tmp_path), "gpu"), ranks, 0, progress),
+        stage,
+        CategoryObjective(network, stage, bf16=True),
+        number=1,
+        key="category",
+        name="train",
+        batches=feed.batches,
+        steps=feed.steps,
+        photos=feed.photos,
+        validate=lambda: (0.0, 0.0),
+    )
+    try:
+        loop.train(None)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert watched == feed.steps - 2

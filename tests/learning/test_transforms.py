@@ -11,6 +11,7 @@ from torch import Tensor
 from lookalike.coding.release import TransformPreset
 from lookalike.learning.transforms import (
     Augmentation,
+    Normalisation,
     RandomGeometry,
     RandomLighting,
     RandomVariation,
@@ -138,3 +139,11 @@ def test_the_plain_transform_is_the_preset() -> None:
     window = photos[:, :, 4:44, 4:44] / 255
     expected = (window - torch.tensor(PRESET.mean).view(3, 1, 1)) / torch.tensor(PRESET.std).view(3, 1, 1)
     assert torch.allclose(plain_transform(PRESET)(photos), expected, atol=1e-6)
+
+
+def test_normalisation_is_torchvisions_to_the_last_bit() -> None:
+    from torchvision.transforms import v2
+
+    photos = torch.rand(4, 3, 40, 40, generator=torch.Generator().manual_seed(0))
+    expected = v2.Normalize(list(PRESET.mean), list(PRESET.std))(photos)
+    assert torch.equal(Normalisation(PRESET)(photos), expected)

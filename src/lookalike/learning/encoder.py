@@ -28,7 +28,7 @@ class TorchEncoder:
     def __init__(self, card: ModelCard, network: HashNetwork, device: torch.device, *, bf16: bool) -> None:
         self._card, self._device, self._bf16 = card, device, bf16
         self._network = network.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._transform = plain_transform(card.preset)
+        self._transform = plain_transform(card.preset, device)
 
     @property
     def card(self) -> ModelCard:

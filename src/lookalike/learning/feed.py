@@ -46,6 +46,7 @@ class Feed:
             _size(self.stage, epoch, recipe.preset.crop),
             recipe.augmentation,
             Part(part, self.photos),
+            self.ranks.device,
         )
         order = shuffled_batches(
             len(data.train), self.photos, seed=(recipe.seed, self.number, epoch), first=first

@@ -91,7 +91,7 @@ class Loop:
         self.average = _copied(objective) if stage.average else None
         self.best: dict[str, Tensor] | None = None
         self.losses: list[float] = []  # of the epoch in progress
-        self._reports: deque[tuple[int, int, Tensor]] = deque()
+        self._reports: deque[_Report] = deque()
         self._stopping = False
         self._kept_at = time.monotonic()
 
@@ -150,8 +150,9 @@ class Loop:
         self.optimizer.zero_grad(set_to_none=True)
         # The mean over ranks of their losses' gradients is the batch's where the parts are of one size.
         (loss if ranks.world == 1 else loss * (share * ranks.world)).backward()
-        report = torch.stack([loss.detach().float() * share, loss.new_tensor(float(self.run.stop.received))])
-        self._reports.append((epoch, step, ranks.sum(report)))
+        own_loss = loss.detach().float() * share
+        report = torch.stack([own_loss, own_loss.new_full((), float(self.run.stop.received))])
+        self._reports.append(_Report(epoch, step, ranks.sum(report)))
         self._read_reports(1 if inputs.is_cuda else 0)
         self.optimizer.step()
         ranks.average(self._statistics)
@@ -162,12 +163,12 @@ class Loop:
     def _read_reports(self, waiting: int) -> None:
         """Take in the reports of finished steps but for the last `waiting`."""
         while len(self._reports) > waiting:
-            epoch, step, report = self._reports.popleft()
-            loss, requests = report.tolist()
+            report = self._reports.popleft()
+            loss, requests = report.read()
             if not math.isfinite(loss):
                 raise TrainingError(
-                    f"{self.name}: the loss is {loss} in epoch {epoch + 1}, step {step + 1}; the last checkpoint "
-                    f"stands, and a lower rate than {self.stage.rate} may help"
+                    f"{self.name}: the loss is {loss} in epoch {report.epoch + 1}, step {report.step + 1}; the last "
+                    f"checkpoint stands, and a lower rate than {self.stage.rate} may help"
                 )
             self.losses.append(loss)
             self._stopping = self._stopping or requests > 0
@@ -269,6 +270,25 @@ def _move_average(average: dict[str, Tensor], trained: nn.Module, decay: float) 
             average[name].lerp_(value, 1 - decay)
         else:
             average[name].copy_(value)
+
+
+class _Report:
+    """Loss and requests to stop of one step, on their way to the CPU."""
+
+    def __init__(self, epoch: int, step: int, values: Tensor) -> None:
+        self.epoch, self.step = epoch, step
+        self._values = values.to("cpu", non_blocking=True)
+        self._arrived: torch.cuda.Event | None = None
+        if values.is_cuda:
+            self._arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._arrived.record()
+
+    def read(self) -> list[float]:
+        """Waits for this step, not for what was begun after it."""
+        if self._arrived is not None:
+            self._arrived.synchronize()
+        found: list[float] = self._values.tolist()
+        return found
 
 
 class _weights:  # noqa: N801  reads as a statement: with _weights(module, average)

@@ -36,7 +36,7 @@ class Objective(nn.Module, ABC):
         if not self.stage.mixup:
             return self.loss(self.scores(inputs), labels)
         share = torch.distributions.Beta(self.stage.mixup, self.stage.mixup).sample().item()
-        other = torch.randperm(len(labels)).to(labels.device)
+        other = torch.randperm(len(labels), pin_memory=labels.is_cuda).to(labels.device, non_blocking=True)
         mixed = self.scores(share * inputs + (1 - share) * inputs[other])
         return share * self.loss(mixed, labels) + (1 - share) * self.loss(mixed, labels[other])
 

@@ -195,7 +195,7 @@ class Trainer:
         Every rank computes some and has all, or rank 0 alone unless `everywhere`; `name` is what progress calls it.
         """
         self.network.eval()
-        transform, network = plain_transform(self.recipe.preset), self.network
+        transform, network = plain_transform(self.recipe.preset, self.ranks.device), self.network
 
         @torch.inference_mode()
         def outputs(photos: Tensor) -> dict[str, Tensor]:
@@ -227,7 +227,8 @@ class Trainer:
 
     def _views(self, count: int) -> list[Tensor]:
         """Features [n, d] of the training photos: as search sees them, then `count - 1` times augmented."""
-        transform = training_transform(self.recipe.preset, self.recipe.preset.crop, self.recipe.augmentation)
+        recipe, device = self.recipe, self.ranks.device
+        transform = training_transform(recipe.preset, recipe.preset.crop, recipe.augmentation, device=device)
         examples = self.data.train
 
         @torch.inference_mode()

@@ -163,31 +163,52 @@ class RandomVariation(_PerPhoto):
         return torch.where(mask, photos.mean(dim=(0, 2, 3), keepdim=True), photos)
 
 
+class Normalisation(v2.Transform):  # type: ignore[misc]
+    """`v2.Normalize`, which makes the CPU wait for a GPU in every batch, with mean and deviation on the device."""
+
+    def __init__(self, preset: TransformPreset, device: torch.device | None = None) -> None:
+        super().__init__()
+        self.mean, self.std = (
+            torch.tensor(values, dtype=torch.float32, device=device).view(3, 1, 1)
+            for values in (preset.mean, preset.std)
+        )
+
+    def transform(self, inpt: Tensor, params: dict[str, Any]) -> Tensor:
+        return inpt.sub(self.mean).div_(self.std)
+
+
 def training_transform(
-    preset: TransformPreset, size: int, augmentation: Augmentation, part: Part | None = None
+    preset: TransformPreset,
+    size: int,
+    augmentation: Augmentation,
+    part: Part | None = None,
+    device: torch.device | None = None,
 ) -> v2.Transform:
     """Geometry, lighting, variation and normalisation: squares uint8 [n, 3, s, s] to float32 [n, 3, size, size].
 
-    With `part`, the n squares are that part of a batch. Of all parameters only the colour of an erased rectangle, the
-    mean of the n, then depends on who else is in the part.
+    They lie on `device`, by default the CPU. With `part`, the n squares are that part of a batch. Of all parameters
+    only the colour of an erased rectangle, the mean of the n, then depends on who else is in the part.
     """
     return v2.Compose(
         [
             RandomGeometry(size, augmentation, part),
             RandomLighting(augmentation, part),
             RandomVariation(augmentation, part),
-            v2.Normalize(list(preset.mean), list(preset.std)),
+            Normalisation(preset, device),
         ]
     )
 
 
-def plain_transform(preset: TransformPreset) -> v2.Transform:
-    """What extraction and search do: the central crop, normalised; uint8 [n, 3, resize, resize] to float32."""
+def plain_transform(preset: TransformPreset, device: torch.device | None = None) -> v2.Transform:
+    """What extraction and search do: the central crop, normalised.
+
+    uint8 [n, 3, resize, resize] on `device`, by default the CPU, to float32.
+    """
     return v2.Compose(
         [
             v2.CenterCrop(preset.crop),
             v2.ToDtype(torch.float32, scale=True),
-            v2.Normalize(list(preset.mean), list(preset.std)),
+            Normalisation(preset, device),
         ]
     )
 
