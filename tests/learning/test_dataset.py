@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import multiprocessing
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import threading
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +18,7 @@ import pytest
 
 from lookalike.catalogue.photos import load_square
 from lookalike.catalogue.snapshot import CuratedSnapshot
-from lookalike.errors import CorruptObject
+from lookalike.errors import CorruptObject, TrainingError
 from lookalike.learning.dataset import TrainingData, load_training_data, shuffled_batches
 from lookalike.learning.squares import DecodedSquares, MappedSquares
 from lookalike.storage.directory import DirectoryStore
@@ -152,3 +159,74 @@ def test_squares_take_no_more_than_the_settings_allow(
         monkeypatch.setenv("LOOKALIKE_SQUARES_GIB", str(allowed / 2**30))
         found = load_training_data(snapshot, 24, cache_dir=tmp_path / "squares", threads=1).squares
         assert isinstance(found, kind)
+
+
+@pytest.fixture
+def decoded(tmp_path: Path) -> tuple[DecodedSquares, list[BaseProcess]]:
+    """Squares that two processes decode, and those processes."""
+    ids = [row.photo_id for row in make_listings(8)]
+    others = multiprocessing.active_children()
+    squares = DecodedSquares(snapshot_of(make_listings(8), tmp_path), ids, 24, workers=2)
+    squares.take(np.arange(48), np.empty((48, 24, 24, 3), np.uint8))
+    return squares, [worker for worker in multiprocessing.active_children() if worker not in others]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_workers_keep_no_memory_of_the_threads_that_came_and_went(
+    decoded: tuple[DecodedSquares, list[BaseProcess]],
+) -> None:
+    squares, workers = decoded
+    for _ in range(3):
+        out = np.empty((48, 24, 24, 3), np.uint8)
+        thread = threading.Thread(target=squares.take, args=(np.arange(48), out))
+        thread.start()
+        thread.join()
+        assert out.any(axis=(1, 2, 3)).all()
+    assert workers
+    for worker in workers:
+        assert "/dev/shm/psm_" not in Path(f"/proc/{worker.pid}/maps").read_text()
+
+
+def test_workers_that_died_are_reported_with_the_likely_cause(
+    decoded: tuple[DecodedSquares, list[BaseProcess]],
+) -> None:
+    squares, workers = decoded
+    for worker in workers:
+        worker.kill()
+    with pytest.raises(TrainingError, match="most likely because /dev/shm is full"):
+        squares.take(np.arange(48), np.empty((48, 24, 24, 3), np.uint8))
+
+
+_OWNER = """
+import sys, threading
+from pathlib import Path
+import numpy as np
+from tests.learning.test_dataset import DecodedSquares, make_listings, snapshot_of
+
+ids = [row.photo_id for row in make_listings(8)]
+squares = DecodedSquares(snapshot_of(make_listings(8), Path(sys.argv[1])), ids, 24, workers=2)
+squares.take(np.arange(48), np.empty((48, 24, 24, 3), np.uint8))
+print("decoded", flush=True)
+threading.Event().wait()
+"""
+
+
+def test_workers_of_a_killed_process_end(tmp_path: Path) -> None:
+    """They hold its standard output open for as long as they live."""
+    owner = subprocess.Popen(
+        [sys.executable, "-c", _OWNER, str(tmp_path)],
+        cwd=Path(__file__).parents[2],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        assert owner.stdout is not None
+        assert owner.stdout.readline() == "decoded\n"
+        owner.kill()
+        assert owner.communicate(timeout=60) == ("", None)
+    finally:
+        if owner.returncode is None:
+            os.killpg(owner.pid, signal.SIGKILL)
+            owner.communicate()

@@ -2,15 +2,18 @@
 
 `MappedSquares` is the fast way: a photo costs a copy. Its file takes side x side x 3 bytes a photo, 0.2 MB at 256
 pixels, so ten million photos are 2 TB. Where that does not fit, `DecodedSquares` decodes from the photo shards whenever
-a batch is asked for, by worker processes into memory that they share with this one. Both give the same bytes.
+a batch is asked for, by worker processes into memory that they share with this one, in /dev/shm. Both give the same
+bytes.
 """
 
 from __future__ import annotations
 
 import multiprocessing
+import os
 import threading
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing.shared_memory import SharedMemory
 from typing import Protocol
@@ -20,7 +23,7 @@ from numpy.typing import NDArray
 
 from lookalike.catalogue.photos import load_square
 from lookalike.catalogue.snapshot import CuratedSnapshot, PhotoPlace
-from lookalike.errors import CorruptObject, PhotoError
+from lookalike.errors import CorruptObject, PhotoError, TrainingError
 
 _AT_ONCE = 16
 """Photos that a worker decodes per task."""
@@ -58,7 +61,7 @@ class MappedSquares:
 
 
 class DecodedSquares:
-    """Squares decoded from a snapshot's photo shards by `workers` processes, which end with it."""
+    """Squares decoded from a snapshot's photo shards by `workers` processes, which end with this one."""
 
     def __init__(
         self, snapshot: CuratedSnapshot, photo_ids: Sequence[str], side: int, *, workers: int
@@ -66,7 +69,7 @@ class DecodedSquares:
         self._places = [snapshot.place(photo_id) for photo_id in photo_ids]
         self._ids, self._side = list(photo_ids), side
         # Not forked: this process has threads, and perhaps a GPU.
-        self._pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
+        self._pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _end_with_parent)
         self._own = threading.local()
 
     @property
@@ -77,14 +80,21 @@ class DecodedSquares:
         return len(self._places)
 
     def take(self, positions: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
-        """Raises `CorruptObject` naming the photo that cannot be decoded."""
-        shared = self._shared(out.nbytes)
+        """Raises `CorruptObject` naming the photo that cannot be decoded, and `TrainingError` where a worker died."""
+        shared, starts = self._shared(out.nbytes), range(0, len(positions), _AT_ONCE)
         tasks = []
-        for start in range(0, len(positions), _AT_ONCE):
-            places = [self._places[at] for at in positions[start : start + _AT_ONCE].tolist()]
-            tasks.append(self._pool.submit(_decode, places, self._side, shared.name, start))
-        for start, task in zip(range(0, len(positions), _AT_ONCE), tasks, strict=True):
-            wrong = task.result()
+        try:
+            for start in starts:
+                places = [self._places[at] for at in positions[start : start + _AT_ONCE].tolist()]
+                tasks.append(self._pool.submit(_decode, places, self._side, shared.name, start))
+            wait(tasks)  # all: one that is late would write to memory that is given back
+            found = [task.result() for task in tasks]
+        except BrokenProcessPool as error:
+            raise TrainingError(
+                "a process that decodes photos died, most likely because /dev/shm is full: give it a few times the "
+                f"{out.nbytes / 1e6:.0f} MB of a batch, or decode photos once (--decode once)"
+            ) from error
+        for start, wrong in zip(starts, found, strict=True):
             if wrong is not None:
                 photo_id = self._ids[positions[start + wrong[0]]]
                 shard = self._places[positions[start + wrong[0]]].path
@@ -110,20 +120,34 @@ class _Shared:
         self.memory.unlink()
 
 
-_attached: dict[str, SharedMemory] = {}  # of a worker
+def _end_with_parent() -> None:
+    """In a worker: watch for the end of the process that started it, which may be killed.
+
+    PR_SET_PDEATHSIG would tell of the end of the *thread* that started it.
+    """
+
+    def watch() -> None:
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
 def _decode(places: Sequence[PhotoPlace], side: int, name: str, start: int) -> tuple[int, str] | None:
     """In a worker: photos into the shared memory from position `start` on; which one could not be decoded, and why."""
-    if name not in _attached:
-        _attached[name] = SharedMemory(name)
-    memory = _attached[name]
-    for i, place in enumerate(places):
-        square = np.ndarray((side, side, 3), np.uint8, memory.buf, (start + i) * side * side * 3)
-        try:
-            with place.path.open("rb") as file:
-                file.seek(place.offset)
-                square[...] = load_square(file.read(place.length), side)
-        except PhotoError as error:
-            return i, str(error)
-    return None
+    memory = SharedMemory(name)
+    squares = np.ndarray((len(places), side, side, 3), np.uint8, memory.buf, start * side * side * 3)
+    try:
+        for i, place in enumerate(places):
+            try:
+                with place.path.open("rb") as file:
+                    file.seek(place.offset)
+                    squares[i] = load_square(file.read(place.length), side)
+            except PhotoError as error:
+                return i, str(error)
+        return None
+    finally:
+        del squares  # memory that an array shows cannot be closed
+        memory.close()  # what stays attached is never given back
