@@ -399,6 +399,7 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Settings]:
     client = boto3.client("s3", endpoint_url=f"http://{host}:{port}", region_name="us-east-1")
     client.create_bucket(Bucket="shop")
     yield S3Settings(endpoint_url=f"http://{host}:{port}")
+    client.delete_bucket_policy(Bucket="shop")  # all of moto's servers in this process share their buckets
     server.stop()
 
 
