@@ -8,21 +8,16 @@ the table's folder, by absolute path, or by ``s3://`` and ``file://`` URIs, and 
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
+from lookalike.catalogue.tables import RowProblem, Table, read_table
 from lookalike.errors import CatalogueError, ObjectNotFound, SettingsError
 from lookalike.settings import S3Settings
 from lookalike.storage.objects import ObjectStore, check_key, open_store, split_uri
@@ -33,7 +28,6 @@ ASPECT_PREFIX = "aspect_"
 _LONGEST = {"listing_id": 200, "image": 2_000, "category": 300}
 _LONGEST_OTHER = 10_000
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_NO_TEXT = (pa.types.is_struct, pa.types.is_map, pa.types.is_union)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +101,6 @@ class Catalogue:
         return store.local_path(key) is not None
 
 
-class _RowProblem(Exception):
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(detail)
-        self.reason, self.detail = reason, detail
-
-
 def read_catalogue(
     uri: str, *, columns: Mapping[str, str] | None = None, s3: S3Settings | None = None
 ) -> Catalogue:
@@ -128,7 +116,7 @@ def read_catalogue(
         raise CatalogueError(f"{uri}: there is no such catalogue") from error
     if not data:
         raise CatalogueError(f"{uri} is an empty file")
-    table = _parquet(uri, data) if data.startswith(b"PAR1") else _csv(uri, data)
+    table = read_table(uri, data)
     chosen, ignored = _choose(uri, table, columns or {})
     stores = _PhotoStores(folder, s3)
     listings: list[Listing] = []
@@ -137,17 +125,17 @@ def read_catalogue(
     for line, row in table.rows(list(dict.fromkeys(chosen.values()))):
         listing_id = ""
         try:
-            if isinstance(row, _RowProblem):
+            if isinstance(row, RowProblem):
                 raise row
             values = {ours: row[theirs] for ours, theirs in chosen.items()}
             listing_id = _as_text(values["listing_id"]).strip()[:200]
             listing = _listing(line, values, stores.place)
             if listing_id in seen:
                 first = f"{table.unit} {seen[listing_id]} has the listing id {listing_id!r} already"
-                raise _RowProblem("duplicate listing id", first)
+                raise RowProblem("duplicate listing id", first)
             seen[listing_id] = line
             listings.append(listing)
-        except _RowProblem as problem:
+        except RowProblem as problem:
             left_out.append(LeftOut(line, listing_id, problem.reason, problem.detail))
     if not listings:
         if not left_out:
@@ -166,101 +154,7 @@ def read_catalogue(
     )
 
 
-_Rows = Iterator[tuple[int, dict[str, Any] | _RowProblem]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Table:
-    header: tuple[str, ...]
-    unit: str
-    """What a row number counts: lines of a file, or rows of a table."""
-    rows: Callable[[Sequence[str]], _Rows]
-    """The rows, with these columns at least."""
-    no_text: frozenset[str] = frozenset()
-    """Columns of structs and maps, which no value of a listing can be taken from."""
-
-
-def _csv(uri: str, data: bytes) -> _Table:
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        message = f"{uri} is not UTF-8: byte {data[error.start]:#04x} in line {line}; save it as UTF-8"
-        raise CatalogueError(message) from error
-    csv.field_size_limit(max(csv.field_size_limit(), len(text)))  # long fields are judged by us, row by row
-    first = text.split("\n", 1)[0]
-    delimiter = max(",;\t", key=first.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    try:
-        header = tuple(name.strip() for name in next(reader, []))
-    except csv.Error as error:
-        raise CatalogueError(f"{uri}: the header is not CSV: {error}") from error
-    return _Table(header, "line", lambda _: _csv_rows(uri, reader, header))
-
-
-def _csv_rows(uri: str, reader: Any, header: tuple[str, ...]) -> _Rows:
-    while True:
-        line = reader.line_num + 1
-        try:
-            fields = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            if "unexpected end of data" in str(error):
-                message = f"{uri}: a quote that opens in or after line {line} is never closed"
-                raise CatalogueError(message) from error
-            yield line, _RowProblem("not CSV", f"not CSV: {error}")
-            continue
-        if not fields:
-            continue
-        if len(fields) != len(header):
-            detail = f"it has {len(fields)} fields, the header {len(header)}"
-            yield line, _RowProblem("wrong number of fields", detail)
-        else:
-            yield line, dict(zip(header, fields, strict=True))
-
-
-def _parquet(uri: str, data: bytes) -> _Table:
-    with _readable(uri):
-        file = pq.ParquetFile(pa.BufferReader(data))
-        schema = file.schema_arrow
-        header = tuple(schema.names)
-    no_text = {column.name for column in schema if any(is_kind(column.type) for is_kind in _NO_TEXT)}
-
-    def rows(names: Sequence[str]) -> _Rows:
-        with _readable(uri):
-            table = file.read(columns=names)
-        line = 0
-        for batch in table.to_batches(max_chunksize=10_000):
-            for values in zip(*(_values_of(uri, name, batch[name]) for name in names), strict=True):
-                line += 1
-                yield line, dict(zip(names, values, strict=True))
-
-    return _Table(header, "row", rows, frozenset(no_text))
-
-
-@contextmanager
-def _readable(uri: str) -> Iterator[None]:
-    try:
-        yield
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise CatalogueError(f"{uri} is not readable as Parquet: {_first_line(error)}") from error
-
-
-def _values_of(uri: str, name: str, column: pa.Array) -> list[Any]:
-    try:
-        values: list[Any] = column.to_pylist()
-    except (pa.ArrowException, ValueError, LookupError, ArithmeticError) as error:  # dates, zones, text
-        message = f"{uri}: the column {name!r} ({column.type}) cannot be read: {_first_line(error)}"
-        raise CatalogueError(f"{message}; store it as text in UTF-8") from error
-    return values
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]
-
-
-def _choose(uri: str, table: _Table, columns: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
+def _choose(uri: str, table: Table, columns: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
     """Our name -> the table's name, and the table's columns that are of no use here."""
     header = table.header
     for ours, theirs in columns.items():
@@ -303,7 +197,7 @@ def _listed(header: tuple[str, ...]) -> str:
 
 
 def _listing(line: int, values: Mapping[str, Any], place: Callable[[str], object]) -> Listing:
-    """A row as a listing. Raises `_RowProblem`."""
+    """A row as a listing. Raises `RowProblem`."""
     text: dict[str, str] = {}
     aspects: dict[str, tuple[str, ...]] = {}
     for name, value in values.items():
@@ -317,20 +211,20 @@ def _listing(line: int, values: Mapping[str, Any], place: Callable[[str], object
             length = len(text[name])
         limit = _LONGEST.get(name, _LONGEST_OTHER)
         if length > limit:
-            raise _RowProblem(
+            raise RowProblem(
                 "field too long", f"{name} has {length:,} characters; at most {limit:,} are taken"
             )
     for name in ("listing_id", "image"):
         if not text[name]:
-            raise _RowProblem(f"no {name.replace('_', ' ')}", f"{name} is empty")
+            raise RowProblem(f"no {name.replace('_', ' ')}", f"{name} is empty")
         if _CONTROL.search(text[name]):
-            raise _RowProblem(
+            raise RowProblem(
                 f"malformed {name.replace('_', ' ')}", f"{name} has a control character: {text[name]!r}"
             )
     try:
         place(text["image"])
     except SettingsError as error:
-        raise _RowProblem("malformed image", f"not a usable place of a photo: {text['image']!r}") from error
+        raise RowProblem("malformed image", f"not a usable place of a photo: {text['image']!r}") from error
     return Listing(
         listing_id=text["listing_id"],
         image=text["image"],
@@ -362,10 +256,10 @@ def _values(value: Any) -> tuple[str, ...]:
 
 def _category(text: str) -> str:
     if not text:
-        raise _RowProblem("no category", "category is empty, so it can be neither learnt nor found")
+        raise RowProblem("no category", "category is empty, so it can be neither learnt nor found")
     parts = [part.strip() for part in text.split("/")]
     if not all(parts) or any(part in (".", "..") for part in parts) or _CONTROL.search(text):
-        raise _RowProblem("malformed category", f"not a path like clothing/tops/shirt: {text!r}")
+        raise RowProblem("malformed category", f"not a path like clothing/tops/shirt: {text!r}")
     return "/".join(parts)
 
 
@@ -377,7 +271,7 @@ def _price(text: str) -> float | None:
     except ValueError:
         price = math.nan
     if not math.isfinite(price) or price < 0 or "_" in text:
-        raise _RowProblem("bad price", f"price is no number of at least 0: {text!r}")
+        raise RowProblem("bad price", f"price is no number of at least 0: {text!r}")
     return price
 
 

@@ -1,0 +1,130 @@
+"""A catalogue's table as its rows: CSV or Parquet bytes enter, named values row by row leave.
+
+A row that cannot be read is a `RowProblem` in its place; a table that cannot, a `CatalogueError`. Of a Parquet table
+only the columns that are asked for are read.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lookalike.errors import CatalogueError
+
+_NO_TEXT = (pa.types.is_struct, pa.types.is_map, pa.types.is_union)
+
+
+class RowProblem(Exception):
+    """Why a row is left out: a stable word or two, and a sentence."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason, self.detail = reason, detail
+
+
+Rows = Iterator[tuple[int, dict[str, Any] | RowProblem]]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table whose header has been read."""
+
+    header: tuple[str, ...]
+    unit: str
+    """What a row number counts: lines of a file, or rows of a table."""
+    rows: Callable[[Sequence[str]], Rows]
+    """The rows, with these columns at least."""
+    no_text: frozenset[str] = frozenset()
+    """Columns of structs and maps, which no value of a listing can be taken from."""
+
+
+def read_table(uri: str, data: bytes) -> Table:
+    """Parquet by its first bytes, else CSV in UTF-8; `uri` names it in errors. Raises `CatalogueError`."""
+    return _parquet(uri, data) if data.startswith(b"PAR1") else _csv(uri, data)
+
+
+def _csv(uri: str, data: bytes) -> Table:
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        message = f"{uri} is not UTF-8: byte {data[error.start]:#04x} in line {line}; save it as UTF-8"
+        raise CatalogueError(message) from error
+    csv.field_size_limit(max(csv.field_size_limit(), len(text)))  # long fields are judged by us, row by row
+    first = text.split("\n", 1)[0]
+    delimiter = max(",;\t", key=first.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    try:
+        header = tuple(name.strip() for name in next(reader, []))
+    except csv.Error as error:
+        raise CatalogueError(f"{uri}: the header is not CSV: {error}") from error
+    return Table(header, "line", lambda _: _csv_rows(uri, reader, header))
+
+
+def _csv_rows(uri: str, reader: Any, header: tuple[str, ...]) -> Rows:
+    while True:
+        line = reader.line_num + 1
+        try:
+            fields = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            if "unexpected end of data" in str(error):
+                message = f"{uri}: a quote that opens in or after line {line} is never closed"
+                raise CatalogueError(message) from error
+            yield line, RowProblem("not CSV", f"not CSV: {error}")
+            continue
+        if not fields:
+            continue
+        if len(fields) != len(header):
+            detail = f"it has {len(fields)} fields, the header {len(header)}"
+            yield line, RowProblem("wrong number of fields", detail)
+        else:
+            yield line, dict(zip(header, fields, strict=True))
+
+
+def _parquet(uri: str, data: bytes) -> Table:
+    with _readable(uri):
+        file = pq.ParquetFile(pa.BufferReader(data))
+        schema = file.schema_arrow
+        header = tuple(schema.names)
+    no_text = {column.name for column in schema if any(is_kind(column.type) for is_kind in _NO_TEXT)}
+
+    def rows(names: Sequence[str]) -> Rows:
+        with _readable(uri):
+            table = file.read(columns=names)
+        line = 0
+        for batch in table.to_batches(max_chunksize=10_000):
+            for values in zip(*(_values_of(uri, name, batch[name]) for name in names), strict=True):
+                line += 1
+                yield line, dict(zip(names, values, strict=True))
+
+    return Table(header, "row", rows, frozenset(no_text))
+
+
+@contextmanager
+def _readable(uri: str) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise CatalogueError(f"{uri} is not readable as Parquet: {_first_line(error)}") from error
+
+
+def _values_of(uri: str, name: str, column: pa.Array) -> list[Any]:
+    try:
+        values: list[Any] = column.to_pylist()
+    except (pa.ArrowException, ValueError, LookupError, ArithmeticError) as error:  # dates, zones, text
+        message = f"{uri}: the column {name!r} ({column.type}) cannot be read: {_first_line(error)}"
+        raise CatalogueError(f"{message}; store it as text in UTF-8") from error
+    return values
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
