@@ -108,7 +108,10 @@ def main() -> None:
     elif disturbance:
         (root / "rank-1.pid").write_text(str(os.getpid()))
     store = DirectoryStore(root / "store")
-    print(train(store, Ref.parse(curated), RELEASE, cache_dir=root / "cache", threads=1, progress=progress))
+    release = train(
+        store, Ref.parse(curated), RELEASE, cache_dir=root / "cache", threads=1, progress=progress
+    )
+    sys.stdout.write(f"{release}\n")  # in one piece: ranks may share a pipe
 
 
 if __name__ == "__main__":
