@@ -62,9 +62,7 @@ class PhotoShelf:
 
     def _row(self, photo_id: str) -> int | None:
         wanted = photo_id.encode("ascii", "replace")
-        if (
-            len(wanted) != self._ids.itemsize
-        ):  # numpy would widen the whole table to the length of a stranger's id
+        if len(wanted) != self._ids.itemsize:  # numpy would widen the whole table to a stranger's length
             return None
         row = int(np.searchsorted(self._ids, wanted))
         return row if row < len(self._ids) and self._ids[row] == wanted else None
