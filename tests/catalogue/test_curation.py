@@ -2,99 +2,27 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import io
-import json
 import os
 import random
 import tarfile
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import boto3
 import numpy as np
 import pytest
-from moto.server import ThreadedMotoServer
 from PIL import Image
 
 from lookalike.catalogue.curation import CurationConfig, curate
 from lookalike.catalogue.photos import load_square, probe
 from lookalike.catalogue.sample.flaws import near_copy
 from lookalike.catalogue.snapshot import CuratedSnapshot
-from lookalike.errors import AccessDenied, CatalogueError, CorruptObject, SettingsError, StoreUnavailable
-from lookalike.settings import S3Settings
+from lookalike.errors import CatalogueError, CorruptObject, SettingsError, StoreUnavailable
 from lookalike.storage.artefacts import Kind, Ref
 from lookalike.storage.directory import DirectoryStore
-from lookalike.storage.objects import open_store
-
-SMALL = CurationConfig(min_category=2)
-
-
-def photo(seed: int, width: int = 120, height: int = 100, kind: str = "JPEG") -> bytes:
-    """A photo like no other: large blots of colour."""
-    blots = np.random.default_rng(seed).integers(0, 255, (7, 8, 3), np.uint8)
-    out = io.BytesIO()
-    Image.fromarray(blots).resize((width, height), Image.Resampling.BICUBIC).save(out, kind)
-    return out.getvalue()
-
-
-class Shop:
-    """A catalogue in a folder, and a store beside it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder / "shop"
-        self.folder.mkdir()
-        self.store = DirectoryStore(folder / "store")
-        self.cache = folder / "cache"
-
-    def write(self, rows: Sequence[Mapping[str, object]], photos: Mapping[str, bytes]) -> str:
-        """Rows get the image ``<listing_id>.jpg`` where they name none."""
-        for name, data in photos.items():
-            (self.folder / name).write_bytes(data)
-        columns = list(
-            dict.fromkeys(["listing_id", "image", "category", *(name for row in rows for name in row)])
-        )
-        with (self.folder / "catalogue.csv").open("w", newline="") as file:
-            table = csv.DictWriter(file, columns)
-            table.writeheader()
-            table.writerows({"image": f"{row['listing_id']}.jpg"} | dict(row) for row in rows)
-        return str(self.folder / "catalogue.csv")
-
-    def curate(self, config: CurationConfig = SMALL, **options: object) -> CuratedSnapshot:
-        uri = str(self.folder / "catalogue.csv")
-        ref = curate(self.store, uri, config, cache_dir=self.cache, **options)
-        return CuratedSnapshot.open(self.store, ref, self.cache)
-
-
-@pytest.fixture
-def shop(tmp_path: Path) -> Shop:
-    return Shop(tmp_path)
-
-
-def plain(count: int, categories: Sequence[str] = ("a/x", "a/y"), **more: object) -> list[dict[str, object]]:
-    rows = []
-    for i in range(count):
-        rows.append({"listing_id": f"L{i:03d}", "category": categories[i % len(categories)]} | more)
-    return rows
-
-
-def photos(count: int) -> dict[str, bytes]:
-    return {f"L{i:03d}.jpg": photo(i) for i in range(count)}
-
-
-def by_id(snapshot: CuratedSnapshot) -> dict[str, dict[str, object]]:
-    return {row["listing_id"]: row for row in snapshot.listings.to_pylist()}
-
-
-def reasons(snapshot: CuratedSnapshot) -> dict[str, str]:
-    return {row["listing_id"]: row["reason"] for row in snapshot.report["rows"]["left_out"]}
-
-
-def visible(store: DirectoryStore) -> list[str]:
-    return [info.key for info in store.list() if info.key.endswith("manifest.json")]
+from tests.catalogue.conftest import SMALL, Shop, by_id, photo, photos, plain, reasons, visible
 
 
 def test_listings_and_photos_come_back(shop: Shop) -> None:
@@ -387,89 +315,6 @@ def test_a_store_that_cannot_be_written_says_so(shop: Shop, tmp_path: Path) -> N
         (tmp_path / "locked").mkdir(mode=0o500)
         with pytest.raises(StoreUnavailable, match="Permission denied"):
             curate(DirectoryStore(tmp_path / "locked"), uri, SMALL, cache_dir=shop.cache)
-
-
-@pytest.fixture
-def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Settings]:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    client = boto3.client("s3", endpoint_url=f"http://{host}:{port}", region_name="us-east-1")
-    client.create_bucket(Bucket="shop")
-    yield S3Settings(endpoint_url=f"http://{host}:{port}")
-    client.delete_bucket_policy(Bucket="shop")  # all of moto's servers in this process share their buckets
-    server.stop()
-
-
-def test_from_s3_to_s3(shop: Shop, s3: S3Settings) -> None:
-    shop.write(plain(8), photos(8))
-    bucket = open_store("s3://shop/tables", s3)
-    for path in shop.folder.iterdir():
-        bucket.put(path.name, path.read_bytes())
-    store = open_store("s3://shop/lookalike", s3)
-    ref = curate(store, "s3://shop/tables/catalogue.csv", SMALL, s3=s3, cache_dir=shop.cache)
-    snapshot = CuratedSnapshot.open(store, ref, shop.cache)
-    assert snapshot.listings.equals(shop.curate().listings)
-    assert snapshot.photo_bytes(by_id(snapshot)["L004"]["photo_id"]) == photo(4)
-    with pytest.raises(StoreUnavailable, match="no bucket 'wrong'"):
-        curate(
-            open_store("s3://wrong/x", s3), str(shop.folder / "catalogue.csv"), SMALL, cache_dir=shop.cache
-        )
-
-
-def deny(s3: S3Settings, keys: str) -> None:
-    """Deny everybody to read `keys` of the bucket ``shop``."""
-    rule = {
-        "Effect": "Deny",
-        "Principal": "*",
-        "Action": "s3:GetObject",
-        "Resource": f"arn:aws:s3:::shop/{keys}",
-    }
-    policy = json.dumps({"Version": "2012-10-17", "Statement": [rule]})
-    client = boto3.client("s3", endpoint_url=s3.endpoint_url, region_name=s3.region)
-    client.put_bucket_policy(Bucket="shop", Policy=policy)
-
-
-def in_bucket(shop: Shop, s3: S3Settings) -> None:
-    """A catalogue on disk of eight photos in S3, and of one that is gone."""
-    bucket = open_store("s3://shop", s3)
-    for name, data in photos(8).items():
-        bucket.put(name, data)
-    rows = [row | {"image": f"s3://shop/{row['listing_id']}.jpg"} for row in plain(9)]
-    shop.write(rows, {})
-
-
-def test_single_photos_that_s3_does_not_give_are_left_out(shop: Shop, s3: S3Settings) -> None:
-    in_bucket(shop, s3)
-    deny(s3, "L003.jpg")
-    client = boto3.client("s3", endpoint_url=s3.endpoint_url, region_name=s3.region)
-    client.put_object(Bucket="shop", Key="L004.jpg", Body=photo(4), StorageClass="GLACIER")
-    snapshot = shop.curate(s3=s3)
-    assert reasons(snapshot) == {"L003": "access denied", "L004": "unreadable", "L008": "missing"}
-    details = {row["listing_id"]: row["detail"] for row in snapshot.report["rows"]["left_out"]}
-    assert "s3://shop/L003.jpg cannot be read, or does not exist" in details["L003"]
-    assert "is archived" in details["L004"]
-    assert len(snapshot.listings) == 6
-
-
-def test_a_store_that_denies_every_photo_is_said(shop: Shop, s3: S3Settings) -> None:
-    in_bucket(shop, s3)
-    deny(s3, "*")
-    message = (
-        r"none of 9 photos can be read, and access to 9 is denied; the first: .*L000.* check the credentials"
-    )
-    with pytest.raises(AccessDenied, match=message):
-        shop.curate(s3=s3)
-    assert visible(shop.store) == []
-
-
-def test_a_store_that_does_not_answer_ends_curation(shop: Shop, s3: S3Settings) -> None:
-    in_bucket(shop, s3)
-    nobody = S3Settings(endpoint_url="http://127.0.0.1:9", attempts=1)
-    with pytest.raises(StoreUnavailable, match="Could not connect"):
-        shop.curate(s3=nobody)
 
 
 def test_a_damaged_snapshot_is_refused_and_named(shop: Shop) -> None:
