@@ -60,6 +60,13 @@ def test_a_front_answers_as_a_process_that_holds_the_index(town: Shop) -> None:
             assert ours == theirs
             assert "partial" not in ours
         assert sharded.client.post("/v1/search?listing_id=nobody").status_code == 404
+        for aspects, status in ("brand=Acme", 200), ("brand=Nobody", 200), ("brnad=Acme", 400):
+            ours, theirs = (
+                p.client.post("/v1/search", params={"aspects": aspects}, content=VASE)
+                for p in (sharded, whole)
+            )
+            assert (ours.status_code, theirs.status_code) == (status, status)
+            assert ours.json().get("detail") == theirs.json().get("detail")
         assert 'lookalike_index_bytes{state="mapped"} 0.0' in sharded.client.get("/metrics").text
 
 

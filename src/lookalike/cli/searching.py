@@ -41,6 +41,16 @@ def search(
         list[str] | None,
         typer.Option(help="Search in this category, or all below a path, instead of the predicted ones."),
     ] = None,
+    aspect: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="Only listings that state it. One name repeated: either value; several names: all of them.",
+        ),
+    ] = None,
+    price: Annotated[
+        str | None, typer.Option(metavar="A..B", help="Only listings of this price, ends included.")
+    ] = None,
     box: Box = None,
     alpha: Annotated[
         float | None, typer.Option(min=0, max=1, help="Weight of appearance against aspects.")
@@ -56,16 +66,19 @@ def search(
 
     [dim]Example:[/dim] lookalike search photo.jpg --sheet hits.png
     """
-    from lookalike.ranking.request import SearchRequest
+    from lookalike.ranking.parameters import parse_aspects, parse_box, parse_price
+    from lookalike.ranking.request import Filters, SearchRequest
 
     out, place = Output(as_json=as_json), open_workplace(store)
+    filters = Filters(parse_aspects(aspect or ()), *(parse_price(price) if price else ()))
+    part = None if box is None else parse_box(box)
     try:
         data = photo.read_bytes()
     except OSError as error:
         raise QueryError(f"{photo}: {error.strerror}") from error
     live = live_record(place)
-    request = SearchRequest(k=k, categories=tuple(category or ()), blend=alpha)
-    (answer,) = answer_photos(place, live, [data], request, box=parse_box(box), threads=threads)
+    request = SearchRequest(k=k, categories=tuple(category or ()), filters=filters, blend=alpha)
+    (answer,) = answer_photos(place, live, [data], request, box=part, threads=threads)
     show_answer(out, answer)
     if sheet is not None:
         write_sheet(place, live, [(data, answer)], sheet)
@@ -323,14 +336,3 @@ def show_report(out: Output, report: dict[str, Any]) -> None:
     if report["rejected"]:
         out.note(f"{len(report['rejected'])} query photos left out, such as {report['rejected'][0]}")
     out.result(json.loads(json.dumps(report, default=str)))
-
-
-def parse_box(text: str | None) -> tuple[float, float, float, float] | None:
-    """``"0.1,0.2,0.5,0.5"`` as numbers. Raises `QueryError`."""
-    if text is None:
-        return None
-    try:
-        x, y, w, h = (float(part) for part in text.split(","))
-    except ValueError as error:
-        raise QueryError(f"--box {text!r}: write it as x,y,w,h, such as 0.1,0.2,0.5,0.6") from error
-    return x, y, w, h

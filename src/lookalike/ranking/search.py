@@ -22,6 +22,7 @@ from lookalike.ranking.encoded import EncodedQuery
 from lookalike.ranking.grouping import first_of_each_group
 from lookalike.ranking.listings import Candidates, Listings, Summary, Wanted
 from lookalike.ranking.local import map_listings
+from lookalike.ranking.parameters import check_aspects
 from lookalike.ranking.request import (
     Answer,
     CategoryGuess,
@@ -98,11 +99,15 @@ class Searcher:
         self.summary: Summary = listings.summary
         self._check_fit()
         self._present = np.array([c in self.summary.rows for c in self.card.categories])
+        self._aspect_names = sorted(
+            {*self.summary.values, *self.card.aspects}
+        )  # stated, or predicted at least
         self._number = {category: i for i, category in enumerate(self.card.categories)}
 
     def check(self, query: Query) -> None:
         """Raise the `QueryError` that searching for `query` would raise, before it costs anything."""
         expand_categories(query.request.categories, self.summary.rows)
+        check_aspects(query.request.filters, self._aspect_names)
         if query.listing_id is not None and self.listings.find(query.listing_id) is None:
             raise QueryError(f"unknown listing: {query.listing_id}")
 
@@ -119,6 +124,8 @@ class Searcher:
     def rank(self, queries: Sequence[EncodedQuery], requests: Sequence[SearchRequest]) -> list[Answer]:
         """The second half of `search_all`: route and scan together, then order each query's candidates."""
         started = time.perf_counter()
+        for request in requests:
+            check_aspects(request.filters, self._aspect_names)
         opened = [self._open(query, request) for query, request in zip(queries, requests, strict=True)]
         wanted = [
             self._wanted(query, request, categories)

@@ -51,7 +51,7 @@ export async function search(query, options, signal) {
   if (query.kind === "listing") {
     parameters.set("listing_id", query.id);
   } else {
-    if (options.box) parameters.set("box", options.box.map((part) => part.toFixed(5)).join(","));
+    if (options.box) parameters.set("box", options.box.join(","));
     init.body = query.blob;
     init.headers = { "Content-Type": query.blob.type || "application/octet-stream" };
   }
