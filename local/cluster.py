@@ -1,9 +1,10 @@
 """A Kubernetes cluster, an S3 server and a builder of images, as this machine offers them.
 
-`KUBECONFIG` names the cluster. Where it is not set and ``../shared/tools`` holds the test cluster and the test S3
-server, those are started; what they need besides (images into the node, ports into the pods, manifests for an old API)
-is done here and nowhere else. On any other cluster images go through a registry: `LOOKALIKE_REGISTRY` is the prefix
-under which `docker` (or `LOOKALIKE_BUILDER`, such as podman) pushes them and the cluster pulls them.
+`KUBECONFIG` names the cluster. Where it is not set, `LOOKALIKE_CLUSTER_TOOL` and `LOOKALIKE_S3_TOOL` may name programs
+that start a test cluster and a test S3 server; what those need besides (images into the node, ports into the pods,
+manifests for an old API) is done here and nowhere else. On any other cluster images go through a registry:
+`LOOKALIKE_REGISTRY` is the prefix under which `docker` (or `LOOKALIKE_BUILDER`, such as podman) pushes them and the
+cluster pulls them. CONTRIBUTING.md says what the two programs must do.
 """
 
 from __future__ import annotations
@@ -23,22 +24,27 @@ from botocore.exceptions import ClientError
 from lookalike.errors import LookalikeError
 
 ROOT = Path(__file__).parents[1]
-TOOLS = ROOT.parent / "shared" / "tools"
-_CLUSTER, S3_TOOL = TOOLS / "cluster" / "cluster", TOOLS / "s3" / "s3"
+CLUSTER_TOOL, S3_TOOL = "LOOKALIKE_CLUSTER_TOOL", "LOOKALIKE_S3_TOOL"
+"""The variables that name them."""
 _BASE = "localhost/base:py311"
 _HOST_AS_PODS_SEE_IT = "10.99.0.254"
 
 
 class ClusterError(LookalikeError):
-    """There is no cluster to work on, or a command for it failed; the message says which, and its last words."""
+    """A command for the cluster failed; the message says which, and its last words."""
+
+
+class Missing(ClusterError):
+    """There is no cluster or no S3 server to work on; the message says what to set."""
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """One cluster. `ours` says that it is the test cluster of ``../shared/tools``."""
+    """One cluster."""
 
     kubeconfig: str
-    ours: bool
+    tool: Path | None = None
+    """The program that started it, where it is the test cluster."""
 
     def kubectl(self, *arguments: str, stdin: str | None = None, seconds: float = 120) -> str:
         """What kubectl prints. Raises `ClusterError`."""
@@ -64,18 +70,19 @@ class Cluster:
 
     def apply(self, manifests: str) -> None:
         """``kubectl apply`` of YAML or JSON; for our old test cluster through its `downgrade`."""
-        if self.ours:
-            manifests = run([str(_CLUSTER), "downgrade", "-"], stdin=manifests)
+        if self.tool:
+            manifests = run([str(self.tool), "downgrade", "-"], stdin=manifests)
         self.kubectl("apply", "-f", "-", stdin=manifests)
 
     def build(self, target: str, tag: str) -> str:
         """Build one target of the Dockerfile and bring it where the cluster finds it; the image's name and tag."""
-        if self.ours:
-            run([str(_CLUSTER), "base-image", _BASE], seconds=600)
+        if self.tool:
+            tool = str(self.tool)
+            run([tool, "base-image", _BASE], seconds=600)
             image = f"lookalike-{target}:{tag}"
             options = ["--layers", "--target", target, "--build-arg", f"BASE={_BASE}"]
-            run([str(_CLUSTER), "build", "-t", image, *options, str(ROOT)], seconds=1800)
-            run([str(_CLUSTER), "load", image], seconds=600)
+            run([tool, "build", "-t", image, *options, str(ROOT)], seconds=1800)
+            run([tool, "load", image], seconds=600)
             return image
         builder, registry = (
             os.environ.get("LOOKALIKE_BUILDER", "docker"),
@@ -136,40 +143,50 @@ class S3Server:
 
 def find_cluster() -> Cluster | None:
     """The cluster that KUBECONFIG names, or else the test cluster, started; None where there is neither."""
+    tool = find_tool(CLUSTER_TOOL)
     if kubeconfig := os.environ.get("KUBECONFIG"):
-        ours = _CLUSTER.exists() and run([str(_CLUSTER), "kubeconfig"]).strip() == kubeconfig
-        return Cluster(kubeconfig, ours)
-    if not _CLUSTER.exists():
+        ours = tool is not None and run([str(tool), "kubeconfig"]).strip() == kubeconfig
+        return Cluster(kubeconfig, tool if ours else None)
+    if tool is None:
         return None
     try:
-        line = run([str(_CLUSTER), "up"], seconds=300)
+        line = run([str(tool), "up"], seconds=300)
     except ClusterError:  # its name server may be told to reload before it can be: once more
-        line = run([str(_CLUSTER), "up"], seconds=300)
-    return Cluster(line.strip().removeprefix("KUBECONFIG="), ours=True)
+        line = run([str(tool), "up"], seconds=300)
+    return Cluster(line.strip().removeprefix("KUBECONFIG="), tool)
+
+
+def find_tool(variable: str) -> Path | None:
+    """The program that a variable names, or None where it is not set. Raises `ClusterError` where there is none."""
+    named = os.environ.get(variable)
+    if not named:
+        return None
+    tool = Path(named).absolute()
+    if not os.access(tool, os.X_OK):
+        raise ClusterError(f"{variable} names {named}, which is no program: correct it or unset it")
+    return tool
 
 
 def find_s3(cluster: Cluster, state: Path | None = None) -> S3Server:
     """The server that S3_ENDPOINT_URL names, or else the test server, started, with its data in `state`.
 
-    Raises `ClusterError`.
+    Raises `Missing` where there is neither.
     """
     environ: Mapping[str, str] = os.environ
     needed = ("S3_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
     if all(name in environ for name in needed):
         state = None
-    elif not S3_TOOL.exists():
-        raise ClusterError(
-            f"no S3 server: set {', '.join(needed)} to one that this machine and the cluster reach"
-        )
+    elif (tool := find_tool(S3_TOOL)) is None:
+        raise Missing(f"no S3 server: set {', '.join(needed)} to one that this machine and the cluster reach")
     else:
         place = ["--state", str(state)] if state else []
-        said = run([str(S3_TOOL), *place, "up"], seconds=300).split()
+        said = run([str(tool), *place, "up"], seconds=300).split()
         environ = dict(word.partition("=")[::2] for word in said) | {"LOOKALIKE_S3_IF_MATCH_QUOTED": "false"}
     here = environ["S3_ENDPOINT_URL"]
     from_pods = environ.get("LOOKALIKE_S3_FROM_PODS", here)
     parts = urlsplit(here)
-    if cluster.ours and parts.hostname == "127.0.0.1":
-        run([str(_CLUSTER), "host-port", str(parts.port)])
+    if cluster.tool and parts.hostname == "127.0.0.1":
+        run([str(cluster.tool), "host-port", str(parts.port)])
         from_pods = f"http://{_HOST_AS_PODS_SEE_IT}:{parts.port}"
     settings = {name: value for name, value in environ.items() if name.startswith("LOOKALIKE_S3_")}
     settings.pop("LOOKALIKE_S3_FROM_PODS", None)

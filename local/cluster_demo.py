@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from local.cluster import ROOT, Cluster, ClusterError, S3Server, find_cluster, find_s3
+from local.cluster import ROOT, Cluster, ClusterError, Missing, S3Server, find_cluster, find_s3
 from lookalike.catalogue.sample import SamplePaths, write_sample
 from lookalike.cli.demo import MIN_CATEGORY, RECIPE
 
@@ -162,6 +162,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         demonstrate(options.directory.absolute(), options.recipe, options.products, options.tag)
+    except Missing as error:
+        print(f"skipped: {error}")
     except ClusterError as error:
         print(f"make cluster-demo: {error}", file=sys.stderr)
         return 1
@@ -169,12 +171,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def demonstrate(home: Path, recipe: str, products: int, tag: str) -> None:
-    """All of it. Raises `ClusterError` where a step fails."""
+    """All of it. Raises `ClusterError` where a step fails, `Missing` where there is no cluster or S3 server."""
     steps, token = Steps(), secrets.token_urlsafe(24)
     with steps.step("the cluster and the S3 server"):
         cluster = find_cluster()
         if cluster is None:
-            raise ClusterError("no cluster: set KUBECONFIG to one")
+            raise Missing(
+                "no cluster: set KUBECONFIG to one, or LOOKALIKE_CLUSTER_TOOL to a program that starts one"
+            )
         s3 = find_s3(cluster)
     images = {}
     for target in ("search", "pipeline"):

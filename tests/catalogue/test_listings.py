@@ -18,8 +18,6 @@ from lookalike.catalogue.listings import Catalogue, read_catalogue
 from lookalike.errors import CatalogueError, ObjectNotFound, SettingsError, StoreUnavailable
 from lookalike.settings import S3Settings
 
-SHARED = Path(__file__).parents[2].parent / "shared" / "data"
-
 
 def catalogue(folder: Path, text: str | bytes, **options: object) -> Catalogue:
     path = folder / "catalogue.csv"
@@ -324,14 +322,13 @@ def test_a_catalogue_and_its_photos_in_s3(bucket: tuple[str, S3Settings]) -> Non
         read_catalogue("s3://shop/gone.csv", s3=s3)
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the real catalogues are not there (../shared/data)")
-def test_real_catalogues() -> None:
-    clothing = read_catalogue(str(SHARED / "clothing" / "listings.csv"), columns={"seller": "sender_id"})
+def test_real_catalogues(sample_data: Path) -> None:
+    clothing = read_catalogue(str(sample_data / "clothing" / "listings.csv"), columns={"seller": "sender_id"})
     assert Counter(row.reason for row in clothing.left_out) == {"no category": 508}
     assert len(clothing) == 4901 - 508
-    grocery = read_catalogue(str(SHARED / "grocery" / "listings.csv"))
+    grocery = read_catalogue(str(sample_data / "grocery" / "listings.csv"))
     assert len(grocery) == 4675
     assert grocery.aspects == ("brand", "country")
-    luma = read_catalogue(str(SHARED / "luma" / "listings.csv"))
+    luma = read_catalogue(str(sample_data / "luma" / "listings.csv"))
     assert {row.reason for row in luma.left_out} == {"duplicate listing id"}
     assert len(luma) == 391

@@ -28,7 +28,6 @@ from lookalike.catalogue.photos import (
 from lookalike.errors import PhotoError, QueryError
 
 RED, GREEN, BLUE, WHITE = (220, 30, 30), (30, 180, 40), (30, 40, 220), (255, 255, 255)
-REAL = Path(__file__).parents[2].parent / "shared" / "data" / "clothing" / "images"
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
@@ -411,9 +410,8 @@ def test_a_search_process_needs_numpy_and_pillow_alone() -> None:
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="the clothing photos are not there (../shared/data)")
-def test_real_photos_come_out_as_pillow_shows_them() -> None:
-    for path in sorted(REAL.iterdir())[:40]:
+def test_real_photos_come_out_as_pillow_shows_them(sample_data: Path) -> None:
+    for path in sorted((sample_data / "clothing" / "images").iterdir())[:40]:
         ours = load_square(path.read_bytes(), 96)
         with Image.open(path) as image:
             theirs = np.array(image.convert("RGB").resize((96, 96), Image.Resampling.BILINEAR))

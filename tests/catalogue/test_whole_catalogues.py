@@ -15,8 +15,6 @@ from lookalike.catalogue.snapshot import CuratedSnapshot
 from lookalike.storage.directory import DirectoryStore
 from tests.catalogue.test_curation import by_id, reasons
 
-SHARED = Path(__file__).parents[2].parent / "shared" / "data"
-
 
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, CuratedSnapshot]:
@@ -77,10 +75,9 @@ def test_the_report_adds_up_and_the_page_needs_nothing_else(sample: tuple[Path, 
         assert outside not in page
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the real catalogues are not there (../shared/data)")
-def test_a_real_catalogue(tmp_path: Path) -> None:
+def test_a_real_catalogue(tmp_path: Path, sample_data: Path) -> None:
     store = DirectoryStore(tmp_path / "store")
-    ref = curate(store, str(SHARED / "luma" / "listings.csv"), cache_dir=tmp_path / "cache")
+    ref = curate(store, str(sample_data / "luma" / "listings.csv"), cache_dir=tmp_path / "cache")
     snapshot = CuratedSnapshot.open(store, ref, tmp_path / "cache")
     assert len(snapshot.listings) == 391
     assert snapshot.report["splits"] == {"train": 347, "val": 44}

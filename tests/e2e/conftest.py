@@ -79,13 +79,13 @@ def page(browser: Browser, process: Running) -> Iterator[Page]:
 
 @pytest.fixture(scope="session")
 def cluster() -> Cluster:
-    """The cluster that KUBECONFIG names, or else the one-node cluster whose tool lies beside the repository."""
+    """The cluster that KUBECONFIG names, or else the one that LOOKALIKE_CLUSTER_TOOL starts."""
     if missing := kustomize.missing():
         pytest.skip(missing)
     found = find_cluster()
     if found is None:
-        pytest.skip("no cluster: set KUBECONFIG to one")
-    if not found.ours and "LOOKALIKE_REGISTRY" not in os.environ:
+        pytest.skip("no cluster: set KUBECONFIG to one, or LOOKALIKE_CLUSTER_TOOL")
+    if not found.tool and "LOOKALIKE_REGISTRY" not in os.environ:
         pytest.skip("images of this tree must reach the cluster: set LOOKALIKE_REGISTRY")
     return found
 

@@ -248,7 +248,7 @@ def test_two_pods_train_one_release_together(site: Site, pipeline_image: str) ->
     asked = ["--store", site.store.uri, "--curated", curated, "--recipe", "tiny", "--threads", "1"]
     job, service = nodes.manifests(nodes.rendered(template, pod), name, 2, "1", asked)
     began = time.monotonic()
-    for found in (service, *(as_pods(job) if site.namespace.cluster.ours else [job])):
+    for found in (service, *(as_pods(job) if site.namespace.cluster.tool else [job])):
         found["metadata"]["namespace"] = site.namespace.name
         site.namespace.apply(json.dumps(found))
     recipe, reference = RECIPES["tiny"](), Ref.parse(curated)

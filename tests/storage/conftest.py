@@ -1,7 +1,7 @@
 """The three stores that every contract test runs on: a directory, moto's S3 server, and Ceph's radosgw.
 
-radosgw is a real server; it is started by a tool that lies beside the repository on some machines, and skipped
-elsewhere. To run against your own server set LOOKALIKE_TEST_S3_ENDPOINT_URL and AWS credentials.
+radosgw is a real server; a program that LOOKALIKE_S3_TOOL names starts it, and where that is not set its tests are
+skipped. To run against your own server set LOOKALIKE_TEST_S3_ENDPOINT_URL and AWS credentials.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from pathlib import Path
 import boto3
 import pytest
 
+from local.cluster import S3_TOOL, find_tool
 from lookalike.settings import S3Settings
 from lookalike.storage.directory import DirectoryStore
 from lookalike.storage.objects import ObjectStore
 from lookalike.storage.s3 import S3Store
 
-S3_TOOL = Path(__file__).parents[3] / "shared/tools/s3/s3"
 _names = itertools.count()
 
 
@@ -41,14 +41,17 @@ def radosgw(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
     if endpoint := os.environ.get("LOOKALIKE_TEST_S3_ENDPOINT_URL"):
         yield {"S3_ENDPOINT_URL": endpoint}
         return
-    if not S3_TOOL.exists():
-        pytest.skip("no real S3 server: set LOOKALIKE_TEST_S3_ENDPOINT_URL to run these tests on one")
+    tool = find_tool(S3_TOOL)
+    if tool is None:
+        pytest.skip(
+            f"no real S3 server: set LOOKALIKE_TEST_S3_ENDPOINT_URL, or {S3_TOOL}, to run these tests on one"
+        )
     state = tmp_path_factory.mktemp("radosgw")
     up = subprocess.run(
-        [S3_TOOL, "up", "--state", state], stdout=subprocess.PIPE, text=True, check=True, timeout=240
+        [tool, "up", "--state", state], stdout=subprocess.PIPE, text=True, check=True, timeout=240
     )
     yield dict(pair.split("=", 1) for pair in up.stdout.split())
-    subprocess.run([S3_TOOL, "down", "--purge", "--state", state], check=True, timeout=60)
+    subprocess.run([tool, "down", "--purge", "--state", state], check=True, timeout=60)
 
 
 @pytest.fixture(params=["directory", "moto", "radosgw"])
