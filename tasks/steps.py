@@ -49,12 +49,14 @@ def starting_weights(store: str, asked: str, curated: str, recipe: str) -> str:
     """
     if asked != "live":
         return asked
+    from lookalike.learning.identity import is_training_by
+    from lookalike.learning.recipes import RECIPES
+
     live = live_release(store)
     if live == "nothing":
         return ""
     release = read_manifest(place(store), Ref.parse(live))
-    learned = release.inputs.get("curated"), release.config.get("recipe", {}).get("name")
-    if learned == (curated, recipe):
+    if release.inputs.get("curated") == curated and is_training_by(RECIPES[recipe](), release.config):
         return str(release.config.get("weights", ""))
     return live
 

@@ -21,9 +21,11 @@ from lookalike.coding import codes
 from lookalike.coding.encoder import open_encoder
 from lookalike.coding.release import ModelCard
 from lookalike.errors import CorruptObject, TrainingError
+from lookalike.learning.identity import configurations
 from lookalike.learning.network import HashNetwork
 from lookalike.learning.recipes import Recipe, tiny
 from lookalike.learning.training import train
+from lookalike.learning.training import trained as finished
 from lookalike.learning.transforms import plain_transform
 from lookalike.storage import keys
 from lookalike.storage.artefacts import ArtefactWriter, Kind, Ref, fetch
@@ -137,11 +139,38 @@ def test_only_a_trunk_that_is_tuned_changes_in_the_hash_stage(trained: tuple[Pla
 
 def test_another_seed_is_another_release(trained: tuple[Place, Ref, Ref]) -> None:
     place, curated, ref = trained
-    config = json.loads(json.dumps({"format": 1, "recipe": dataclasses.asdict(replace(FAST, seed=1))}))
-    assert (
-        ArtefactWriter(place.store, Kind.RELEASE, inputs={"curated": str(curated)}, config=config).id
-        != ref.id
+    assert finished(place.store, curated, replace(FAST, seed=1)) is None
+    assert finished(place.store, curated, FAST) == ref
+
+
+def test_a_recipe_with_another_name_finds_the_finished_training(trained: tuple[Place, Ref, Ref]) -> None:
+    place, curated, ref = trained
+    assert place.train(curated, replace(FAST, name="renamed")) == ref
+
+
+def test_what_is_no_part_of_the_identity_changes_no_byte(
+    trained: tuple[Place, Ref, Ref], tmp_path: Path
+) -> None:
+    """The trunk is frozen and the rates follow a cosine: fields about anything else are told apart by nothing."""
+    place = Place(tmp_path)
+    unused = {"patience": 9, "lowered_to": 0.7, "rounds": 5}
+    other = replace(
+        FAST,
+        category_stage=replace(FAST.category_stage, views=9, trunk_share=0.5, **unused),
+        hash_stage=replace(FAST.hash_stage, sizes=((0.5, 24),), **unused),
     )
+    assert place.train(place.curate(make_listings(20)), other) == trained[2]
+
+
+def test_a_training_that_version_0_1_finished_is_found(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    curated = place.curate(make_listings(2))
+    config = {"format": 1, "recipe": json.loads(json.dumps(dataclasses.asdict(FAST)))}
+    writer = ArtefactWriter(place.store, Kind.RELEASE, inputs={"curated": str(curated)}, config=config)
+    earlier = writer.commit()
+    assert place.train(curated) == earlier
+    assert finished(place.store, curated, FAST) == earlier
+    assert finished(place.store, curated, replace(FAST, name="renamed")) is None
 
 
 _KILLED = """
@@ -184,7 +213,7 @@ def test_a_run_killed_at_any_step_ends_with_the_same_bytes(
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
     place = Place(tmp_path)
     curated = place.curate(make_listings(6))
-    config = json.loads(json.dumps({"format": 1, "recipe": dataclasses.asdict(FAST)}))
+    (config, _) = configurations(FAST)
     writer = ArtefactWriter(place.store, Kind.RELEASE, inputs={"curated": str(curated)}, config=config)
     key = keys.checkpoints(writer.id) + "state.pt"
     place.store.put(key, b"not a checkpoint")

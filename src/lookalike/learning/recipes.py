@@ -1,7 +1,8 @@
 """Recipes: how a network is trained, each a function that returns one frozen value.
 
-`ebay_resnet50` is the paper's; the others change the size of the network and of its input, and the schedule. Every
-field is part of the model release's identity: a changed recipe is another release.
+`ebay_resnet50` is the paper's; the others change the size of the network and of its input, and the schedule. What
+changes the result is part of the model release's identity (`identity`): another recipe is another release, and the same
+under another name is not. In a field that is added, 0, false or empty must mean off.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ class Recipe:
     """Everything that decides how a release is trained."""
 
     name: str
+    """What people call it; no part of the release's identity."""
     trunk: str
     """Name that `trunks.build_trunk` takes."""
     preset: TransformPreset

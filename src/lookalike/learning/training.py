@@ -24,10 +24,9 @@ the statistics of each rank's part of it. `loop` says how a run that was stopped
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +37,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  torch's own usage
 
 from lookalike.catalogue.snapshot import CuratedSnapshot
-from lookalike.learning import distributed, release
+from lookalike.learning import distributed, identity, release
 from lookalike.learning.checkpoint import Checkpoints
 from lookalike.learning.dataset import Decoding, Examples, TrainingData, load_training_data, shuffled_batches
 from lookalike.learning.distributed import Ranks
@@ -267,9 +266,9 @@ def train(
     there is nothing to learn, the loss is not a number or another rank is gone, and `TrainingStopped` after SIGTERM.
     """
     start = StartingWeights.parse(weights) if weights else None
-    writer = _writer(store, curated, recipe, start)
-    if found := writer.existing():
+    if found := _finished(store, curated, recipe, start):
         return found
+    writer = _writers(store, curated, recipe, start)[0]
     stop = StopRequest()
     with stop.watched(), distributed.joined() as ranks:
         checkpoints = Checkpoints(store, writer.id)
@@ -312,16 +311,23 @@ def train(
 def trained(store: ObjectStore, curated: Ref, recipe: Recipe, weights: str | None = None) -> Ref | None:
     """The model release that `train` has made of these, here or on other machines, if it has."""
     start = StartingWeights.parse(weights) if weights else None
-    return _writer(store, curated, recipe, start).existing()
+    return _finished(store, curated, recipe, start)
 
 
-def _writer(
+def _finished(store: ObjectStore, curated: Ref, recipe: Recipe, start: StartingWeights | None) -> Ref | None:
+    writers = _writers(store, curated, recipe, start)
+    return next((found for writer in writers if (found := writer.existing())), None)
+
+
+def _writers(
     store: ObjectStore, curated: Ref, recipe: Recipe, start: StartingWeights | None
-) -> ArtefactWriter:
-    config = json.loads(json.dumps({"format": 1, "recipe": asdict(recipe)}))
-    if start is not None:
-        config["weights"] = start.identity
-    return ArtefactWriter(store, Kind.RELEASE, inputs={"curated": str(curated)}, config=config)
+) -> list[ArtefactWriter]:
+    """The release's writer, and after it those that it would have had by the rules of earlier versions."""
+    inputs = {"curated": str(curated)}
+    return [
+        ArtefactWriter(store, Kind.RELEASE, inputs=inputs, config=config)
+        for config in identity.configurations(recipe, start.identity if start else "")
+    ]
 
 
 def _data(
