@@ -1,26 +1,27 @@
 """Moving what is live: verified publication, and the way back.
 
 In comes the reference of an index snapshot; out goes the live ref that names it and its model release as one pair.
-Every file of both is fetched and checked against its digest before the ref moves, so a damaged or half-removed
-artefact never becomes live; the move itself is one compare-and-swap (`storage.refs`). Where settings name a search
-Deployment it is then rolled to the pair that is live, and both go back where it does not come up. Every step finds
-out what is done already, so whoever is killed in the middle is run again. The command line, the flows and the console
-all publish and roll back through here.
+Every file of both is read at the store and checked against its digest before the ref moves, so a damaged or
+half-removed artefact never becomes live, whatever this machine's cache holds. The move itself is one compare-and-swap
+(`storage.refs`). Where settings name a search Deployment it is then rolled to the pair that is live, and both go back
+where it does not come up. Every step finds out what is done already, so whoever is killed in the middle is run again.
+The command line, the flows and the console all publish and roll back through here.
 """
 
 from __future__ import annotations
 
 import getpass
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from lookalike.catalogue.snapshot import first_photo
-from lookalike.errors import CorruptObject, LostRace, RolloutError, RolloutRefused, SettingsError
+from lookalike.catalogue.snapshot import first_photo, is_shard
+from lookalike.errors import LostRace, RolloutError, RolloutRefused, SettingsError, StorageError
 from lookalike.progress import Progress, silent
 from lookalike.settings import RolloutSettings
-from lookalike.storage import keys, refs
-from lookalike.storage.artefacts import Ref, fetch, read_manifest
+from lookalike.storage import keys, refs, verification
+from lookalike.storage.artefacts import Ref, read_manifest
 from lookalike.storage.objects import ObjectStore
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def publish_index(
     expected = refs.read_live(store)
     if expected is None or expected.live.index != index:  # else an earlier attempt got this far
         _check_replaces(store, replaces, expected)
-    _verify(store, release, index, cache_dir, progress)
+    _verify(store, release, index, progress)
     live = refs.publish(store, release, index, by=by, expected=expected)
     _roll_out(deployment, store, live, by=by, cache_dir=cache_dir, progress=progress)
     return live
@@ -87,7 +88,7 @@ def roll_back(
         return live
     target = None if live.live.parent is None else live.record(live.live.parent)
     if target is not None:  # `refs.roll_back` says why not
-        _verify(store, target.release, target.index, cache_dir, progress)
+        _verify(store, target.release, target.index, progress)
     live = refs.roll_back(store, by=by, expected=live)
     _roll_out(deployment, store, live, by=by, cache_dir=cache_dir, progress=progress)
     return live
@@ -105,6 +106,23 @@ def disagreement(store: ObjectStore) -> str | None:
         f"{deployment} serves {named or 'no snapshot by name'}, the live ref names {live.live.index}: "
         "run `lookalike publish --index` with the one that is to be live, or `lookalike rollback`"
     )
+
+
+def damages(
+    store: ObjectStore, release: Ref, index: Ref, *, progress: Progress = silent
+) -> Iterator[StorageError]:
+    """What of a pair, and of the curated snapshot whose titles and photos pages show, is not whole at the store.
+
+    Release and index are read byte by byte, since every search pod will fetch them, and so are the snapshot's tables.
+    Of the photo shards, which nobody fetches whole, presence and size are asked.
+    """
+    found = list(verification.damages(store, release, progress=progress))
+    found += verification.damages(store, index, progress=progress)
+    yield from found
+    if any(error.key == keys.manifest(index.kind, index.id) for error in found):
+        return  # it says which snapshot
+    curated = Ref.parse(read_manifest(store, index).inputs["curated"])
+    yield from verification.damages(store, curated, by_size=is_shard, progress=progress)
 
 
 def release_of(store: ObjectStore, index: Ref) -> Ref:
@@ -176,14 +194,6 @@ def _id(replaces: Replaces) -> str:
     return replaces.id if isinstance(replaces, Ref) else replaces
 
 
-def _verify(store: ObjectStore, release: Ref, index: Ref, cache_dir: Path, progress: Progress) -> None:
-    """Release and index byte by byte; of the curated snapshot, whose photos pages show, that every file is there."""
-    for done, ref in enumerate((release, index), 1):
-        fetch(store, ref, cache_dir)
-        progress("verify", done, 3, f"{ref.kind}/{ref.id}")
-    curated = Ref.parse(read_manifest(store, index).inputs["curated"])
-    for file in read_manifest(store, curated).files:
-        if (size := store.head(file.key).size) != file.size:
-            message = f"{store.uri}/{file.key} has {size:,} bytes; its manifest says {file.size:,}"
-            raise CorruptObject(file.key, message)
-    progress("verify", 3, 3, f"{curated.kind}/{curated.id}")
+def _verify(store: ObjectStore, release: Ref, index: Ref, progress: Progress) -> None:
+    for error in damages(store, release, index, progress=progress):
+        raise error

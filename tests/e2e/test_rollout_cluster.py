@@ -286,18 +286,22 @@ def test_publishing_what_is_live_rolls_nothing(site: Site) -> None:
     assert site.live.sequence == sequence
 
 
-def test_a_damaged_segment_is_taken_back_and_named(site: Site) -> None:
+def test_a_segment_damaged_during_the_roll_out_is_taken_back_and_named(site: Site) -> None:
     """Damaged in the store after the publisher has read it: only the pods can find out."""
     live = site.live
     damaged = reindex(site.first, per_category=12, prefix="d")
-    site.operator("lookalike", "verify", f"index/{damaged.index.id}")
-    site.operator("lookalike", "verify", f"releases/{damaged.release.id}")
     segment = read_manifest(site.store, damaged.index).files[0]
-    data = bytearray(site.store.get(segment.key))
-    data[len(data) // 2] ^= 1
-    site.store.put(segment.key, bytes(data))
-    with under_load(site) as load, pytest.raises(ClusterError) as failed:
-        site.publish(damaged.index)
+
+    def damage() -> None:
+        eventually(lambda: site.annotation() == str(damaged.index), 200)
+        spoil(site, segment.key)
+
+    damaging = threading.Thread(target=damage)
+    with under_load(site) as load:
+        damaging.start()
+        with pytest.raises(ClusterError) as failed:
+            site.publish(damaged.index)
+        damaging.join()
     said = str(failed.value)
     assert segment.key.rpartition("/")[2] in said.replace("\n", ""), said
     assert "does not match its digest" in said
@@ -305,6 +309,27 @@ def test_a_damaged_segment_is_taken_back_and_named(site: Site) -> None:
     assert load.indexes() == {str(live.index)}, "the old answers went on, and no other"
     assert not load.errors
     assert site.agreed_on(live.index)
+
+
+def test_a_segment_damaged_at_the_store_rolls_nothing(site: Site) -> None:
+    """Though the publisher's pod has a good copy in its cache."""
+    live, pods = site.live, names(site)
+    damaged = reindex(site.first, per_category=14, prefix="g")
+    site.operator("lookalike", "verify", f"index/{damaged.index.id}")
+    segment = read_manifest(site.store, damaged.index).files[0]
+    spoil(site, segment.key)
+    with pytest.raises(ClusterError, match="does not match its digest"):
+        site.publish(damaged.index)
+    assert names(site) == pods
+    assert site.live == live
+    assert site.agreed_on(live.index)
+
+
+def spoil(site: Site, key: str) -> None:
+    """Other bytes of the same length."""
+    data = bytearray(site.store.get(key))
+    data[len(data) // 2] ^= 1
+    site.store.put(key, bytes(data))
 
 
 def test_a_roll_out_that_was_killed_is_finished_by_running_it_again(site: Site) -> None:

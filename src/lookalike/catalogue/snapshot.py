@@ -64,6 +64,11 @@ def shard_name(number: int) -> str:
     return f"photos-{number:05d}.tar"
 
 
+def is_shard(name: str) -> bool:
+    """Whether a file of a snapshot is a photo shard: nearly all of its bytes."""
+    return name.endswith(".tar")
+
+
 @dataclass(frozen=True, slots=True)
 class PhotoPlace:
     """A photo's bytes in a photo shard on this machine."""

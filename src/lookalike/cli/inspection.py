@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 
 from lookalike import publishing
+from lookalike.catalogue.snapshot import is_shard
 from lookalike.cli.options import Json, Store, Workplace, open_workplace
 from lookalike.cli.output import Output
-from lookalike.errors import LookalikeError, SettingsError
-from lookalike.storage import keys, refs
+from lookalike.errors import CorruptObject, LookalikeError, ObjectNotFound, SettingsError
+from lookalike.progress import Progress
+from lookalike.storage import keys, refs, verification
 from lookalike.storage.artefacts import Kind, Ref, fetch, find, read_manifest
 
 Name = Annotated[
@@ -40,14 +43,23 @@ def verify(
 ) -> None:
     """Check every byte of what is live (or REF, or everything) against its digests, and index files row by row.
 
-    Where a search Deployment is rolled out, also that it serves what is live.
+    The store is read, not the local cache. Of the photos behind what is live presence and size are checked; name the
+    curated snapshot to read them, too. Where a search Deployment is rolled out, also that it serves what is live.
     Exits with 1 if anything is wrong, and names it.
 
     [dim]Example:[/dim] lookalike verify index/9c41
     """
     out, place = Output(as_json=as_json), open_workplace(store)
     targets = _artefacts(place) if everything else _named(place, name or "live")
-    problems = {str(ref): found for ref in targets if (found := _problems(place, ref))}
+    only_live = not everything and name in (None, "live")
+    if only_live:
+        targets += _curated(place, targets[-1])
+    with out.progress() as progress:
+        problems = {
+            str(ref): found
+            for ref in targets
+            if (found := _problems(place, ref, is_shard if only_live else _no_file, progress))
+        }
     checked = [str(ref) for ref in targets]
     if name in (None, "live") and (said := publishing.disagreement(place.store)):
         problems["live"] = [said]
@@ -76,6 +88,18 @@ def _named(place: Workplace, name: str) -> list[Ref]:
             f"{name!r}: name an artefact as KIND/ID, with KIND one of {', '.join(Kind)}, or `live`"
         )
     return [find(place.store, Kind(kind), artefact_id)]
+
+
+def _curated(place: Workplace, index: Ref) -> list[Ref]:
+    """The curated snapshot behind an index; none where that cannot be read, which is said of the index."""
+    try:
+        return [Ref.parse(read_manifest(place.store, index).inputs["curated"])]
+    except (ObjectNotFound, CorruptObject):
+        return []
+
+
+def _no_file(name: str) -> bool:
+    return False
 
 
 def _artefacts(place: Workplace) -> list[Ref]:
@@ -131,7 +155,13 @@ def _detail(out: Output, place: Workplace, ref: Ref) -> None:
     out.result({"ref": str(ref)} | {name: dict(values) for name, values in sections.items()})
 
 
-def _problems(place: Workplace, ref: Ref) -> list[str]:
+def _problems(place: Workplace, ref: Ref, by_size: Callable[[str], bool], progress: Progress) -> list[str]:
+    """What is wrong with an artefact at the store, or else with what its files say."""
+    damages = verification.damages(place.store, ref, by_size=by_size, progress=progress)
+    if damaged := [str(error) for error in damages]:
+        return damaged
+    if ref.kind is Kind.CURATED:
+        return []
     try:
         artefact = fetch(place.store, ref, place.cache_dir)
         if ref.kind is Kind.INDEX:
