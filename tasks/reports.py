@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from prefect.artifacts import create_image_artifact, create_link_artifact, create_table_artifact
+from prefect.logging import get_run_logger
 
 from lookalike.catalogue.photos import contact_sheet, thumbnail
+from lookalike.catalogue.report import read_tally
 from lookalike.catalogue.snapshot import CuratedSnapshot
+from lookalike.catalogue.tally import Tally
 from lookalike.quality_gate import GateReport
 from lookalike.storage.artefacts import Ref, read_manifest
 from lookalike.storage.objects import ObjectStore
@@ -24,8 +27,12 @@ def curation(store: ObjectStore, ref: Ref, cache_dir: Path) -> None:
     """Counts of the curated snapshot, a photo of each category, and the link to its page."""
     manifest = read_manifest(store, ref)
     snapshot = CuratedSnapshot.open(store, ref, cache_dir)
-    rows = [{"what": what, "count": count} for what, count in _numbers(manifest.meta)]
-    _table("curation-report", rows, f"{ref.kind}/{ref.id}")
+    tally = read_tally(store, ref, cache_dir)
+    rows = [{"what": what, "count": count} for what, count in _numbers({**manifest.meta, **tally.meta})]
+    _table("curation-report", rows, f"{ref.kind}/{ref.id}: {tally.headline()}")
+    _table("curation-losses", _losses(tally), f"{tally.headline()}. Not understood fields are left empty.")
+    for line in tally.lines():
+        get_run_logger().info("%s", line)
     sheet = contact_sheet(_one_of_each_category(snapshot), _SHEET_COLUMNS, _SHEET_SIDE)
     picture = base64.b64encode(thumbnail(sheet, _SHEET_PIXELS)).decode()
     create_image_artifact(
@@ -83,6 +90,25 @@ def retention(planned: RetentionPlan) -> None:
     """What was removed, where anything was."""
     rows = [{"removed": name} for name in planned.removed]
     _table("retention", rows, f"{len(planned.keys)} objects, {planned.bytes / 1e6:,.1f} MB removed")
+
+
+def _losses(tally: Tally) -> list[dict[str, Any]]:
+    """A row for every reason to leave a listing out, and for every column that was not understood."""
+    named = [
+        *tally.left_out.items(),
+        *((f"{name} not understood", count) for name, count in tally.unclear.items()),
+    ]
+    return [
+        {
+            "what": name,
+            "rows": count.rows,
+            f"first {tally.unit}": count.line,
+            "listing": count.listing_id,
+            "why": count.detail,
+            "what to do": count.advice,
+        }
+        for name, count in named
+    ]
 
 
 def _table(key: str, rows: Sequence[Mapping[str, Any]], description: str) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -93,7 +96,16 @@ def test_every_bad_row_is_left_out_with_its_line(tmp_path: Path) -> None:
         'L17,17.jpg,a/b,1,"quoted" badly\n'
         "L18,18.jpg,a/b,1,the end\n",
     )
-    assert [row.listing_id for row in found.listings] == ["L1", "L18"]
+    kept = {row.listing_id: dict(row.unclear) for row in found.listings}
+    assert kept == {
+        "L1": {},
+        "L8": {"price": "'cheap'"},
+        "L9": {"price": "'-4'"},
+        "L10": {"price": "'nan'"},
+        "L15": {"title": "200,000 characters, of at most 10,000"},
+        "L18": {},
+    }
+    assert [row.price for row in found.listings] == [1, None, None, None, 1, 1]
     assert found.listings[-1].line == 19
     assert problems(found) == {
         3: "no listing id",
@@ -102,19 +114,14 @@ def test_every_bad_row_is_left_out_with_its_line(tmp_path: Path) -> None:
         6: "malformed category",
         7: "malformed category",
         8: "malformed image",
-        9: "bad price",
-        10: "bad price",
-        11: "bad price",
         12: "duplicate listing id",
         13: "wrong number of fields",
         14: "wrong number of fields",
         15: "malformed image",
-        16: "field too long",
         17: "malformed listing id",
         18: "not CSV",
     }
     by_line = {row.line: row for row in found.left_out}
-    assert by_line[9].detail == "price is no number of at least 0: 'cheap'"
     assert by_line[12].detail == "line 2 has the listing id 'L1' already"
     assert by_line[12].listing_id == "L1"
 
@@ -219,11 +226,68 @@ def test_a_value_that_cannot_be_read_matters_only_where_it_is_used(tmp_path: Pat
     found = parquet(tmp_path, column)
     assert [row.listing_id for row in found.listings] == ["L1", "L2"]
     assert found.ignored_columns == ("added",)
+    one, two = parquet(tmp_path, column, columns={"title": "added"}).listings
+    assert (one.title, two.title, two.unclear) == ("", "", {})
+    assert re.fullmatch(r"cannot be read \(.*\): .*; store it as text in UTF-8", one.unclear["title"])
     with pytest.raises(
-        CatalogueError, match=r"catalogue\.parquet: the column 'added' .* cannot be read"
+        CatalogueError, match=r"none of its 2 rows .* row 1: category cannot be read \(.*; store it as text"
     ) as caught:
-        parquet(tmp_path, column, columns={"title": "added"})
+        parquet(tmp_path, column, columns={"category": "added"})
     assert "\n" not in str(caught.value)
+
+
+OPTIONAL_TROUBLE = {
+    "price": ("40.72 EUR", "1e999", "-1", "1_000", "x" * 20_000, "\x00"),
+    "split": ("x" * 100, "a\x07b", "7", "0.5"),
+    "title": ("x" * 20_000, "a\x00b"),
+    "product": ("x" * 20_000, "a\x00b"),
+    "seller": ("x" * 20_000, "a\x00b"),
+    "aspect_colour": ("x" * 20_000, "a\x00b"),
+}
+
+
+@pytest.mark.parametrize("field", OPTIONAL_TROUBLE)
+def test_an_optional_field_that_is_not_understood_is_empty_and_keeps_its_row(
+    tmp_path: Path, field: str
+) -> None:
+    out = io.StringIO()
+    table = csv.writer(out)
+    table.writerow(["listing_id", "image", "category", field])
+    for i, value in enumerate(OPTIONAL_TROUBLE[field]):
+        table.writerow([f"L{i}", f"{i}.jpg", "a/b", value])
+    found = catalogue(tmp_path, out.getvalue())
+    assert found.left_out == ()
+    for row, value in zip(found.listings, OPTIONAL_TROUBLE[field], strict=True):
+        got = row.aspects.get("colour") if field.startswith("aspect_") else getattr(row, field)
+        assert not got
+        assert list(row.unclear) == [field]
+        assert len(row.unclear[field]) < 100
+        assert f"{len(value):,} characters" in row.unclear[field] or repr(value) == row.unclear[field]
+
+
+def test_values_of_a_wrong_type_in_parquet_are_empty_and_keep_their_row(tmp_path: Path) -> None:
+    one, two = parquet(
+        tmp_path,
+        {
+            "price": [b"\xff\xfe", b"12.5"],
+            "title": [b"\xff", b"caf\xc3\xa9"],
+            "split": [1.0, None],
+            "aspect_size": [[b"\xff", b"38"], [b"39"]],
+        },
+    ).listings
+    assert (one.price, one.title, one.split, one.aspects) == (None, "", "", {"size": ("38",)})
+    assert one.unclear == {
+        "price": "not UTF-8", "title": "not UTF-8", "split": "'1.0'", "aspect_size": "not UTF-8",
+    }  # fmt: skip
+    assert (two.price, two.title, two.aspects, two.unclear) == (12.5, "café", {"size": ("39",)}, {})
+
+
+def test_splits_are_known_whatever_their_case(tmp_path: Path) -> None:
+    names = ("Train", "TEST", "Validation", "training", "catalogue", "Query set")
+    rows = "".join(f"L{i},{i}.jpg,a,{name}\n" for i, name in enumerate(names))
+    found = catalogue(tmp_path, "listing_id,image,category,split\n" + rows)
+    given = [row.split for row in found.listings]
+    assert given == ["train", "test", "val", "train", "catalogue", "Query set"]
 
 
 def test_nan_in_parquet_is_an_empty_value(tmp_path: Path) -> None:

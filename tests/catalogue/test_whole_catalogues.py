@@ -32,13 +32,16 @@ def test_every_planted_flaw_of_the_sample_is_found(sample: tuple[Path, CuratedSn
     found = reasons(snapshot)
     reason = {
         "text": "not a photo", "empty": "not a photo", "truncated": "truncated", "tiny": "tiny", "blank": "blank",
-        "strip": "extreme shape", "missing": "missing", "bad-price": "bad price", "no-image": "no image",
+        "strip": "extreme shape", "missing": "missing", "no-image": "no image",
         "path-outside": "malformed image",
     }  # fmt: skip
     kept, listings = {k: v for k, v in planted.items() if v not in reason}, by_id(snapshot)
     assert {x: found[x] for x, flaw in planted.items() if flaw in reason} == {
         x: reason[flaw] for x, flaw in planted.items() if flaw in reason
     }
+    unpriced = {x for x, flaw in planted.items() if flaw == "bad-price"}
+    assert {listings[x]["price"] for x in unpriced} == {None}
+    assert snapshot.artefact.manifest.meta["unclear"] == {"price": len(unpriced)}
     suspects = {row["listing_id"] for row in snapshot.report["rows"]["suspects"]}
     wrong = {x for x, flaw in kept.items() if flaw in ("wrong-label", "copy-in-other-category")}
     assert wrong <= suspects

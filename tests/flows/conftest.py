@@ -174,7 +174,7 @@ def environ(tmp_path_factory: pytest.TempPathFactory, connections: Path) -> dict
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "LOOKALIKE_", "AWS_"))}
     environment.own_home(tmp_path_factory.mktemp("prefect"), inherited)
     return inherited | {
-        "PYTHONPATH": str(WATCH),
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(WATCH), os.environ.get("PYTHONPATH")])),
         "WATCH_CONNECTIONS": str(connections),
         "LOOKALIKE_CACHE_DIR": str(tmp_path_factory.mktemp("cache")),
         "LOOKALIKE_TASK_FIRST_DELAY_S": "0.5",

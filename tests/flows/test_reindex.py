@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -80,6 +81,22 @@ def test_an_unchanged_inventory_costs_nothing(prefect: Prefect, shop: Shop) -> N
     before = {info.key: info.modified for info in shop.store.list()}
     prefect.result("reindex", shop.where())
     assert {info.key: info.modified for info in shop.store.list()} == before
+
+
+def test_it_says_what_it_left_out_in_log_and_artifact(
+    prefect: Prefect, shop: Shop, listings: tuple[Listing, ...]
+) -> None:
+    shop.offer([*listings, *listings[:7]])
+    log, _ = (process := prefect.run("reindex", shop.where())).communicate(timeout=240)
+    assert process.returncode == 0, log
+    kept, rows = len(listings), len(listings) + 7
+    words = f"kept {kept} of {rows} rows; left out 7: duplicate listing id 7 (line {kept + 2}: line 2 has"
+    newest = {"artifacts": {"key": {"any_": ["curation-losses"]}}, "sort": "CREATED_DESC", "limit": 1}
+    table = prefect.ask("/artifacts/filter", newest)[0]
+    assert words in table["description"]
+    assert json.loads(table["data"])[0]["what"] == "duplicate listing id"
+    assert json.loads(table["data"])[0]["rows"] == 7
+    assert words in log
 
 
 def test_without_anything_live_it_says_so(prefect: Prefect, shop: Shop, tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ from lookalike.catalogue.snapshot import (
 )
 from lookalike.catalogue.splits import TRAIN, Tied, assign_splits
 from lookalike.catalogue.suspects import Labelled, find_suspects
+from lookalike.catalogue.tally import Tally
 from lookalike.errors import CatalogueError
 from lookalike.progress import Progress, silent
 from lookalike.settings import S3Settings
@@ -47,7 +48,7 @@ from lookalike.storage.objects import ObjectStore
 
 __all__ = ["CurationConfig", "curate"]
 
-_RULES = 2
+_RULES = 3
 """Raised when the same configuration begins to give another result, so that old snapshots are not taken for new."""
 
 
@@ -127,11 +128,12 @@ class _Snapshot:
     """None where one can learn from it, too."""
 
     @property
-    def meta(self) -> dict[str, int]:
+    def meta(self) -> dict[str, Any]:
         return {
             "listings": self.listings.num_rows,
             "photos": self.photos.num_rows,
             "categories": len(self.findings.categories),
+            **self.findings.tally.meta,
         }
 
 
@@ -187,7 +189,8 @@ def _assemble(
     left_out += catalogue.left_out
     left_out.sort(key=lambda row: (row.line, row.listing_id))
     categories = sorted({plan.becomes[listing.category] for listing in kept})
-    _check(catalogue, config, categories, left_out, at_least=1 if known else 2)
+    tally = Tally.of(catalogue, kept, left_out)
+    _check(catalogue, config, categories, tally, at_least=1 if known else 2)
 
     ids = [photo_ids[listing.listing_id] for listing in kept]
     tied = [
@@ -216,6 +219,7 @@ def _assemble(
         plan=plan,
         splits=splits,
         left_out=tuple(left_out),
+        tally=tally,
         near_pairs=[(examined.photo_ids[one], examined.photo_ids[other]) for one, other in pairs],
         suspects=find_suspects(labelled, examined.prints),
         samples=examined.samples,
@@ -243,23 +247,22 @@ def _plan(
 
 
 def _check(
-    catalogue: Catalogue,
-    config: CurationConfig,
-    categories: Sequence[str],
-    left_out: Sequence[LeftOut],
-    *,
-    at_least: int,
+    catalogue: Catalogue, config: CurationConfig, categories: Sequence[str], tally: Tally, *, at_least: int
 ) -> None:
     if len(categories) >= at_least:
         return
-    reasons = ", ".join(f"{reason} {n:,}" for reason, n in Counter(x.reason for x in left_out).most_common(5))
-    gone = f"; {len(left_out):,} rows were left out: {reasons}" if left_out else ""
+    gone = sum(count.rows for count in tally.left_out.values())
+    why = f"; {gone:,} rows were left out: {tally.reasons()}" if gone else ""
+    given = Counter(listing.split for listing in catalogue.listings)
+    if not (given[""] or given[TRAIN]):
+        names = ", ".join(f"{name} {n:,}" for name, n in given.most_common(5))
+        why += f"; no row's split is {TRAIN}, but {names}"
     if not categories:
-        raise CatalogueError(f"{catalogue.uri}: nothing is left to learn from{gone}")
+        raise CatalogueError(f"{catalogue.uri}: nothing is left to learn from{why}")
     message = (
         f"{catalogue.uri}: only the category {categories[0]} is left, and telling things apart takes two"
     )
-    raise CatalogueError(f"{message} (each with {config.min_category} photos){gone}")
+    raise CatalogueError(f"{message} (each with {config.min_category} photos){why}")
 
 
 def _groups(

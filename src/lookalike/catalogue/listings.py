@@ -1,6 +1,7 @@
 """Reading a shop's catalogue: a CSV or Parquet table enters, checked listings and a list of what is wrong leave.
 
-One bad row never stops the rest: it is left out, with its line number and a reason. What makes the whole table
+One bad row never stops the rest: it is left out, with its line number and a reason. An optional field that is not
+understood never leaves its row out: it is empty, and the listing says so. What makes the whole table
 unusable (unreadable, a required column missing, nothing left) is a `CatalogueError`. Columns that mean nothing here are
 not even read. In Parquet a NaN is an empty value, since that is how data frames write one. Photos are named relative to
 the table's folder, by absolute path, or by ``s3://`` and ``file://`` URIs, and are read only when asked for.
@@ -9,7 +10,6 @@ the table's folder, by absolute path, or by ``s3://`` and ``file://`` URIs, and 
 from __future__ import annotations
 
 import hashlib
-import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,16 +17,13 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from lookalike.catalogue import fields
+from lookalike.catalogue.fields import ASPECT_PREFIX, OPTIONAL, REQUIRED, is_aspect, required
 from lookalike.catalogue.tables import RowProblem, Table, read_table
 from lookalike.errors import CatalogueError, ObjectNotFound, SettingsError
 from lookalike.settings import S3Settings
 from lookalike.storage.objects import ObjectStore, check_key, open_store, split_uri
 
-REQUIRED = ("listing_id", "image", "category")
-OPTIONAL = ("split", "title", "price", "product", "seller")
-ASPECT_PREFIX = "aspect_"
-_LONGEST = {"listing_id": 200, "image": 2_000, "category": 300}
-_LONGEST_OTHER = 10_000
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -47,6 +44,8 @@ class Listing:
     seller: str = ""
     aspects: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Name without the prefix -> values, in the order given; only what is not empty."""
+    unclear: Mapping[str, str] = field(default_factory=dict)
+    """Optional column -> what stands there and was not understood: the field is empty then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +70,7 @@ class Catalogue:
         left_out: tuple[LeftOut, ...] = (),
         ignored_columns: tuple[str, ...] = (),
         aspects: tuple[str, ...] = (),
+        unit: str = "line",
         s3: S3Settings | None = None,
     ) -> None:
         self.uri = uri
@@ -82,6 +82,8 @@ class Catalogue:
         """Columns of the table that mean nothing here, in its order."""
         self.aspects = aspects
         """Names of the aspect columns, without the prefix, in the table's order."""
+        self.unit = unit
+        """What the number of a row counts: `line` or `row`."""
         self._photos = _PhotoStores(split_uri(uri)[0], s3)
 
     def __len__(self) -> int:
@@ -128,7 +130,7 @@ def read_catalogue(
             if isinstance(row, RowProblem):
                 raise row
             values = {ours: row[theirs] for ours, theirs in chosen.items()}
-            listing_id = _as_text(values["listing_id"]).strip()[:200]
+            listing_id = _named(values["listing_id"])
             listing = _listing(line, values, stores.place)
             if listing_id in seen:
                 first = f"{table.unit} {seen[listing_id]} has the listing id {listing_id!r} already"
@@ -150,6 +152,7 @@ def read_catalogue(
         left_out=tuple(left_out),
         ignored_columns=ignored,
         aspects=aspects,
+        unit=table.unit,
         s3=s3,
     )
 
@@ -158,7 +161,7 @@ def _choose(uri: str, table: Table, columns: Mapping[str, str]) -> tuple[dict[st
     """Our name -> the table's name, and the table's columns that are of no use here."""
     header = table.header
     for ours, theirs in columns.items():
-        if ours not in REQUIRED + OPTIONAL and not _is_aspect(ours):
+        if ours not in REQUIRED + OPTIONAL and not is_aspect(ours):
             known = ", ".join((*REQUIRED, *OPTIONAL, "aspect_NAME"))
             raise SettingsError(f"no column is called {ours!r} here; NAME=COLUMN takes one of {known}")
         if theirs not in header:
@@ -170,7 +173,7 @@ def _choose(uri: str, table: Table, columns: Mapping[str, str]) -> tuple[dict[st
         raise CatalogueError(f"{uri} has the column {doubled[0]!r} twice")
     taken = set(columns.values())
     chosen = {name: name for name in header if name not in taken and name not in columns}
-    chosen = {name: name for name in chosen if name in REQUIRED + OPTIONAL or _is_aspect(name)}
+    chosen = {name: name for name in chosen if name in REQUIRED + OPTIONAL or is_aspect(name)}
     chosen = {name: name for name in chosen if name in REQUIRED or name not in table.no_text}
     chosen |= columns
     for ours, theirs in chosen.items():
@@ -187,8 +190,12 @@ def _choose(uri: str, table: Table, columns: Mapping[str, str]) -> tuple[dict[st
     return {ours: chosen[ours] for ours in in_order}, tuple(name for name in header if name not in used)
 
 
-def _is_aspect(name: str) -> bool:
-    return name.startswith(ASPECT_PREFIX) and len(name) > len(ASPECT_PREFIX)
+def _named(value: Any) -> str:
+    """What a row that may be left out is called."""
+    try:
+        return "" if isinstance(value, RowProblem) else fields.as_text(value).strip()[:200]
+    except UnicodeDecodeError:
+        return ""
 
 
 def _listed(header: tuple[str, ...]) -> str:
@@ -198,81 +205,30 @@ def _listed(header: tuple[str, ...]) -> str:
 
 def _listing(line: int, values: Mapping[str, Any], place: Callable[[str], object]) -> Listing:
     """A row as a listing. Raises `RowProblem`."""
+    must = {name: required(name, values[name]) for name in REQUIRED}
+    try:
+        place(must["image"])
+    except SettingsError as error:
+        raise RowProblem("malformed image", f"not a usable place of a photo: {must['image']!r}") from error
     text: dict[str, str] = {}
     aspects: dict[str, tuple[str, ...]] = {}
+    unclear: dict[str, str] = {}
     for name, value in values.items():
-        if name.startswith(ASPECT_PREFIX):
-            found = _values(value)
+        if is_aspect(name):
+            found, unclear[name] = fields.values(name, value)
             if found:
                 aspects[name.removeprefix(ASPECT_PREFIX)] = found
-            length = max(map(len, found), default=0)
-        else:
-            text[name] = _as_text(value).strip()
-            length = len(text[name])
-        limit = _LONGEST.get(name, _LONGEST_OTHER)
-        if length > limit:
-            raise RowProblem(
-                "field too long", f"{name} has {length:,} characters; at most {limit:,} are taken"
-            )
-    for name in ("listing_id", "image"):
-        if not text[name]:
-            raise RowProblem(f"no {name.replace('_', ' ')}", f"{name} is empty")
-        if _CONTROL.search(text[name]):
-            raise RowProblem(
-                f"malformed {name.replace('_', ' ')}", f"{name} has a control character: {text[name]!r}"
-            )
-    try:
-        place(text["image"])
-    except SettingsError as error:
-        raise RowProblem("malformed image", f"not a usable place of a photo: {text['image']!r}") from error
+        elif name in OPTIONAL and name != "price":
+            text[name], unclear[name] = fields.optional(name, value)
+    price, unclear["price"] = fields.price(values.get("price"))
     return Listing(
-        listing_id=text["listing_id"],
-        image=text["image"],
-        category=_category(text["category"]),
+        **must,
         line=line,
-        split=text.get("split", ""),
-        title=text.get("title", ""),
-        price=_price(text.get("price", "")),
-        product=text.get("product", ""),
-        seller=text.get("seller", ""),
+        price=price,
+        **text,
         aspects=aspects,
+        unclear={name: problem for name, problem in unclear.items() if problem},
     )
-
-
-def _as_text(value: Any) -> str:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, list):
-        return "|".join(_as_text(part) for part in value)
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-
-
-def _values(value: Any) -> tuple[str, ...]:
-    parts = value if isinstance(value, list) else _as_text(value).split("|")
-    return tuple(dict.fromkeys(text for part in parts if (text := _as_text(part).strip())))
-
-
-def _category(text: str) -> str:
-    if not text:
-        raise RowProblem("no category", "category is empty, so it can be neither learnt nor found")
-    parts = [part.strip() for part in text.split("/")]
-    if not all(parts) or any(part in (".", "..") for part in parts) or _CONTROL.search(text):
-        raise RowProblem("malformed category", f"not a path like clothing/tops/shirt: {text!r}")
-    return "/".join(parts)
-
-
-def _price(text: str) -> float | None:
-    if not text:
-        return None
-    try:
-        price = float(text)
-    except ValueError:
-        price = math.nan
-    if not math.isfinite(price) or price < 0 or "_" in text:
-        raise RowProblem("bad price", f"price is no number of at least 0: {text!r}")
-    return price
 
 
 class _PhotoStores:

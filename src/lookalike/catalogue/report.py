@@ -18,9 +18,13 @@ from lookalike.catalogue.categories import CategoryPlan
 from lookalike.catalogue.intake import SAMPLES_PER_REASON, THUMBNAIL_SIDE
 from lookalike.catalogue.listings import Catalogue, LeftOut, Listing
 from lookalike.catalogue.photos import thumbnail
+from lookalike.catalogue.snapshot import REPORT
 from lookalike.catalogue.splits import Splits
 from lookalike.catalogue.suspects import Suspect
+from lookalike.catalogue.tally import Tally
 from lookalike.errors import PhotoError
+from lookalike.storage.artefacts import Ref, fetch
+from lookalike.storage.objects import ObjectStore
 
 REPORT_FORMAT = 1
 MOST_ROWS = 10_000
@@ -42,6 +46,7 @@ class Findings:
     plan: CategoryPlan
     splits: Splits
     left_out: Sequence[LeftOut]
+    tally: Tally
     near_pairs: Sequence[tuple[str, str]]
     suspects: Sequence[Suspect]
     samples: Mapping[str, Sequence[tuple[str, bytes]]]
@@ -64,7 +69,7 @@ def report_json(found: Findings) -> bytes:
         "catalogue": {
             "digest": found.catalogue.digest,
             "ignored_columns": list(found.catalogue.ignored_columns),
-            "rows": len(found.catalogue.listings) + len(found.catalogue.left_out),
+            "rows": found.tally.rows,
         },
         "kept": {
             "listings": len(found.listings),
@@ -73,10 +78,12 @@ def report_json(found: Findings) -> bytes:
             "categories": len(found.categories),
             "products": len({x.product for x in found.listings if x.product}),
             "sellers": len({x.seller for x in found.listings if x.seller}),
+            "priced": found.tally.priced,
         },
+        "tally": found.tally.to_json(),
         "left_out": {
             "listings": len(found.left_out),
-            "by_reason": _counted(x.reason for x in found.left_out),
+            "by_reason": {reason: count.rows for reason, count in found.tally.left_out.items()},
         },
         "splits": _counted(splits),
         "categories": [
@@ -118,10 +125,25 @@ def plan_in(report: Path) -> CategoryPlan:
     return CategoryPlan(becomes, merged, tuple(body["categories_left_out"]))
 
 
+def read_tally(store: ObjectStore, ref: Ref, cache_dir: Path) -> Tally:
+    """What became of the rows of the catalogue that a curated snapshot was made from."""
+    path = fetch(store, ref, cache_dir, [REPORT]).path(REPORT)
+    return Tally.from_report(json.loads(path.read_bytes()))
+
+
 def report_page(found: Findings, report: bytes, photo: Callable[[str], bytes]) -> bytes:
     """The page; `photo` gives the stored bytes of a kept photo by its id."""
     page = _Page(found, json.loads(report), photo)
-    parts = [page.head(), page.left_out(), page.categories(), page.suspects(), page.duplicates(), page.rows()]
+    sections = (
+        page.head,
+        page.left_out,
+        page.unclear,
+        page.categories,
+        page.suspects,
+        page.duplicates,
+        page.rows,
+    )
+    parts = [section() for section in sections]
     title = "Curation report"
     html = (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
@@ -141,9 +163,10 @@ class _Page:
     def head(self) -> str:
         kept, report = self.report["kept"], self.report
         tiles = [
-            (f"{kept['listings']:,}", f"listings kept of {report['catalogue']['rows']:,}"),
+            (f"{kept['listings']:,}", f"rows kept of {report['catalogue']['rows']:,}"),
             (f"{kept['photos']:,}", f"photos, {kept['photo_bytes'] / 1e6:,.0f} MB"),
             (f"{kept['categories']:,}", "leaf categories"),
+            (f"{kept['priced']:,}", "listings with a price"),
             (f"{report['duplicates']['listings_sharing_a_photo']:,}", "listings share a photo with another"),
             (f"{report['duplicates']['near_pairs']:,}", "pairs of near duplicates"),
             (f"{sum(report['suspects'].values()):,}", "labels to look at"),
@@ -169,16 +192,33 @@ class _Page:
         rows_of: dict[str, list[LeftOut]] = defaultdict(list)
         for row in self.found.left_out:
             rows_of[row.reason].append(row)
+        unit = self.found.tally.unit
         parts = ["<h2>Left out, by reason</h2>", _bars(counts)]
-        for reason in counts:
+        for reason, count in self.found.tally.left_out.items():
             rows = rows_of[reason]
             parts.append(f"<h3>{escape(reason)} <small>{len(rows):,}</small></h3>")
+            if count.advice:
+                parts.append(f"<p>What to do: {escape(count.advice)}.</p>")
             if shown := self.found.samples.get(reason):
                 parts.append(_sheet((_picture(data, reason), listing_id) for listing_id, data in shown))
             parts.append(
-                _table(("line", "listing", "why"), [(r.line, r.listing_id, r.detail) for r in rows[:5]])
+                _table((unit, "listing", "why"), [(r.line, r.listing_id, r.detail) for r in rows[:5]])
             )
         return "".join(parts)
+
+    def unclear(self) -> str:
+        tally = self.found.tally
+        if not tally.unclear:
+            return ""
+        head = ("column", "listings", f"first {tally.unit}", "listing", "what stands there", "what to do")
+        rows = [
+            (name, count.rows, count.line, count.listing_id, count.detail, count.advice)
+            for name, count in tally.unclear.items()
+        ]
+        return (
+            "<h2>Left empty, by column</h2><p>These listings were kept; the field was not understood, and is "
+            f"empty.</p>{_table(head, rows)}"
+        )
 
     def categories(self) -> str:
         photos: dict[str, list[str]] = defaultdict(list)
@@ -256,7 +296,7 @@ class _Page:
             return ""
         shown = [(row.line, row.listing_id, row.reason, row.detail) for row in rows[:_PAGE_ROWS]]
         more = f"<p>{len(rows) - _PAGE_ROWS:,} more are in report.json.</p>" if len(rows) > _PAGE_ROWS else ""
-        table = _table(("line", "listing", "reason", "why"), shown)
+        table = _table((self.found.tally.unit, "listing", "reason", "why"), shown)
         return (
             f"<h2>All rows left out</h2><details><summary>{len(rows):,} rows</summary>{table}{more}</details>"
         )

@@ -1,7 +1,7 @@
 """A catalogue's table as its rows: CSV or Parquet bytes enter, named values row by row leave.
 
-A row that cannot be read is a `RowProblem` in its place; a table that cannot, a `CatalogueError`. Of a Parquet table
-only the columns that are asked for are read.
+A row, or a value, that cannot be read is a `RowProblem` in its place; a table that cannot, a `CatalogueError`. Of a
+Parquet table only the columns that are asked for are read.
 """
 
 from __future__ import annotations
@@ -18,6 +18,12 @@ import pyarrow.parquet as pq
 
 from lookalike.errors import CatalogueError
 
+_NO_VALUE = (
+    pa.ArrowException,
+    ValueError,
+    LookupError,
+    ArithmeticError,
+)  # dates, zones, text that is not UTF-8
 _NO_TEXT = (pa.types.is_struct, pa.types.is_map, pa.types.is_union)
 
 
@@ -102,7 +108,7 @@ def _parquet(uri: str, data: bytes) -> Table:
             table = file.read(columns=names)
         line = 0
         for batch in table.to_batches(max_chunksize=10_000):
-            for values in zip(*(_values_of(uri, name, batch[name]) for name in names), strict=True):
+            for values in zip(*(_values_of(batch[name]) for name in names), strict=True):
                 line += 1
                 yield line, dict(zip(names, values, strict=True))
 
@@ -117,13 +123,21 @@ def _readable(uri: str) -> Iterator[None]:
         raise CatalogueError(f"{uri} is not readable as Parquet: {_first_line(error)}") from error
 
 
-def _values_of(uri: str, name: str, column: pa.Array) -> list[Any]:
+def _values_of(column: pa.Array) -> list[Any]:
+    """The column's values; one that Python has no value for is a `RowProblem` in its place."""
     try:
         values: list[Any] = column.to_pylist()
-    except (pa.ArrowException, ValueError, LookupError, ArithmeticError) as error:  # dates, zones, text
-        message = f"{uri}: the column {name!r} ({column.type}) cannot be read: {_first_line(error)}"
-        raise CatalogueError(f"{message}; store it as text in UTF-8") from error
+    except _NO_VALUE:
+        values = [_value_of(scalar) for scalar in column]
     return values
+
+
+def _value_of(scalar: pa.Scalar) -> Any:
+    try:
+        return scalar.as_py()
+    except _NO_VALUE as error:
+        message = f"cannot be read ({scalar.type}): {_first_line(error)}; store it as text in UTF-8"
+        return RowProblem("unreadable value", message)
 
 
 def _first_line(error: Exception) -> str:

@@ -42,7 +42,7 @@ class Output:
         if self.as_json:
             sys.stdout.write(json.dumps(value, indent=1, ensure_ascii=False) + "\n")
         elif text:
-            self.stdout.print(text)
+            self.stdout.print(text, soft_wrap=True)
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         """A table for a person; nothing with `--json`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -185,7 +185,8 @@ def run(
         show_curated(out, place, refs["curated"])
         show_release(out, place, refs["release"])
         show_index(out, place, refs["index"])
-    out.result({name: str(ref) for name, ref in refs.items()}, "[bold green]live[/bold green]")
+    told = {name: str(ref) for name, ref in refs.items()}
+    out.result(told | {"curation": curated_words(place, refs["curated"])[0]}, "[bold green]live[/bold green]")
 
 
 def run_all(
@@ -288,15 +289,32 @@ def indexed_step(
 
 
 def show_curated(out: Output, place: Workplace, ref: Ref) -> None:
-    manifest = read_manifest(place.store, ref)
-    report = place.store.local_path(manifest.file("report.html").key)
-    where = report or f"{place.store.uri}/{manifest.file('report.html').key}"
-    meta = dict(manifest.meta)
+    from rich.markup import escape
+
+    told, lines = curated_words(place, ref)
+    account = "\n".join(f"  {escape(line)}" for line in lines)
     out.result(
-        {"curated": str(ref), "report": str(where), **meta},
-        f"[bold]{ref.kind}/{ref.id}[/bold]: {meta.get('listings', 0):,} listings, {meta.get('photos', 0):,} photos\n"
-        f"  report: {where}",
+        {"curated": str(ref), **told},
+        f"[bold]{ref.kind}/{ref.id}[/bold]: {told['listings']:,} listings, {told['photos']:,} photos\n"
+        f"{account}\n  report: {escape(told['report'])}",
     )
+
+
+def curated_words(place: Workplace, ref: Ref) -> tuple[dict[str, Any], list[str]]:
+    """A curated snapshot for a program and for a person: counts, what was left out and why, where its report is."""
+    from lookalike.catalogue.report import read_tally
+
+    manifest = read_manifest(place.store, ref)
+    tally = read_tally(place.store, ref, place.cache_dir)
+    page = manifest.file("report.html").key
+    told = {
+        "report": str(place.store.local_path(page) or f"{place.store.uri}/{page}"),
+        **manifest.meta,
+        **tally.meta,  # with the most frequent reason first
+        "summary": tally.lines()[0],
+        "tally": tally.to_json(),
+    }
+    return told, tally.lines()
 
 
 def show_release(out: Output, place: Workplace, ref: Ref) -> None:

@@ -1,0 +1,126 @@
+"""Cells of a catalogue's table become fields of a listing.
+
+A required field that cannot be used leaves its row out (`RowProblem`). An optional one never does: it is left empty,
+and what was not understood is handed back beside it, so that it can be counted and shown.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+from lookalike.catalogue.tables import RowProblem
+
+REQUIRED = ("listing_id", "image", "category")
+OPTIONAL = ("split", "title", "price", "product", "seller")
+ASPECT_PREFIX = "aspect_"
+
+_LONGEST = {"listing_id": 200, "image": 2_000, "category": 300, "split": 60}
+_LONGEST_OTHER = 10_000
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_CONTROL_IN_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")  # a title may hold tabs and line breaks
+_SHOWN = 60
+_SPLITS = {
+    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test",
+    "testing": "test",
+}  # fmt: skip
+"""Whatever their case. Any other name that begins with a letter stays as it is: such listings are only searched for."""
+
+
+def required(name: str, value: Any) -> str:
+    """`listing_id`, `image` or `category` as text. Raises `RowProblem`."""
+    spoken = name.replace("_", " ")
+    if isinstance(value, RowProblem):
+        raise RowProblem(f"malformed {spoken}", f"{name} {value.detail}")
+    try:
+        text = as_text(value).strip()
+    except UnicodeDecodeError as error:
+        raise RowProblem(f"malformed {spoken}", f"{name} is not UTF-8") from error
+    if len(text) > (limit := _LONGEST[name]):
+        raise RowProblem(
+            "field too long", f"{name} has {len(text):,} characters; at most {limit:,} are taken"
+        )
+    if not text:
+        more = ", so it can be neither learnt nor found" if name == "category" else ""
+        raise RowProblem(f"no {spoken}", f"{name} is empty{more}")
+    if _CONTROL.search(text):
+        raise RowProblem(f"malformed {spoken}", f"{name} has a control character: {text!r}")
+    return _category(text) if name == "category" else text
+
+
+def optional(name: str, value: Any) -> tuple[str, str]:
+    """`title`, `product`, `seller` or `split` as text, and what of it was not understood, else empty."""
+    text, unclear = _text(name, value)
+    if name != "split" or not text:
+        return text, unclear
+    if split := _SPLITS.get(text.casefold()):
+        return split, ""
+    return (text, "") if text[0].isalpha() else ("", shown(text))
+
+
+def price(value: Any) -> tuple[float | None, str]:
+    """A number of at least 0, and the cell as it stands where it is none."""
+    text, unclear = _text("price", value)
+    if not text:
+        return None, unclear
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number) or number < 0 or "_" in text:
+        return None, shown(text)
+    return number, ""
+
+
+def values(name: str, value: Any) -> tuple[tuple[str, ...], str]:
+    """The values of an aspect, each once, and the first that was not understood."""
+    if isinstance(value, RowProblem):
+        return (), value.detail
+    try:
+        parts = value if isinstance(value, list) else as_text(value).split("|")
+    except UnicodeDecodeError:
+        return (), "not UTF-8"
+    understood = [_text(name, part) for part in parts]
+    unclear = next((problem for _, problem in understood if problem), "")
+    return tuple(dict.fromkeys(text for text, _ in understood if text)), unclear
+
+
+def is_aspect(name: str) -> bool:
+    """Whether a column of this name holds an aspect."""
+    return name.startswith(ASPECT_PREFIX) and len(name) > len(ASPECT_PREFIX)
+
+
+def as_text(value: Any) -> str:
+    """A cell as text. A NaN is empty, since that is how data frames write it. Raises `UnicodeDecodeError`."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list):
+        return "|".join(as_text(part) for part in value)
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def shown(text: str) -> str:
+    """A cell in quotes, cut where it is long."""
+    return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "…")
+
+
+def _text(name: str, value: Any) -> tuple[str, str]:
+    if isinstance(value, RowProblem):
+        return "", value.detail
+    try:
+        text = as_text(value).strip()
+    except UnicodeDecodeError:
+        return "", "not UTF-8"
+    if len(text) > (limit := _LONGEST.get(name, _LONGEST_OTHER)):
+        return "", f"{len(text):,} characters, of at most {limit:,}"
+    return ("", shown(text)) if _CONTROL_IN_TEXT.search(text) else (text, "")
+
+
+def _category(text: str) -> str:
+    parts = [part.strip() for part in text.split("/")]
+    if not all(parts) or any(part in (".", "..") for part in parts):
+        raise RowProblem("malformed category", f"not a path like clothing/tops/shirt: {text!r}")
+    return "/".join(parts)

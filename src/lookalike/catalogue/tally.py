@@ -1,0 +1,186 @@
+"""What became of every row of a catalogue: kept, or left out for a reason; and which fields were left empty.
+
+Kept and left out always add up to the rows of the table. The same words stand on the terminal, in a flow's log, in
+`report.json` and on the report's page: counts, the most frequent first, each with the first row and what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+from lookalike.catalogue.listings import Catalogue, LeftOut, Listing
+
+_ADVICE = {
+    "access denied": "let the credentials read these photos",
+    "blank": "give a photo that shows the thing",
+    "category too small": "add listings to the category, or lower --min-category",
+    "changed while it was read": "run it again when the photos are at rest",
+    "damaged": "save the photo anew",
+    "duplicate listing id": "give every row a listing id of its own; one photo a listing is taken",
+    "extreme shape": "crop the photo",
+    "field too long": "shorten it",
+    "malformed category": "write it as a path, such as clothing/tops/shirt",
+    "malformed image": "name the photo by a path beside the table, or by an s3:// or file:// URI",
+    "malformed listing id": "give the listing a plain id",
+    "missing": "put the photo where the row says, or correct the row",
+    "no category": "fill it in; --column category=NAME takes another column",
+    "no image": "fill it in; --column image=NAME takes another column",
+    "no listing id": "fill it in; --column listing_id=NAME takes another column",
+    "not CSV": "quote the field as CSV does",
+    "not a photo": "give a JPEG, PNG or WebP",
+    "seller cap": "raise --seller-cap to keep more",
+    "tiny": "give a larger photo",
+    "too large": "give a smaller photo",
+    "truncated": "upload the photo again",
+    "unreadable": "see whether the file can be read",
+    "wrong number of fields": "quote fields that hold the separator",
+}
+_FIELD_ADVICE = {
+    "price": "write a number of at least 0, such as 12.90",
+    "split": "write train, val or test, or a name of your own that begins with a letter",
+}
+_ANY_FIELD = "write it as text in UTF-8, without control characters and not overlong"
+
+_LONGEST_DETAIL = 250
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many rows something befell, and the first of them."""
+
+    rows: int
+    line: int
+    listing_id: str
+    detail: str
+    advice: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """The account of one table. Mappings have the most frequent first."""
+
+    rows: int
+    kept: int
+    unit: str
+    """What a row's number counts: `line` or `row`."""
+    left_out: Mapping[str, Count]
+    """By reason."""
+    unclear: Mapping[str, Count]
+    """By optional column: kept listings whose field was not understood, and is empty."""
+    priced: int
+    """Kept listings that have a price."""
+
+    @classmethod
+    def of(cls, catalogue: Catalogue, kept: Sequence[Listing], left_out: Iterable[LeftOut]) -> Self:
+        """The account of `catalogue`, of which `kept` is used and `left_out` is not."""
+        gone = ((row.reason, row.line, row.listing_id, row.detail) for row in left_out)
+        empty = ((name, x.line, x.listing_id, text) for x in kept for name, text in x.unclear.items())
+        return cls(
+            rows=len(catalogue.listings) + len(catalogue.left_out),
+            kept=len(kept),
+            unit=catalogue.unit,
+            left_out=_counted(gone, _ADVICE, ""),
+            unclear=_counted(empty, _FIELD_ADVICE, _ANY_FIELD),
+            priced=sum(x.price is not None for x in kept),
+        )
+
+    @classmethod
+    def from_report(cls, report: Mapping[str, Any]) -> Self:
+        """What a `report.json` tells."""
+        told = report["tally"]
+        counts = {
+            name: {entry.pop("name"): Count(**entry) for entry in [dict(row) for row in told[name]]}
+            for name in ("left_out", "unclear")
+        }
+        return cls(**(dict(told) | counts))
+
+    def to_json(self) -> dict[str, Any]:
+        """Lists, because the order counts."""
+        return {
+            "rows": self.rows,
+            "kept": self.kept,
+            "unit": self.unit,
+            "priced": self.priced,
+            "left_out": _listed(self.left_out),
+            "unclear": _listed(self.unclear),
+        }
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """The numbers alone, as a manifest holds them."""
+        return {
+            "rows": self.rows,
+            "left_out": {reason: count.rows for reason, count in self.left_out.items()},
+            "unclear": {name: count.rows for name, count in self.unclear.items()},
+            "priced": self.priced,
+        }
+
+    def headline(self) -> str:
+        """``kept 30 of 90 rows; left out 60: duplicate listing id 60 (line 3: ...)``."""
+        return f"kept {self.kept:,} of {self.rows:,} rows; {self.losses()}"
+
+    def losses(self) -> str:
+        """How many rows were left out, and by which reasons."""
+        gone = sum(count.rows for count in self.left_out.values())
+        return f"left out {gone:,}: {self.reasons()}" if gone else "nothing left out"
+
+    def reasons(self) -> str:
+        """Every reason with its count and the first row."""
+        return ", ".join(
+            f"{reason} {count.rows:,} ({self.unit} {count.line}: {count.detail})"
+            for reason, count in self.left_out.items()
+        )
+
+    def fields(self) -> list[str]:
+        """``price not understood: 90, first line 2: '40.72 EUR'``, for every such column."""
+        return [
+            f"{name} not understood: {count.rows:,}, first {self.unit} {count.line}: {count.detail}"
+            for name, count in self.unclear.items()
+        ]
+
+    def advice(self) -> list[str]:
+        """What to do about each reason and column."""
+        told = {**self.left_out, **{f"{name} not understood": count for name, count in self.unclear.items()}}
+        return [f"{name}: {count.advice}" for name, count in told.items() if count.advice]
+
+    def lines(self) -> list[str]:
+        """All of it, for a person."""
+        empty = [f"{text}; left empty" for text in self.fields()]
+        return [self.headline(), *(f"  {text}" for text in (*empty, *self.advice()))]
+
+
+def _counted(
+    found: Iterable[tuple[str, int, str, str]], advice: Mapping[str, str], otherwise: str
+) -> dict[str, Count]:
+    first: dict[str, tuple[int, str, str]] = {}
+    rows: dict[str, int] = {}
+    for name, line, listing_id, detail in found:
+        rows[name] = rows.get(name, 0) + 1
+        first[name] = min(first.get(name, (line, listing_id, detail)), (line, listing_id, detail))
+    order = sorted(rows, key=lambda name: (-rows[name], name))
+    return {
+        name: Count(rows[name], line, listing_id, _one_line(detail), advice.get(name, otherwise))
+        for name in order
+        for line, listing_id, detail in [first[name]]
+    }
+
+
+def _one_line(text: str) -> str:
+    joined = " ".join(text.split())
+    return joined if len(joined) <= _LONGEST_DETAIL else joined[: _LONGEST_DETAIL - 1] + "…"
+
+
+def _listed(counts: Mapping[str, Count]) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": name,
+            "rows": count.rows,
+            "line": count.line,
+            "listing_id": count.listing_id,
+            "detail": count.detail,
+            "advice": count.advice,
+        }
+        for name, count in counts.items()
+    ]
