@@ -84,7 +84,7 @@ def kustomization(folder: Path, images: Mapping[str, str], catalogue: str, s3: S
         "patches": [{"target": {"kind": "Deployment", "name": "prefect-worker"}, "patch": _runs_use(image)}],
     }
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "kustomization.yaml").write_text(json.dumps(body, indent=2))
+    (folder / "kustomization.yaml").write_text(json.dumps(body, indent=2, allow_nan=False))
     return folder
 
 
@@ -102,7 +102,8 @@ def _runs_use(image: str) -> str:
             "kind": "Deployment",
             "metadata": {"name": "prefect-worker"},
             "spec": {"template": {"spec": {"initContainers": [container]}}},
-        }
+        },
+        allow_nan=False,
     )
 
 
@@ -145,7 +146,7 @@ def search(service: str, photo: Path) -> dict[str, Any]:
 
 
 def _ask(url: str, body: Mapping[str, Any] | None = None, headers: Mapping[str, str] = {}) -> Any:
-    data = None if body is None else json.dumps(body).encode()
+    data = None if body is None else json.dumps(body, allow_nan=False).encode()
     request = urllib.request.Request(url, data, {"Content-Type": "application/json", **headers})
     with urllib.request.urlopen(request, timeout=60) as reply:
         return json.loads(reply.read())

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
-import uvicorn
 
 from lookalike import publishing
 from lookalike.console.access import COOKIE, SESSION_S, Access
-from lookalike.console.app import Console, create_app
-from lookalike.console.orchestrator import Orchestrator
-from lookalike.console.overview import Overview
 from lookalike.errors import SettingsError
 from lookalike.storage import audit, refs
 from lookalike.storage.directory import DirectoryStore
+from tests.console.running import TOKEN, running
 from tests.shop import Shop, open_shop, reindex
-
-TOKEN = "a token of some length"
-NOBODY_LISTENS = "http://127.0.0.1:9/api"
 
 
 @pytest.fixture
@@ -36,20 +28,8 @@ def rolled(tmp_path: Path) -> Shop:
 
 @pytest.fixture
 def client(rolled: Shop) -> Iterator[httpx.Client]:
-    console = Console(
-        Overview(rolled.store), Orchestrator(NOBODY_LISTENS), Access(TOKEN), cache_dir=rolled.cache_dir
-    )
-    server = uvicorn.Server(uvicorn.Config(create_app(console), port=0, log_level="warning"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive()
-        time.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False) as made:
+    with running(rolled.store, rolled.cache_dir) as made:
         yield made
-    server.should_exit = True
-    thread.join()
 
 
 def log_in(client: httpx.Client) -> dict[str, str]:

@@ -25,6 +25,7 @@ from lookalike.catalogue.tally import Tally
 from lookalike.errors import PhotoError
 from lookalike.storage.artefacts import Ref, fetch
 from lookalike.storage.objects import ObjectStore
+from lookalike.strict_json import plain
 
 REPORT_FORMAT = 1
 MOST_ROWS = 10_000
@@ -111,7 +112,7 @@ def report_json(found: Findings) -> bytes:
             "suspects": [asdict(suspect) for suspect in found.suspects[:MOST_ROWS]],
         },
     }
-    return json.dumps(body, indent=1, ensure_ascii=False).encode() + b"\n"
+    return json.dumps(plain(body), indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n"
 
 
 def plan_in(report: Path) -> CategoryPlan:

@@ -26,6 +26,8 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from lookalike.strict_json import plain
+
 _LINE_EVERY_S = 10.0
 
 
@@ -40,7 +42,7 @@ class Output:
     def result(self, value: Mapping[str, Any], text: str = "") -> None:
         """The command's result: `value` as JSON, or `text` (rich markup) for a person."""
         if self.as_json:
-            sys.stdout.write(json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+            sys.stdout.write(json.dumps(plain(value), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
         elif text:
             self.stdout.print(text, soft_wrap=True)
 

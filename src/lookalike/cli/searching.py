@@ -23,6 +23,7 @@ from lookalike.cli.output import Output
 from lookalike.errors import QueryError, SettingsError
 from lookalike.storage import refs
 from lookalike.storage.artefacts import Ref, fetch, read_manifest
+from lookalike.strict_json import plain
 
 if TYPE_CHECKING:
     from lookalike.ranking.request import Answer
@@ -335,4 +336,4 @@ def show_report(out: Output, report: dict[str, Any]) -> None:
         )
     if report["rejected"]:
         out.note(f"{len(report['rejected'])} query photos left out, such as {report['rejected'][0]}")
-    out.result(json.loads(json.dumps(report, default=str)))
+    out.result(json.loads(json.dumps(plain(report), default=str, allow_nan=False)))

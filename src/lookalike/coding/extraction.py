@@ -93,7 +93,8 @@ def extract(
     shards += new
     undecodable = sorted({*missing}.difference(*(ids for _, ids in new)))
     chosen = sorted((shard for shard, _ in shards), key=lambda shard: shard.key)
-    writer.add(SHARDS, json.dumps({"shards": [asdict(shard) for shard in chosen]}, indent=1).encode())
+    listed = json.dumps({"shards": [asdict(shard) for shard in chosen]}, indent=1, allow_nan=False)
+    writer.add(SHARDS, listed.encode())
     card = encoder.card
     return writer.commit(
         {

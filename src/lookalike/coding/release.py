@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.errors import ReleaseError
+from lookalike.strict_json import plain
 
 MODEL_FORMAT = 1
 
@@ -67,7 +68,8 @@ class ModelCard:
         return np.array(self.thresholds or (0.5,) * self.bits, np.float32)
 
     def to_json(self) -> str:
-        return json.dumps({"format": MODEL_FORMAT} | asdict(self), indent=1, sort_keys=True) + "\n"
+        body = plain({"format": MODEL_FORMAT} | asdict(self))
+        return json.dumps(body, indent=1, sort_keys=True, allow_nan=False) + "\n"
 
     @classmethod
     def read(cls, path: Path) -> Self:

@@ -29,6 +29,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lookalike import publishing
 from lookalike.console.access import COOKIE, SESSION_S, Access, Operator
+from lookalike.console.bodies import Reply, read_object
 from lookalike.console.orchestrator import Orchestrator, Unreachable
 from lookalike.console.overview import Overview
 from lookalike.console.plot import quality_plot
@@ -37,7 +38,6 @@ from lookalike.storage import audit
 
 _LOG = logging.getLogger("lookalike.console")
 _WEB = Path(__file__).parent / "web"
-_LARGEST_BODY = 64_000
 _FAILED_LOG_IN_S = 0.5
 _HEADERS = (
     (
@@ -85,11 +85,11 @@ class Console:
         """GET /api/state: all that the page shows; what cannot be reached is said in `problems`, the rest is there."""
         problems: list[str] = []
         store, runs = await asyncio.gather(
-            self._or_problem(asyncio.to_thread(self._stored), problems),
+            self._or_problem(asyncio.to_thread(self._stored, problems), problems),
             self._or_problem(self.orchestrator.runs(), problems),
         )
         operator = self.access.operator(request)
-        return JSONResponse(
+        return Reply(
             {
                 "store": self.overview.store.uri,
                 "search_url": self.search_url,
@@ -107,11 +107,11 @@ class Console:
         name = request.path_params["name"]
         if name not in ("retrain", "reindex"):
             raise HTTPException(HTTPStatus.NOT_FOUND, f"there is no form {name!r}")
-        return JSONResponse(await self.orchestrator.form(name))
+        return Reply(await self.orchestrator.form(name))
 
     async def log_in(self, request: Request) -> Response:
         """POST /api/session {name, token}"""
-        body = await _body(request)
+        body = await read_object(request)
         session = self.access.log_in(str(body.get("name", "")), str(body.get("token", "")))
         if session is None:
             _LOG.warning("a log-in with a wrong token from %s", request.client and request.client.host)
@@ -139,7 +139,7 @@ class Console:
     async def rollback(self, body: dict[str, Any], operator: Operator) -> dict[str, Any]:
         """POST /api/actions/rollback {confirm, from_sequence}"""
         sequence = body.get("from_sequence")
-        if not isinstance(sequence, int):
+        if not isinstance(sequence, int) or isinstance(sequence, bool):
             raise SettingsError("name the record to return from: from_sequence")
         back = partial(
             publishing.roll_back,
@@ -162,38 +162,40 @@ class Console:
                 raise HTTPException(
                     HTTPStatus.FORBIDDEN, "the request does not come from this page; load it again"
                 )
-            body = await _body(request)
+            body = await read_object(request)
             if body.get("confirm") != name:
                 raise HTTPException(HTTPStatus.BAD_REQUEST, f'confirm the action with "confirm": "{name}"')
             detail = {key: value for key, value in body.items() if key != "confirm"}
             note = partial(audit.record, self.overview.store, by=operator.name, action=name, detail=detail)
             async with self._acting:
                 await asyncio.to_thread(note, outcome=audit.ASKED)
-                _LOG.info("%s asks for %s %s", operator.name, name, json.dumps(detail))
+                _LOG.info("%s asks for %s %s", operator.name, name, json.dumps(detail, allow_nan=False))
                 try:
                     result = await action(body, operator)
                 except LookalikeError as error:
                     await asyncio.to_thread(note, outcome=f"refused: {error}")
                     raise
                 await asyncio.to_thread(note, outcome=f"done: {result['message']}")
-            return JSONResponse(result)
+            return Reply(result)
 
         return endpoint
 
     async def _start(self, deployment: str, body: dict[str, Any], operator: Operator) -> dict[str, Any]:
-        parameters = body.get("parameters") or {}
+        parameters = body.get("parameters")
+        if parameters is None:
+            parameters = {}
         if not isinstance(parameters, dict):
             raise SettingsError("parameters must be an object")
         url = await self.orchestrator.start(deployment, parameters, by=operator.name)
         return {"message": f"{deployment} starts", "url": url}
 
-    def _stored(self) -> dict[str, Any]:
+    def _stored(self, problems: list[str]) -> dict[str, Any]:
         releases = self.overview.releases()
         return {
             "live": self.overview.live(),
             "releases": [asdict(release) for release in releases],
             "plot": quality_plot(releases),
-            "actions": self.overview.actions(),
+            "actions": self.overview.actions(problems),
         }
 
     async def _or_problem(self, work: Awaitable[Any], problems: list[str]) -> Any:
@@ -242,24 +244,6 @@ class _Headers:
         await self.app(scope, receive, with_headers if scope["type"] == "http" else send)
 
 
-async def _body(request: Request) -> dict[str, Any]:
-    """The request's JSON object. Other content types are refused: a form of another site could send them."""
-    if request.headers.get("Content-Type", "").partition(";")[0].strip() != "application/json":
-        raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send application/json")
-    data = b""
-    async for chunk in request.stream():
-        data += chunk
-        if len(data) > _LARGEST_BODY:
-            raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the request is too large")
-    try:
-        body = json.loads(data)
-    except ValueError as error:
-        raise HTTPException(HTTPStatus.BAD_REQUEST, f"not JSON: {error}") from error
-    if not isinstance(body, dict):
-        raise HTTPException(HTTPStatus.BAD_REQUEST, "send a JSON object")
-    return body
-
-
 async def _on_lookalike_error(request: Request, error: Exception) -> Response:
     match error:
         case LostRace():
@@ -285,4 +269,4 @@ def _problem(status: int, detail: str) -> Response:
         "status": int(status),
         "detail": detail,
     }
-    return JSONResponse(body, status, media_type="application/problem+json")
+    return Reply(body, status, media_type="application/problem+json")

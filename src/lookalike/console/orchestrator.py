@@ -6,15 +6,18 @@ start in a second. `Unreachable` says that the API did not answer; the page then
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import httpx
 
 from lookalike.errors import LookalikeError
 
+P = ParamSpec("P")
+R = TypeVar("R")
 PARENTS = ("retrain", "reindex")
 STAGES = {
     "retrain": ("curate", "train", "extract", "index", "publish"),
@@ -70,6 +73,23 @@ class Runs:
     next: str | None
 
 
+def _translated(
+    ask: Callable[Concatenate[Orchestrator, P], Awaitable[R]],
+) -> Callable[Concatenate[Orchestrator, P], Coroutine[Any, Any, R]]:
+    """`ask`, raising `Unreachable` where the reply is JSON and not what Prefect says."""
+
+    @wraps(ask)
+    async def asking(self: Orchestrator, /, *args: P.args, **named: P.kwargs) -> R:
+        try:
+            return await ask(self, *args, **named)
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise Unreachable(
+                f"Prefect at {self.api} does not answer as this version knows it ({error!r:.100})"
+            ) from error
+
+    return asking
+
+
 class Orchestrator:
     """A client of one Prefect server. `api` is its API address, `ui` where people see it."""
 
@@ -83,6 +103,7 @@ class Orchestrator:
     async def close(self) -> None:
         await self._client.aclose()
 
+    @_translated
     async def runs(self, recent: int = 8) -> Runs:
         """Runs in progress with the progress of each stage, the last ones, and the next one."""
         mine = {"name": {"any_": list(PARENTS)}}
@@ -101,6 +122,7 @@ class Orchestrator:
             next=coming[0]["expected_start_time"] if coming else None,
         )
 
+    @_translated
     async def form(self, deployment: str) -> dict[str, Any]:
         """JSON schema of a parent's parameters, with the deployment's own values as defaults."""
         found = await self._deployment(deployment)
@@ -116,6 +138,7 @@ class Orchestrator:
             resolved[name] = {k: v for k, v in field.items() if k != "$ref"} | choices | default
         return resolved
 
+    @_translated
     async def start(self, deployment: str, parameters: Mapping[str, Any], *, by: str) -> str:
         """Create a run of a parent's deployment; the address of its page. Raises `Unreachable` where it is refused."""
         found = await self._deployment(deployment)
@@ -130,8 +153,7 @@ class Orchestrator:
         return self._page(run["id"])
 
     async def _deployment(self, name: str) -> dict[str, Any]:
-        reply = await self._call("GET", f"/deployments/name/{name}/{name}")
-        found: dict[str, Any] = reply.json()
+        found: dict[str, Any] = await self._call("GET", f"/deployments/name/{name}/{name}")
         return found
 
     async def _runs(
@@ -193,16 +215,16 @@ class Orchestrator:
 
     async def _flow(self, flow_id: str) -> str:
         if flow_id not in self._flows:
-            self._flows[flow_id] = (await self._call("GET", f"/flows/{flow_id}")).json()["name"]
+            self._flows[flow_id] = (await self._call("GET", f"/flows/{flow_id}"))["name"]
         return self._flows[flow_id]
 
     def _page(self, run_id: str) -> str:
         return f"{self.ui}/runs/flow-run/{run_id}"
 
     async def _post(self, path: str, body: Mapping[str, Any]) -> Any:
-        return (await self._call("POST", path, body)).json()
+        return await self._call("POST", path, body)
 
-    async def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> httpx.Response:
+    async def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         try:
             reply = await self._client.request(method, path, json=body)
         except httpx.HTTPError as error:
@@ -213,7 +235,12 @@ class Orchestrator:
             raise Unreachable(
                 f"Prefect at {self.api} answers {reply.status_code} to {path}: {reply.text[:300]}"
             )
-        return reply
+        try:
+            return reply.json()
+        except (ValueError, RecursionError) as error:
+            raise Unreachable(
+                f"Prefect at {self.api} does not answer {path} with JSON: {reply.text[:100]}"
+            ) from error
 
 
 def _state_of(child: Mapping[str, Any] | None) -> str:

@@ -5,12 +5,14 @@ Manifests never change, so each is read once. Everything here blocks; the applic
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from lookalike.errors import CorruptObject
 from lookalike.storage import audit, keys, refs
 from lookalike.storage.artefacts import Kind, Manifest, Ref, find, read_manifest
 from lookalike.storage.objects import ObjectStore
@@ -91,9 +93,17 @@ class Overview:
             )
         return releases
 
-    def actions(self) -> list[dict[str, Any]]:
-        """The last actions, newest first."""
-        found = audit.recent(self.store, 2 * ACTIONS)
+    def actions(self, problems: list[str]) -> list[dict[str, Any]]:
+        """The last actions, newest first. Records that cannot be read are left out and said in `problems`."""
+        damaged: list[CorruptObject] = []
+        found = audit.recent(self.store, 2 * ACTIONS, damaged=damaged)
+        if damaged:
+            records = (
+                "1 damaged audit record is"
+                if len(damaged) == 1
+                else f"{len(damaged)} damaged audit records are"
+            )
+            problems.append(f"{records} not shown: {damaged[0]}")
         return [
             {"at": r.at, "by": r.by, "action": r.action, "detail": dict(r.detail), "outcome": r.outcome}
             for r in found
@@ -122,7 +132,8 @@ class Overview:
 
 def headline(metrics: Mapping[str, Any]) -> dict[str, float]:
     """The measures of a release that the plot shows, by the names that people know."""
-    return {shown: float(metrics[name]) for name, shown in _SHOWN.items() if name in metrics}
+    found = {shown: metrics.get(name) for name, shown in _SHOWN.items()}
+    return {shown: float(m) for shown, m in found.items() if isinstance(m, int | float) and math.isfinite(m)}
 
 
 def _recipe(release: Manifest) -> str:

@@ -53,7 +53,9 @@ class Header:
     categories: tuple[tuple[str, int], ...]
 
     def to_json(self) -> str:
-        return json.dumps({"format": FORMAT} | asdict(self), sort_keys=True, separators=(",", ":"))
+        return json.dumps(
+            {"format": FORMAT} | asdict(self), sort_keys=True, separators=(",", ":"), allow_nan=False
+        )
 
     @classmethod
     def from_json(cls, text: bytes, file: str) -> Self:

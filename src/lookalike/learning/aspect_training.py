@@ -122,7 +122,7 @@ def _fit_one(
         xgboost.DMatrix(inputs[fit_rows], targets if multi_valued else targets.argmax(axis=1), nthread=1),
         num_boost_round=training.rounds,
     )
-    booster.set_attr(values=json.dumps(list(known)))
+    booster.set_attr(values=json.dumps(list(known), allow_nan=False))
     model = AspectModel.parse(name, bytes(booster.save_raw("ubj")))
     metrics["multi_valued"] = multi_valued
     if held_out:

@@ -103,7 +103,7 @@ def _plain(value: Any) -> Any:
 
 def _identity_of_0_1(recipe: Recipe) -> dict[str, Any] | None:
     """The recipe as version 0.1 named it; None where it has something on that 0.1 did not know."""
-    fields: dict[str, Any] = json.loads(json.dumps(asdict(recipe)))
+    fields: dict[str, Any] = json.loads(json.dumps(asdict(recipe), allow_nan=False))
     effective = identity(recipe)
     for section, known in _FIELDS_OF_0_1.items():
         inside, counts = (fields[section], effective.get(section, {})) if section else (fields, effective)

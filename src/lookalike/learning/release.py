@@ -8,6 +8,7 @@ visible.
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ from lookalike.learning.export import export_onnx
 from lookalike.learning.metrics import rank_relevance, ranking_quality, top_k_accuracy
 from lookalike.learning.precision import exact_float32
 from lookalike.storage.artefacts import ArtefactWriter, Ref
+from lookalike.strict_json import plain
 
 if TYPE_CHECKING:
     from lookalike.learning.training import Trainer
@@ -81,14 +83,17 @@ def write(
         code_version=__version__,
     )
     _export(trainer, card, folder, validation)
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in trainer.metrics))
+    lines = [json.dumps(plain(entry), allow_nan=False) + "\n" for entry in trainer.metrics]
+    (folder / "metrics.jsonl").write_text("".join(lines))
     draw_curves(trainer.metrics, folder / "curves.png")
     for name in ("model.json", "model.onnx", "weights.safetensors", "metrics.jsonl", "curves.png"):
         writer.add(name, folder / name)
     (folder / "aspects").mkdir()
     for path in aspects.save(folder / "aspects"):
         writer.add(f"aspects/{path.name}", path)
-    summary = {name: value for name, value in metrics.items() if isinstance(value, float)}
+    summary = {
+        name: value for name, value in metrics.items() if isinstance(value, float) and math.isfinite(value)
+    }
     ref = writer.commit(
         {"recipe": recipe.name, "categories": len(data.categories), "bits": recipe.bits, "metrics": summary}
     )

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lookalike.serving.metrics import Metrics
 from lookalike.serving.problems import CLIENT_CLOSED_REQUEST, on_huge_head
+from lookalike.strict_json import plain
 
 _ACCESS = logging.getLogger("lookalike.access")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9_-]{1,64}")
@@ -122,7 +123,7 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             body["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(body, ensure_ascii=False)
+        return json.dumps(plain(body), ensure_ascii=False, allow_nan=False)
 
 
 def _head_bytes(scope: Scope) -> int:

@@ -50,7 +50,7 @@ def wanted_bytes(wanted: Sequence[Wanted]) -> bytes:
             "code": pa.array([w.code.tobytes() for w in wanted], pa.binary(width)),
             "weights": pa.array(weights, pa.binary(32 * width)),
             "categories": pa.array([list(w.categories) for w in wanted], pa.list_(pa.utf8())),
-            "filters": pa.array([json.dumps(asdict(w.filters)) for w in wanted], pa.utf8()),
+            "filters": pa.array([json.dumps(asdict(w.filters), allow_nan=False) for w in wanted], pa.utf8()),
             "k": pa.array([w.k for w in wanted], pa.int64()),
             "aspects": pa.array([list(w.aspects) for w in wanted], pa.list_(pa.utf8())),
         }

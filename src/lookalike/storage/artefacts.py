@@ -23,6 +23,7 @@ from typing import Any, Self
 from lookalike.errors import CorruptObject, LostRace, ObjectNotFound, OutcomeUnknown, SettingsError
 from lookalike.storage import keys
 from lookalike.storage.objects import ObjectStore
+from lookalike.strict_json import plain
 
 MANIFEST_FORMAT = 1
 _YOUNG = timedelta(hours=1)
@@ -89,7 +90,8 @@ class Manifest:
             "files": [{"name": f.name, "key": f.key, "size": f.size, "sha256": f.sha256} for f in self.files],
             "meta": dict(self.meta),
         }
-        return json.dumps(body, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n"
+        text = json.dumps(plain(body), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+        return text.encode() + b"\n"
 
     @classmethod
     def from_bytes(cls, data: bytes, key: str) -> Self:
@@ -114,7 +116,8 @@ class Manifest:
 
 def digest_of(value: Any) -> str:
     """SHA-256 of a JSON-like value, the same for equal values."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def sha256_of_file(path: Path) -> str:
@@ -161,7 +164,8 @@ class ArtefactWriter:
         something else beside it (`keys.checkpoints`). `commit` removes it.
         """
         note = {"inputs": self.inputs, "config": self.config}
-        self.store.put(keys.in_progress(self.id), json.dumps(note, indent=1, sort_keys=True).encode())
+        text = json.dumps(plain(note), indent=1, sort_keys=True, allow_nan=False)
+        self.store.put(keys.in_progress(self.id), text.encode())
 
     def add(self, name: str, source: Path | bytes, *, give: bool = False) -> FileEntry:
         """Store one file of the artefact under the name that readers will ask for.

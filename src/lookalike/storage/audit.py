@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from lookalike import strict_json
 from lookalike.errors import CorruptObject
 from lookalike.storage import keys
 from lookalike.storage.objects import ObjectStore
@@ -35,21 +36,42 @@ class AuditRecord:
 def record(
     store: ObjectStore, *, by: str, action: str, detail: Mapping[str, Any], outcome: str
 ) -> AuditRecord:
-    """Write one record."""
+    """Write one record. Numbers of `detail` that are not finite are recorded as null."""
     at = datetime.now(UTC).isoformat(timespec="microseconds")
     entry = AuditRecord(at, by, action, dict(detail), outcome)
     key = keys.audit(at, uuid.uuid4().hex[:8])
-    store.put(key, json.dumps(asdict(entry), indent=1, ensure_ascii=False).encode() + b"\n", if_absent=True)
+    text = json.dumps(strict_json.plain(asdict(entry)), indent=1, ensure_ascii=False, allow_nan=False)
+    store.put(key, text.encode() + b"\n", if_absent=True)
     return entry
 
 
-def recent(store: ObjectStore, count: int) -> list[AuditRecord]:
-    """The last `count` records, newest first. Raises `CorruptObject` naming a record that cannot be read."""
+def recent(
+    store: ObjectStore, count: int, *, damaged: list[CorruptObject] | None = None
+) -> list[AuditRecord]:
+    """The last `count` records, newest first, without those that cannot be read: they go to `damaged`.
+
+    Raises `CorruptObject` naming such a record where nobody gives a list for them.
+    """
     found = [info.key for info in store.list(keys.AUDIT)][-count:]
     records = []
     for key in reversed(found):
         try:
-            records.append(AuditRecord(**json.loads(store.get(key))))
-        except (ValueError, TypeError) as error:
-            raise CorruptObject(key, f"{store.uri}/{key} is not an audit record: {error}") from error
+            records.append(_read(store.get(key)))
+        except ValueError as error:
+            unreadable = CorruptObject(key, f"{store.uri}/{key} is not an audit record: {error}")
+            if damaged is None:
+                raise unreadable from error
+            damaged.append(unreadable)
     return records
+
+
+def _read(data: bytes) -> AuditRecord:
+    """Raises `ValueError`: a record that no browser could read is damaged, too."""
+    body = strict_json.parse(data, depth=2 * strict_json.DEPTH)
+    if not isinstance(body, dict) or set(body) != {"at", "by", "action", "detail", "outcome"}:
+        raise ValueError("it has not the fields of one")
+    if not isinstance(body["detail"], dict) or any(
+        not isinstance(value, str) for name, value in body.items() if name != "detail"
+    ):
+        raise ValueError("a field is of the wrong type")
+    return AuditRecord(**body)

@@ -17,6 +17,7 @@ from lookalike.errors import CorruptObject, LostRace, ObjectNotFound, OutcomeUnk
 from lookalike.storage import keys
 from lookalike.storage.artefacts import Ref
 from lookalike.storage.objects import ObjectStore
+from lookalike.strict_json import plain
 
 _REMEMBERED = 100
 
@@ -115,7 +116,8 @@ def _move(
 
 
 def _to_bytes(records: Iterable[LiveRecord]) -> bytes:
-    return json.dumps({"format": 1, "records": [r.to_json() for r in records]}, indent=1).encode() + b"\n"
+    body = plain({"format": 1, "records": [r.to_json() for r in records]})
+    return json.dumps(body, indent=1, allow_nan=False).encode() + b"\n"
 
 
 def _record(entry: dict[str, object]) -> LiveRecord:

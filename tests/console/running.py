@@ -1,0 +1,40 @@
+"""A console in this process: the real server on a free port, in a thread, until the block ends."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import uvicorn
+
+from lookalike.console.access import Access
+from lookalike.console.app import Console, create_app
+from lookalike.console.orchestrator import Orchestrator
+from lookalike.console.overview import Overview
+from lookalike.storage.objects import ObjectStore
+
+TOKEN = "a token of some length"
+NOBODY_LISTENS = "http://127.0.0.1:9/api"
+
+
+@contextmanager
+def running(store: ObjectStore, cache_dir: Path, *, prefect: str = NOBODY_LISTENS) -> Iterator[httpx.Client]:
+    """A client of the console of `store`."""
+    console = Console(Overview(store), Orchestrator(prefect), Access(TOKEN), cache_dir=cache_dir)
+    server = uvicorn.Server(uvicorn.Config(create_app(console), port=0, log_level="warning"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        time.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False) as client:
+            yield client
+    finally:
+        server.should_exit = True
+        thread.join()
