@@ -2,8 +2,9 @@
 
 Way of a listing: read (`listings`), capped per seller, its photo identified and examined (`intake`), copies found
 (`duplicates`), small categories merged (`categories`), a split given (`splits`), wrong labels suspected (`suspects`),
-written (`snapshot`) and told about (`report`). The result depends on the table, the photos' bytes and the configuration
-alone, and its id is a digest of these, so running it again finds it done; a run that was killed leaves nothing visible.
+written (`snapshot`) and told about (`tally`, `report`). The result depends on the table, the photos' bytes and the
+configuration alone, and its id is a digest of these, so running it again finds it done; a run that was killed leaves
+nothing visible. The digest is of the photos that were used: a listing whose photo moved meanwhile is left out of it.
 """
 
 from __future__ import annotations
@@ -91,17 +92,18 @@ def curate(
         done = writer_for(known).existing()
     if done is not None:
         return done
+    wanted: dict[str, list[Listing]] = defaultdict(list)
     for listing in chosen:
-        if refusal := identified.refused.get(listing.listing_id):
-            left_out.append(LeftOut(listing.line, listing.listing_id, refusal.reason, refusal.detail))
-    wanted: dict[str, Listing] = {}
-    for listing in chosen:
-        if listing.listing_id in identified.photo_ids:
-            wanted.setdefault(identified.photo_ids[listing.listing_id], listing)
+        if photo_id := identified.photo_ids.get(listing.listing_id):
+            wanted[photo_id].append(listing)
     cache_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="curate-", dir=cache_dir) as folder:
         with ShardWriter(Path(folder), config.shard_bytes) as shards:
             examined = examine(catalogue, wanted, config, shards, progress)
+        identified = identified.without(examined.moved)  # and the id of the snapshot follows
+        for listing in chosen:
+            if refusal := identified.refused.get(listing.listing_id):
+                left_out.append(LeftOut(listing.line, listing.listing_id, refusal.reason, refusal.detail))
         snapshot = _assemble(catalogue, config, known, chosen, identified.photo_ids, examined, left_out)
         report = report_json(snapshot.findings)
         page = report_page(snapshot.findings, report, lambda photo_id: shards.read(snapshot.places[photo_id]))

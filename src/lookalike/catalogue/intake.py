@@ -2,8 +2,9 @@
 
 The first pass gives each listing its photo id (MD5 of the bytes), so that curation knows before the slow part
 whether its work is done, and a photo that stands under several listings is decoded once. The second decodes on a
-thread pool, refuses what is no good, and writes the rest to shards in the order of photo ids. What stays in memory is
-about one kilobyte per photo.
+thread pool, refuses what is no good, and writes the rest to shards in the order of photo ids. A photo that is another
+one by then, or gone, leaves its listing out, and the digest of what was read no longer counts on it. What stays in
+memory is about one kilobyte per photo.
 """
 
 from __future__ import annotations
@@ -17,13 +18,12 @@ from typing import TypeVar
 
 import numpy as np
 
-from lookalike.catalogue.listings import Catalogue, Listing
+from lookalike.catalogue.listings import Catalogue, LeftOut, Listing
 from lookalike.catalogue.photos import PhotoLimits, PreparedPhoto, prepare, thumbnail
 from lookalike.catalogue.rules import CurationConfig
 from lookalike.catalogue.shards import Place, ShardWriter
 from lookalike.errors import (
     AccessDenied,
-    CatalogueError,
     ObjectNotFound,
     PhotoError,
     StorageError,
@@ -31,6 +31,7 @@ from lookalike.errors import (
 )
 from lookalike.progress import Progress
 from lookalike.settings import available_cores
+from lookalike.storage.artefacts import digest_of
 
 PRINT_SIDE = 16
 SAMPLES_PER_REASON = 12
@@ -45,6 +46,7 @@ _REASONS = {
     "pixels": "too large",
 }
 _DENIED = "access denied"
+_MOVED = "changed while it was read"
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
@@ -59,11 +61,24 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Identified:
-    """Photo ids of listings, refusals of those whose photo cannot be read, and a digest of all of it."""
+    """Photo ids of listings, and refusals of those whose photo cannot be used; both by listing id."""
 
     photo_ids: Mapping[str, str]
     refused: Mapping[str, Refusal]
-    digest: str
+    left_out: Sequence[LeftOut]
+    """Rows of the table that were left out before."""
+
+    @property
+    def digest(self) -> str:
+        """Of what is used and what is not: SHA-256 over ids and reasons."""
+        refused = {listing_id: refusal.reason for listing_id, refusal in self.refused.items()}
+        before = [(row.line, row.reason) for row in self.left_out]
+        return digest_of([dict(self.photo_ids), refused, before])
+
+    def without(self, refused: Mapping[str, Refusal]) -> Identified:
+        """The same but for listings that are refused after all."""
+        photo_ids = {key: photo_id for key, photo_id in self.photo_ids.items() if key not in refused}
+        return Identified(photo_ids, {**self.refused, **refused}, self.left_out)
 
 
 @dataclass(slots=True)
@@ -80,6 +95,8 @@ class Examined:
     """uint8[n, 16, 16, 3]: the photos at their smallest, to compare them by."""
     refused: dict[str, Refusal] = field(default_factory=dict)
     """Photo id -> why not."""
+    moved: dict[str, Refusal] = field(default_factory=dict)
+    """Listing id -> that its photo is not the one that `identify` saw."""
     samples: dict[str, list[tuple[str, bytes]]] = field(default_factory=dict)
     """Reason -> some listing ids with thumbnails of their photos, where there is anything to show."""
 
@@ -95,49 +112,48 @@ def identify(
     listings = list(listings)
     photo_ids: dict[str, str] = {}
     refused: dict[str, Refusal] = {}
-    state = hashlib.sha256()
 
     def one(listing: Listing) -> str | Refusal:
         data = _read(catalogue, listing, limits.max_bytes)
-        return data if isinstance(data, Refusal) else hashlib.md5(data, usedforsecurity=False).hexdigest()
+        return data if isinstance(data, Refusal) else _photo_id(data)
 
     threads = _threads(catalogue, listings)
     for done, (listing, found) in enumerate(in_order(one, listings, threads), 1):
         if isinstance(found, Refusal):
             refused[listing.listing_id] = found
-            state.update(f"{listing.listing_id}\0{found.reason}\0".encode())
         else:
             photo_ids[listing.listing_id] = found
-            state.update(f"{listing.listing_id}\0{found}\0".encode())
         progress("read photos", done, len(listings))
     denied = [refusal.detail for refusal in refused.values() if refusal.reason == _DENIED]
     if denied and not photo_ids:
         message = f"none of {len(listings):,} photos can be read, and access to {len(denied):,} is denied"
         raise AccessDenied(catalogue.uri, f"{catalogue.uri}: {message}; the first: {denied[0]}")
-    return Identified(photo_ids, refused, state.hexdigest())
+    return Identified(photo_ids, refused, catalogue.left_out)
 
 
 def examine(
     catalogue: Catalogue,
-    wanted: Mapping[str, Listing],
+    wanted: Mapping[str, Sequence[Listing]],
     rules: CurationConfig,
     shards: ShardWriter,
     progress: Progress,
 ) -> Examined:
-    """Decode `wanted` (photo id -> a listing that has it) and write the good ones to `shards`.
-
-    Raises `CatalogueError` where a photo is no longer the one that `identify` saw.
-    """
+    """Decode `wanted` (photo id -> the listings that have it) and write the good ones to `shards`."""
     found = Examined()
     phashes: list[int] = []
     prints: list[np.ndarray] = []
 
-    def one(photo_id: str) -> PreparedPhoto | tuple[Refusal, bytes]:
-        listing = wanted[photo_id]
-        data = _read(catalogue, listing, rules.limits.max_bytes)
-        if isinstance(data, Refusal) or hashlib.md5(data, usedforsecurity=False).hexdigest() != photo_id:
-            message = f"the photo of listing {listing.listing_id} ({listing.image}) changed while it was read"
-            raise CatalogueError(f"{message}; run it again when the catalogue is at rest")
+    def one(photo_id: str) -> PreparedPhoto | tuple[Refusal, bytes] | None:
+        for listing in wanted[photo_id]:
+            data = _read(catalogue, listing, rules.limits.max_bytes)
+            if not isinstance(data, Refusal) and photo_id == _photo_id(data):
+                return judged(data)
+            found.moved[listing.listing_id] = Refusal(
+                _MOVED, f"{listing.image} changed or went away meanwhile"
+            )
+        return None
+
+    def judged(data: bytes) -> PreparedPhoto | tuple[Refusal, bytes]:
         try:
             photo = prepare(
                 data, keep_side=rules.keep_side, shrunk_side=rules.shrunk_side, limits=rules.limits
@@ -147,7 +163,7 @@ def examine(
         refusal = _judge(photo, rules)
         return (refusal, thumbnail(photo.stored, THUMBNAIL_SIDE)) if refusal else photo
 
-    threads = _threads(catalogue, list(wanted.values()))
+    threads = _threads(catalogue, [listing for listings in wanted.values() for listing in listings[:1]])
     for done, (photo_id, result) in enumerate(in_order(one, sorted(wanted), threads), 1):
         if isinstance(result, PreparedPhoto):
             found.photo_ids.append(photo_id)
@@ -155,12 +171,12 @@ def examine(
             found.sizes.append((result.info.width, result.info.height))
             phashes.append(result.phash)
             prints.append(_halved(result.small))
-        else:
+        elif result is not None:
             refusal, shown = result
             found.refused[photo_id] = refusal
             samples = found.samples.setdefault(refusal.reason, [])
             if shown and len(samples) < SAMPLES_PER_REASON:
-                samples.append((wanted[photo_id].listing_id, shown))
+                samples.append((wanted[photo_id][0].listing_id, shown))
         progress("decode photos", done, len(wanted))
     if prints:
         found.phashes, found.prints = np.array(phashes, np.uint64), np.stack(prints)
@@ -208,6 +224,10 @@ def _read(catalogue: Catalogue, listing: Listing, max_bytes: int) -> bytes | Ref
     if len(data) > max_bytes:
         return Refusal("too large", f"{listing.image} has more than the {max_bytes:,} bytes allowed")
     return data
+
+
+def _photo_id(data: bytes) -> str:
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
 def _judge(photo: PreparedPhoto, rules: CurationConfig) -> Refusal | None:
