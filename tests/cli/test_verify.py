@@ -15,7 +15,7 @@ from lookalike.storage.artefacts import FileEntry, Ref, fetch, read_manifest
 from lookalike.storage.s3 import S3Store
 from tests.shop import Shop, open_shop, reindex
 
-from .test_cli import Run, run  # noqa: F401  (a fixture)
+from .conftest import Run
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def whole(endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
 
 
 @pytest.fixture
-def remote(whole: Shop, endpoint: str, monkeypatch: pytest.MonkeyPatch, run: Run) -> Iterator[Shop]:  # noqa: F811
+def remote(whole: Shop, endpoint: str, monkeypatch: pytest.MonkeyPatch, run: Run) -> Iterator[Shop]:
     """`whole`, which a test may damage at the store: afterwards it is put back."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "test")
@@ -81,7 +81,7 @@ def file_of(shop: Shop, ref: Ref, name: str = "") -> FileEntry:
     return next(file for file in read_manifest(shop.store, ref).files if file.name.startswith(name))
 
 
-def test_what_is_whole_at_the_store_is_said_to_be(run: Run, remote: Shop) -> None:  # noqa: F811
+def test_what_is_whole_at_the_store_is_said_to_be(run: Run, remote: Shop) -> None:
     outcome = run("verify", "--store", remote.store.uri, "--json")
     assert outcome.code == 0, outcome.err
     assert outcome.json == {
@@ -105,7 +105,7 @@ def test_what_is_whole_at_the_store_is_said_to_be(run: Run, remote: Shop) -> Non
     ],
 )
 def test_a_file_lost_or_damaged_at_the_store_is_named_though_the_cache_has_it(
-    run: Run,  # noqa: F811
+    run: Run,
     remote: Shop,
     kind: str,
     name: str,
@@ -120,7 +120,7 @@ def test_a_file_lost_or_damaged_at_the_store_is_named_though_the_cache_has_it(
     assert entry.key in outcome.err.replace("\n", "")
 
 
-def test_every_damaged_file_is_named_not_only_the_first(run: Run, remote: Shop) -> None:  # noqa: F811
+def test_every_damaged_file_is_named_not_only_the_first(run: Run, remote: Shop) -> None:
     segments = read_manifest(remote.store, remote.index).files
     assert len(segments) == 2
     remove(remote, segments[0])
@@ -130,7 +130,7 @@ def test_every_damaged_file_is_named_not_only_the_first(run: Run, remote: Shop) 
     assert ["does not exist" in problems[0], "does not match its digest" in problems[1]] == [True, True]
 
 
-def test_a_lost_manifest_is_named_too(run: Run, remote: Shop) -> None:  # noqa: F811
+def test_a_lost_manifest_is_named_too(run: Run, remote: Shop) -> None:
     key = f"index/{remote.index.id}/manifest.json"
     remote.store.delete(key)
     outcome = run("verify", "--store", remote.store.uri)
