@@ -20,12 +20,14 @@ RUN command -v tini >/dev/null \
   || { apt-get update && apt-get install -y --no-install-recommends tini && rm -rf /var/lib/apt/lists/*; }
 RUN useradd --uid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin lookalike \
   && mkdir -p /opt/lookalike && install -d -o 10001 -g 10001 /var/cache/lookalike
+# The last: memory that photos were decoded into goes back to the system (lookalike.serving.memory).
 ENV PATH=/opt/venv/bin:$PATH \
     HOME=/tmp \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     LOOKALIKE_CACHE_DIR=/var/cache/lookalike \
-    NUMBA_CACHE_DIR=/var/cache/lookalike/numba
+    NUMBA_CACHE_DIR=/var/cache/lookalike/numba \
+    MALLOC_MMAP_THRESHOLD_=1048576
 WORKDIR /opt/lookalike
 ENTRYPOINT ["tini", "--"]
 

@@ -48,7 +48,7 @@ class CatalogueError(LookalikeError):
 class PhotoError(LookalikeError):
     """These bytes are not a photo that we take.
 
-    `rule` is a short stable word: `type`, `bytes`, `pixels`, `truncated`, `damaged`, `empty`.
+    `rule` is a short stable word: `type`, `bytes`, `pixels`, `effort`, `truncated`, `damaged`, `empty`.
     """
 
     def __init__(self, rule: str, message: str) -> None:

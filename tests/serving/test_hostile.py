@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import socket
 import struct
@@ -19,17 +20,21 @@ import psutil
 import pytest
 from PIL import Image
 
-from lookalike.catalogue.photos import PhotoInfo, PhotoLimits
+from lookalike.catalogue.photo_limits import QueryLimits
+from lookalike.catalogue.photos import load_square
+from lookalike.errors import ServiceBusy
+from lookalike.serving.bodies import BodyBudget
 from lookalike.serving.config import ServingConfig
-from lookalike.serving.decoding import DecodingBudget
+from lookalike.serving.decoding import HEAVY_BYTES, DecodingTurns, Effort
 from lookalike.serving.metrics import Metrics
+from tests.attacks.photos import ATTACKS
 from tests.serving.running import Running, eventually, running
 from tests.shop import Shop, render
 
 VASE = render("home/vase", 5)
 BODIES = 1000
 CONFIG = ServingConfig(
-    photo=PhotoLimits(max_bytes=2_000_000, max_pixels=12_000_000),
+    photo=QueryLimits(max_bytes=2_000_000, max_pixels=12_000_000),
     in_flight_bytes=8_000_000,
     notice_seconds=0,
 )
@@ -47,6 +52,13 @@ def process(shop: Shop) -> Iterator[Running]:
 def hasty(shop: Shop) -> Iterator[Running]:
     """One that does not wait for slow clients either."""
     with running(shop.store, shop.cache_dir, replace(HASTY, index=shop.index)) as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def patient(shop: Shop) -> Iterator[Running]:
+    """One with the limits of every day."""
+    with running(shop.store, shop.cache_dir, ServingConfig(index=shop.index, notice_seconds=0)) as process:
         yield process
 
 
@@ -219,41 +231,97 @@ def test_clients_that_leave_half_way_leave_nothing_behind(hasty: Running) -> Non
     assert "lookalike_queue_queries 0.0" in hasty.client.get("/metrics").text
 
 
-def test_photos_wait_for_the_memory_that_decoding_them_takes(shop: Shop) -> None:
-    config = replace(CONFIG, index=shop.index, deadline_seconds=3)
-    with running(shop.store, shop.cache_dir, config) as process:
-        client, decoding = process.client, process.service.decoding
-        huge = PhotoInfo("WEBP", 4_000, 3_000).decoding_bytes
-        with decoding.hold(huge, time.monotonic()):
-            late = client.post("/v1/search", content=VASE)
-            assert (late.status_code, "retry-after" in late.headers) == (503, True)
-            assert "decoded" in late.json()["detail"]
-            assert client.post("/v1/search?listing_id=3-005").status_code == 200, "there is nothing to decode"
-        with decoding.hold(huge - PhotoInfo("JPEG", 96, 96).decoding_bytes, time.monotonic()):
-            assert client.post("/v1/search", content=VASE).status_code == 200, "it is small enough"
-        assert client.post("/v1/search", content=VASE).status_code == 200
+@pytest.mark.parametrize("name", ATTACKS)
+def test_an_attack_is_refused_with_the_limit_it_breaks_or_answered(name: str, patient: Running) -> None:
+    make, rule = ATTACKS[name]
+    reply = patient.client.post("/v1/search", content=make())
+    assert reply.status_code == {"": 200, "type": 415, "pixels": 413, "effort": 413, "damaged": 422}[rule]
+    if rule:
+        assert reply.json()["rule"] == rule
+        assert reply.json()["type"] == f"urn:lookalike:problem:photo-{rule}"
+    assert patient.client.get("/livez").elapsed.total_seconds() < 1
 
 
-def test_decoding_that_waits_begins_when_memory_is_free() -> None:
-    budget, order = DecodingBudget(10, Metrics()), []
-    inside, leave = Event(), Event()
+def test_ordinary_photos_overtake_heavy_ones_however_many_wait(shop: Shop) -> None:
+    """Seven heavy photos, and one thread that is held up by the first: the others take none."""
+    heavy = saved("WEBP", (2000, 1900), quality=10)
+    begun, held = Event(), Event()
 
-    def decode(name: str, size: int) -> None:
-        with budget.hold(size, time.monotonic() + 60):
+    def slowly(data: bytes, *rest: object, **options: object) -> np.ndarray:
+        if data == heavy:
+            begun.set()
+            held.wait(60)
+        return load_square(data, *rest, **options)  # type: ignore[arg-type]
+
+    with (
+        running(shop.store, shop.cache_dir, ServingConfig(index=shop.index, notice_seconds=0)) as process,
+        pytest.MonkeyPatch.context() as patch,
+        ThreadPoolExecutor(7) as pool,
+    ):
+        patch.setattr("lookalike.catalogue.photos.load_square", slowly)
+        huge = [pool.submit(process.client.post, "/v1/search", content=heavy) for _ in range(7)]
+        try:
+            assert begun.wait(60)
+            eventually(lambda: len(process.service.queue.decoding.heavy.waiting) == 6)
+            for _ in range(3):
+                assert process.client.post("/v1/search", content=VASE).status_code == 200
+            assert not any(reply.done() for reply in huge)
+        finally:
+            held.set()
+        assert [reply.result().status_code for reply in huge] == [200] * 7
+        eventually(lambda: process.service.queue.decoding.heavy.used == 0)
+
+
+def test_too_many_heavy_photos_get_503_and_late_ones_too(shop: Shop) -> None:
+    heavy = saved("WEBP", (2000, 1900), quality=10)
+    config = ServingConfig(index=shop.index, notice_seconds=0, heavy_limit=1, deadline_seconds=3)
+    with running(shop.store, shop.cache_dir, config) as process, ThreadPoolExecutor(2) as pool:
+        lane = process.service.queue.decoding.heavy
+        lane.used = 1  # as if one were being decoded
+        late = pool.submit(process.client.post, "/v1/search", content=heavy)
+        eventually(lambda: len(lane.waiting) == 1)
+        crowded = process.client.post("/v1/search", content=heavy)
+        assert (crowded.status_code, "retry-after" in crowded.headers) == (503, True)
+        assert "large photos are being decoded" in crowded.json()["detail"]
+        assert process.client.post("/v1/search", content=VASE).status_code == 200
+        assert late.result().status_code == 503
+        lane.used = 0
+        assert process.client.post("/v1/search", content=heavy).status_code == 200
+
+
+def test_turns_come_in_order_as_memory_is_freed_and_are_given_back() -> None:
+    async def play() -> list[str]:
+        turns, order = DecodingTurns(HEAVY_BYTES, 10, Metrics()), []
+        first = await turns.take(Effort(1, 1, HEAVY_BYTES - 2), time.monotonic() + 60)
+
+        async def decode(name: str, size: int) -> None:
+            turn = await turns.take(Effort(1, 1, size), time.monotonic() + 60)
             order.append(name)
-            if name == "first":
-                inside.set()
-                leave.wait(60)
+            turn.end()
+            turn.end()
 
-    with ThreadPoolExecutor(3) as pool:
-        first = pool.submit(decode, "first", 8)
-        inside.wait(60)
-        second = pool.submit(decode, "second", 8)
-        pool.submit(decode, "small", 2).result()
-        leave.set()
-        first.result()
-        second.result()
-    assert order == ["first", "small", "second"]
+        await decode("small", 2)
+        waiting = [asyncio.create_task(decode(name, size)) for name, size in (("a", 8), ("b", 8), ("c", 8))]
+        await asyncio.sleep(0)
+        waiting[1].cancel()
+        with pytest.raises(ServiceBusy):
+            await turns.take(Effort(1, 1, 8), time.monotonic() - 1)
+        await asyncio.to_thread(first.end)
+        await asyncio.gather(*waiting, return_exceptions=True)
+        await asyncio.sleep(0)
+        assert (turns.ordinary.used, len(turns.ordinary.waiting)) == (0, 0)
+        return order
+
+    assert asyncio.run(play()) == ["small", "a", "c"]
+
+
+def test_large_bodies_leave_room_for_usual_ones() -> None:
+    budget = BodyBudget(80_000_000, Metrics())
+    with budget.reservation() as large, budget.reservation() as more, budget.reservation() as usual:
+        large.grow(60_000_000)
+        with pytest.raises(ServiceBusy):
+            more.grow(11_000_000)
+        usual.grow(5_000_000)
 
 
 def test_the_memory_of_bodies_is_one_budget(hasty: Running) -> None:

@@ -25,6 +25,7 @@ from lookalike.ranking.search import open_searcher
 from lookalike.serving.batching import SearchQueue
 from lookalike.serving.config import ServingConfig
 from lookalike.serving.copies import Copies
+from lookalike.serving.decoding import DecodingTurns
 from lookalike.serving.lifecycle import Lifecycle
 from lookalike.serving.metrics import Metrics
 from lookalike.serving.snapshot import open_snapshot
@@ -228,7 +229,7 @@ def test_a_draining_process_says_so_and_still_answers(town: Town) -> None:
 
 
 def test_a_full_queue_refuses_at_once(town: Town) -> None:
-    queue = SearchQueue(limit=2, batch_limit=1, metrics=Metrics())
+    queue = SearchQueue(2, 1, Metrics(), DecodingTurns(1, 1, Metrics()))
     queue.admit()
     queue.admit()
     with pytest.raises(ServiceBusy) as refused:
@@ -261,7 +262,7 @@ def test_a_search_past_its_deadline_is_refused_before_it_is_decoded_and_after(to
         return Query(SearchRequest(), listing_id="3-005")
 
     async def ask() -> None:
-        queue = SearchQueue(limit=2, batch_limit=1, metrics=Metrics())
+        queue = SearchQueue(2, 1, Metrics(), DecodingTurns(1, 1, Metrics()))
         queue.start()
         files = (fetch(town.store, ref, town.shop.cache_dir) for ref in (town.shop.release, town.shop.index))
         searcher = open_searcher(*files, threads=1)

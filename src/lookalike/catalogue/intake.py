@@ -19,7 +19,8 @@ from typing import TypeVar
 import numpy as np
 
 from lookalike.catalogue.listings import Catalogue, LeftOut, Listing
-from lookalike.catalogue.photos import PhotoLimits, PreparedPhoto, prepare, thumbnail
+from lookalike.catalogue.photo_limits import PhotoLimits
+from lookalike.catalogue.photos import PreparedPhoto, prepare, thumbnail
 from lookalike.catalogue.rules import CurationConfig
 from lookalike.catalogue.shards import Place, ShardWriter
 from lookalike.errors import (
@@ -44,6 +45,7 @@ _REASONS = {
     "damaged": "damaged",
     "bytes": "too large",
     "pixels": "too large",
+    "effort": "too large",
 }
 _DENIED = "access denied"
 _MOVED = "changed while it was read"

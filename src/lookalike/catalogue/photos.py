@@ -1,11 +1,12 @@
 """The only door for image bytes: past it they are pixels, or a `PhotoError` was raised.
 
 Bytes enter; RGB arrays, small JPEGs and contact sheets leave. JPEG, PNG and WebP are recognised by their
-first bytes and handed to that one decoder of Pillow, so no other of its parsers ever sees a stranger's bytes.
-Size is checked on the header, before pixels are allocated. Everything is turned upright by EXIF, flattened on
-white, made RGB; of moving pictures the first frame counts; a photo that ends early is refused rather than
+first bytes and handed to that one decoder of Pillow, so no other of its parsers ever sees a stranger's bytes, and
+with what pixels depend on alone (`photo_headers`), so that none unpacks a stranger's profiles and texts. Size and
+effort are checked on the header (`photo_limits`), before pixels are allocated. Everything is turned upright by EXIF,
+flattened on white, made RGB; of moving pictures the first frame counts; a photo that ends early is refused rather than
 filled with grey. Large JPEGs are decoded at a fraction of their size (libjpeg's scaled decoding), still at
-least twice as large as asked.
+least twice as large as asked. PNG cannot be decoded small; libwebp can, but Pillow does not pass that on.
 
 Needs numpy and Pillow alone; `prepare`, which only curation calls, also imports imagehash.
 """
@@ -13,20 +14,29 @@ Needs numpy and Pillow alone; `prepare`, which only curation calls, also imports
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import islice, product
-from typing import Literal
+from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
-from PIL import ExifTags, Image, ImageDraw, ImageFont, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+from PIL import Image, ImageDraw, ImageFont, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
+from lookalike.catalogue import photo_headers
+from lookalike.catalogue.photo_headers import Header
+from lookalike.catalogue.photo_limits import (
+    DEFAULT_LIMITS,
+    Format,
+    Limits,
+    PhotoInfo,
+    check_bytes,
+    check_density,
+    check_memory,
+    check_pixels,
+)
 from lookalike.errors import LookalikeError, PhotoError, QueryError
 
 Box = tuple[float, float, float, float]
-Format = Literal["JPEG", "PNG", "WEBP"]
 
 _OPENERS: dict[Format, Callable[[io.BytesIO], Image.Image]] = {
     "JPEG": JpegImagePlugin.JpegImageFile,
@@ -47,40 +57,6 @@ _UPRIGHT = {
 }
 
 
-_DECODING_BYTES: dict[Format, int] = {"JPEG": 12, "PNG": 9, "WEBP": 18}
-"""Bytes a pixel that decoding takes at most. RGB takes 4 and so does what it is made from; libjpeg keeps 8 of a
-progressive CMYK photo until it is whole, libwebp two canvases. A JPEG that is decoded small takes far less."""
-
-
-@dataclass(frozen=True, slots=True)
-class PhotoLimits:
-    """What is refused before anything is decoded."""
-
-    max_bytes: int = 25_000_000
-    """Bytes of the file. The largest phone photos have about 20 MB."""
-    max_pixels: int = 51_000_000
-    """Width times height, in pixels. 50-megapixel phones pass; decoding takes up to 18 bytes a pixel (a WebP)."""
-
-    @property
-    def decoding_bytes(self) -> int:
-        """Bytes of memory that decoding one photo takes at most."""
-        return self.max_pixels * max(_DECODING_BYTES.values())
-
-
-@dataclass(frozen=True, slots=True)
-class PhotoInfo:
-    """What the header says. `width` and `height` are pixels of the upright photo."""
-
-    format: Format
-    width: int
-    height: int
-
-    @property
-    def decoding_bytes(self) -> int:
-        """Bytes of memory that decoding it takes at most."""
-        return self.width * self.height * _DECODING_BYTES[self.format]
-
-
 @dataclass(frozen=True, slots=True)
 class PreparedPhoto:
     """What curation keeps of one photo, all from one decoding."""
@@ -96,46 +72,46 @@ class PreparedPhoto:
 
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
-DEFAULT_LIMITS = PhotoLimits()
 _SMALL_SIDE = 32
 _WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 _TILE_SIDE = 1024
 """Pixels of a photo's tiles, which are flattened one by one: copies of the whole would be most of its memory."""
-_MAXIMUM_SCANS = 100
-"""Of a JPEG; progressive ones have about ten. Each goes over the whole photo, a tenth of a second at 50 megapixels, and
-takes no more than a few bytes of the file."""
-_SCAN = re.compile(rb"\xff\xda\0")
-"""The marker of a scan and the high byte of its length, which is 14 at most; within a scan 0xda never follows 0xff."""
 
 
-def probe(data: bytes, *, limits: PhotoLimits = DEFAULT_LIMITS) -> PhotoInfo:
+def probe(data: bytes, *, limits: Limits = DEFAULT_LIMITS) -> PhotoInfo:
     """Format and size by the header alone. Raises `PhotoError`; a damaged body goes unnoticed."""
-    image, name = _open(data, limits)
-    return _info(image, name)
+    return _checked(data, limits).info
+
+
+def foresee(data: bytes, side: int, *, box: Box | None = None, limits: Limits = DEFAULT_LIMITS) -> PhotoInfo:
+    """The same with the memory that `load_square` takes: less where a JPEG is decoded small. Raises as it does."""
+    header = _checked(data, limits)
+    scale = _Placement.of(header, (side, side), box or _WHOLE).scale
+    return replace(header.info, decoding_bytes=header.decoding_bytes(scale))
 
 
 def load_square(
-    data: bytes, side: int, *, box: Box | None = None, limits: PhotoLimits = DEFAULT_LIMITS
+    data: bytes, side: int, *, box: Box | None = None, limits: Limits = DEFAULT_LIMITS
 ) -> np.ndarray:
     """The photo, or `box` of it, as uint8[side, side, 3] RGB: antialiased bilinear, aspect ratio not kept.
 
     `box` is x, y, width, height as fractions of the upright photo. Raises `PhotoError`, and `QueryError`
     where the box does not lie in the photo.
     """
-    image, _ = _open(data, limits)
+    image, header = _open(data, limits)
     with _translated():
-        return np.array(_resized(image, (side, side), box or _WHOLE))
+        return np.array(_resized(image, header, (side, side), box or _WHOLE))
 
 
-def thumbnail(data: bytes, side: int, *, limits: PhotoLimits = DEFAULT_LIMITS) -> bytes:
+def thumbnail(data: bytes, side: int, *, limits: Limits = DEFAULT_LIMITS) -> bytes:
     """A JPEG without metadata, upright, the longer side at most `side` pixels. Raises `PhotoError`."""
-    image, name = _open(data, limits)
+    image, header = _open(data, limits)
     with _translated():
-        return _jpeg(_resized(image, _fitted(_info(image, name), side)), quality=85)
+        return _jpeg(_resized(image, header, _fitted(header.info, side)), quality=85)
 
 
 def contact_sheet(
-    entries: Sequence[tuple[bytes, str]], columns: int, side: int, *, limits: PhotoLimits = DEFAULT_LIMITS
+    entries: Sequence[tuple[bytes, str]], columns: int, side: int, *, limits: Limits = DEFAULT_LIMITS
 ) -> bytes:
     """Photos with captions (lines parted by newline) in a grid of `columns`, as PNG on white.
 
@@ -168,7 +144,7 @@ def contact_sheet(
 
 
 def prepare(
-    data: bytes, *, keep_side: int, shrunk_side: int, limits: PhotoLimits = DEFAULT_LIMITS
+    data: bytes, *, keep_side: int, shrunk_side: int, limits: Limits = DEFAULT_LIMITS
 ) -> PreparedPhoto:
     """Decode one photo once for curation.
 
@@ -177,73 +153,41 @@ def prepare(
     """
     import imagehash  # with scipy, which a search process does not carry
 
-    image, name = _open(data, limits)
-    info = _info(image, name)
+    image, header = _open(data, limits)
+    info = header.info
     shorter = min(info.width, info.height)
     scale = min(1.0, shrunk_side / shorter)
     size = (max(1, round(info.width * scale)), max(1, round(info.height * scale)))
     with _translated():
-        whole = _resized(image, size)
+        whole = _resized(image, header, size)
         stored = data if shorter <= keep_side else _jpeg(whole, quality=90)
         small = np.array(whole.resize((_SMALL_SIDE, _SMALL_SIDE), Image.Resampling.BILINEAR))
         bits = np.packbits(imagehash.phash(whole).hash.reshape(-1))
     return PreparedPhoto(info, stored, int.from_bytes(bits.tobytes(), "big"), small)
 
 
-def recognise(data: bytes) -> Format | None:
-    """The format that the first bytes claim, of those we take."""
-    if data.startswith(b"\xff\xd8\xff"):
-        return "JPEG"
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "PNG"
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "WEBP"
-    return None
+def _checked(data: bytes, limits: Limits) -> Header:
+    """The header, within the limits."""
+    check_bytes(len(data), limits)
+    header = photo_headers.read(data)
+    check_pixels(header.width, header.height, limits)
+    check_density(header.width, header.height, len(data), limits)
+    check_memory(header.info, limits)
+    return header
 
 
-def _open(data: bytes, limits: PhotoLimits) -> tuple[Image.Image, Format]:
-    """An image whose header was read and whose pixels were not, within the limits."""
-    if not data:
-        raise PhotoError("empty", "the file is empty")
-    if len(data) > limits.max_bytes:
-        raise PhotoError("bytes", f"{len(data):,} bytes are more than the {limits.max_bytes:,} allowed")
-    name = recognise(data)
-    if name is None:
-        raise PhotoError("type", f"not a JPEG, PNG or WebP; it starts with {data[:8]!r}")
-    if name == "WEBP":
-        _check_webp(data, limits)
-    if name == "JPEG" and next(islice(_SCAN.finditer(data), _MAXIMUM_SCANS, None), None):
-        raise PhotoError("damaged", f"a JPEG of more than {_MAXIMUM_SCANS} scans; about ten are usual")
+def _open(data: bytes, limits: Limits) -> tuple[Image.Image, Header]:
+    """An image whose pixels were not read yet, within the limits."""
+    header = _checked(data, limits)
+    pixels = photo_headers.pixels_only(data, header, limits)
     with _translated():
         # Not Image.open: its check of pixels warns through a process-wide filter, and ours is stricter.
-        image = _OPENERS[name](io.BytesIO(data))
-    _check_pixels(*image.size, limits)
-    return image, name
-
-
-def _check_pixels(width: int, height: int, limits: PhotoLimits) -> None:
-    if width < 1 or height < 1:
-        raise PhotoError("damaged", f"the header says {width} x {height} pixels")
-    if width * height > limits.max_pixels:
-        message = f"{width} x {height} is {width * height / 1e6:.1f} megapixels"
-        raise PhotoError("pixels", f"{message}, more than the {limits.max_pixels / 1e6:g} allowed")
-
-
-def _check_webp(data: bytes, limits: PhotoLimits) -> None:
-    """Size of the canvas by the container's header (RFC 9649): Pillow's opener allocates it at once."""
-    if int.from_bytes(data[4:8], "little") + 8 > len(data) or len(data) < 30:
-        raise PhotoError("truncated", "the WebP file ends before its end")
-    chunk = data[12:16]
-    if chunk == b"VP8X":
-        width, height = (int.from_bytes(data[at : at + 3], "little") + 1 for at in (24, 27))
-    elif chunk == b"VP8L":
-        packed = int.from_bytes(data[21:25], "little")
-        width, height = (packed & 0x3FFF) + 1, (packed >> 14 & 0x3FFF) + 1
-    elif chunk == b"VP8 ":
-        width, height = (int.from_bytes(data[at : at + 2], "little") & 0x3FFF for at in (26, 28))
-    else:
-        raise PhotoError("damaged", f"the WebP file starts with an unknown chunk {chunk!r}")
-    _check_pixels(width, height, limits)
+        image = _OPENERS[header.format](io.BytesIO(pixels))
+    if image.size != (header.width, header.height):
+        raise PhotoError(
+            "damaged", f"the header says {header.width} x {header.height}, the data {image.size}"
+        )
+    return image, header
 
 
 @contextmanager
@@ -261,39 +205,42 @@ def _translated() -> Iterator[None]:
         raise PhotoError(rule, f"cannot be decoded: {reason}") from error
 
 
-def _orientation(image: Image.Image) -> int:
-    """EXIF orientation, 1 (upright) where there is none or where it cannot be read."""
-    raw = image.info.get("exif")
-    if not raw:
-        return 1
-    exif = Image.Exif()
-    try:
-        exif.load(raw)
-        value = exif.get(ExifTags.Base.Orientation, 1)
-    except Exception:  # a broken EXIF block is no reason to refuse a photo
-        return 1
-    return value if value in _UPRIGHT else 1
+@dataclass(frozen=True, slots=True)
+class _Placement:
+    """How a part of the upright photo comes from the stored one."""
+
+    turn: Image.Transpose | None
+    box: Box
+    """The part, as fractions of the stored photo."""
+    size: tuple[int, int]
+    """Pixels that are wanted of it, before it is turned."""
+    wanted: tuple[int, int]
+    """Pixels that the whole stored photo should have at least, twice as many."""
+    scale: int
+    """A JPEG is decoded at 1/1, 1/2, 1/4 or 1/8, by what is wanted."""
+
+    @classmethod
+    def of(cls, header: Header, size: tuple[int, int], box: Box) -> _Placement:
+        """Raises `QueryError` where the box does not lie in the photo."""
+        turn, change = _UPRIGHT.get(header.orientation, (None, (False, False, False)))
+        stored = _stored_box(box, change)
+        size = size[::-1] if change[0] else size
+        wanted = round(2 * size[0] / stored[2]), round(2 * size[1] / stored[3])
+        most = min(header.width // wanted[0], header.height // wanted[1])
+        scale = next((s for s in (8, 4, 2) if most >= s), 1) if header.format == "JPEG" else 1
+        return cls(turn, stored, size, wanted, scale)
 
 
-def _info(image: Image.Image, name: Format) -> PhotoInfo:
-    width, height = image.size
-    if _orientation(image) in (5, 6, 7, 8):
-        width, height = height, width
-    return PhotoInfo(name, width, height)
-
-
-def _resized(image: Image.Image, size: tuple[int, int], box: Box = _WHOLE) -> Image.Image:
+def _resized(image: Image.Image, header: Header, size: tuple[int, int], box: Box = _WHOLE) -> Image.Image:
     """`box` of the upright photo as an RGB image of `size`: decoded, resized while small, then turned."""
-    turn, change = _UPRIGHT.get(_orientation(image), (None, (False, False, False)))
-    x, y, w, h = _stored_box(box, change)
-    stored_size = size[::-1] if change[0] else size
-    if image.format == "JPEG":  # decode at 1/2, 1/4 or 1/8, but not below twice the size asked for
-        image.draft("RGB", (round(2 * stored_size[0] / w), round(2 * stored_size[1] / h)))
+    place = _Placement.of(header, size, box)
+    if header.format == "JPEG":
+        image.draft("RGB", place.wanted)
     rgb = _rgb(image)
-    area = _pixel_box((x, y, w, h), rgb.size)
-    if (rgb.size, area) != (stored_size, (0.0, 0.0, *map(float, rgb.size))):
-        rgb = rgb.resize(stored_size, Image.Resampling.BILINEAR, box=area)
-    return rgb if turn is None else rgb.transpose(turn)
+    area = _pixel_box(place.box, rgb.size)
+    if (rgb.size, area) != (place.size, (0.0, 0.0, *map(float, rgb.size))):
+        rgb = rgb.resize(place.size, Image.Resampling.BILINEAR, box=area)
+    return rgb if place.turn is None else rgb.transpose(place.turn)
 
 
 def _stored_box(box: Box, change: tuple[bool, bool, bool]) -> Box:
@@ -344,11 +291,11 @@ def _jpeg(image: Image.Image, *, quality: int) -> bytes:
     return out.getvalue()
 
 
-def _tile(data: bytes, side: int, font: _Font, limits: PhotoLimits) -> Image.Image:
+def _tile(data: bytes, side: int, font: _Font, limits: Limits) -> Image.Image:
     try:
-        image, name = _open(data, limits)
+        image, header = _open(data, limits)
         with _translated():
-            return _resized(image, _fitted(_info(image, name), side))
+            return _resized(image, header, _fitted(header.info, side))
     except PhotoError as error:
         field = Image.new("RGB", (side, side), "#dddddd")
         draw = ImageDraw.Draw(field)

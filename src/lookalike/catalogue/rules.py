@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from lookalike.catalogue.photos import PhotoLimits
+from lookalike.catalogue.photo_limits import PhotoLimits
 from lookalike.errors import SettingsError
 
 

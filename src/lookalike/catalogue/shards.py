@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from lookalike.catalogue.photos import recognise
+from lookalike.catalogue.photo_headers import recognise
 from lookalike.catalogue.snapshot import shard_name
 
 _HEADER = 512  # of one member in the ustar format, right before its bytes

@@ -30,7 +30,7 @@ from lookalike.ranking.request import Query
 from lookalike.serving.batching import SearchQueue
 from lookalike.serving.bodies import BodyBudget, read_upload
 from lookalike.serving.config import ServingConfig
-from lookalike.serving.decoding import DecodingBudget
+from lookalike.serving.decoding import DecodingTurns, Effort
 from lookalike.serving.details import listing_json
 from lookalike.serving.forms import Upload
 from lookalike.serving.lifecycle import Lifecycle
@@ -63,11 +63,11 @@ class SearchService:
             config.queue_limit,
             config.batch_limit,
             self.metrics,
+            DecodingTurns(config.decoding_bytes, config.heavy_limit, self.metrics),
             decoders=cores,
             searchers=config.rankers.at_a_time if config.rankers else 1,
         )
         self.budget = BodyBudget(config.in_flight_bytes, self.metrics)
-        self.decoding = DecodingBudget(config.photo.decoding_bytes, self.metrics)
         self.thumbnails = ThumbnailCache(config.thumbnail_cache_bytes)
         self._scalers = ThreadPoolExecutor(max(1, cores // 2), thread_name_prefix="thumbnail")
 
@@ -98,8 +98,9 @@ class SearchService:
             try:
                 deadline = time.monotonic() + config.deadline_seconds
                 snapshot = self.lifecycle.snapshot
-                prepare = partial(self._query, snapshot, parameters, upload, deadline)
-                answer = await self.queue.search(snapshot.searcher, prepare, deadline)
+                effort = self._effort(snapshot, parameters, upload)
+                prepare = partial(self._query, snapshot, parameters, upload)
+                answer = await self.queue.search(snapshot.searcher, prepare, deadline, effort)
             finally:
                 self.queue.leave()
         milliseconds = {
@@ -126,9 +127,17 @@ class SearchService:
         self.metrics.observe_stages(milliseconds)
         self.metrics.rows_scanned.inc(scanned)
 
-    def _query(
-        self, snapshot: ServedSnapshot, parameters: SearchParameters, upload: Upload, deadline: float
-    ) -> Query:
+    def _effort(
+        self, snapshot: ServedSnapshot, parameters: SearchParameters, upload: Upload
+    ) -> Effort | None:
+        """What decoding the photo takes, if there is one to search by: its header alone is read, in no time."""
+        if parameters.listing_id is not None:
+            return None
+        limits, side = self.config.photo, snapshot.searcher.card.preset.resize
+        info = photos.foresee(upload.photo, side, box=parameters.box, limits=limits)
+        return Effort(len(upload.photo), info.width * info.height, info.decoding_bytes)
+
+    def _query(self, snapshot: ServedSnapshot, parameters: SearchParameters, upload: Upload) -> Query:
         """The photo decoded for this snapshot's encoder, or the listing's id, checked against its index."""
         if parameters.listing_id is not None:
             if upload.photo or parameters.box:
@@ -138,8 +147,7 @@ class SearchService:
             query = Query(parameters.request, listing_id=parameters.listing_id)
         else:
             side, limits = snapshot.searcher.card.preset.resize, self.config.photo
-            with self.decoding.hold(photos.probe(upload.photo, limits=limits).decoding_bytes, deadline):
-                square = photos.load_square(upload.photo, side, box=parameters.box, limits=limits)
+            square = photos.load_square(upload.photo, side, box=parameters.box, limits=limits)
             query = Query(parameters.request, photo=square)
         snapshot.searcher.check(query)
         return query

@@ -1,6 +1,7 @@
 """The queue between the event loop and the threads that search: bounded, with micro-batching.
 
 Enters: a photo still to be decoded, with the snapshot it is for. Leaves: its answer, in a future of the event loop.
+A photo waits for its turn to be decoded before it takes a thread (`decoding`), so heavy ones hold up no others.
 The thread that decoded a photo searches for it too, unless one is searching already; that one never waits for a batch
 to fill, it takes whatever has gathered while it was busy. So a lone query is handed over to nobody, and a crowd shares
 forward passes and scans. A batch holds queries of one snapshot only, so an answer never mixes model and index of
@@ -21,6 +22,7 @@ from threading import Lock
 from lookalike.errors import ServiceBusy
 from lookalike.ranking.request import Answer, Query
 from lookalike.ranking.search import Searcher
+from lookalike.serving.decoding import DecodingTurns, Effort, Turn
 from lookalike.serving.metrics import Metrics
 
 _LOG = logging.getLogger("lookalike.serving")
@@ -33,6 +35,8 @@ class _Waiting:
     deadline: float
     future: asyncio.Future[Answer]
     since: float = field(default_factory=time.monotonic)
+    turn: Turn | None = None
+    """Its right to be decoded, where there is something to decode."""
     ready: float = 0.0
 
     @property
@@ -48,11 +52,19 @@ class SearchQueue:
     """Runs searches, a batch at a time. Call `start` on the event loop, and `stop`."""
 
     def __init__(
-        self, limit: int, batch_limit: int, metrics: Metrics, *, decoders: int = 1, searchers: int = 1
+        self,
+        limit: int,
+        batch_limit: int,
+        metrics: Metrics,
+        decoding: DecodingTurns,
+        *,
+        decoders: int = 1,
+        searchers: int = 1,
     ) -> None:
         """`decoders` threads decode photos while `searchers` others search; more than one of these pays where a search
         waits for others."""
         self.limit, self.batch_limit, self.metrics, self.searchers = limit, batch_limit, metrics, searchers
+        self.decoding = decoding
         self._threads = ThreadPoolExecutor(decoders + searchers, thread_name_prefix="search")
         self._lock = Lock()
         """Held while any of the following is changed from a thread."""
@@ -83,31 +95,41 @@ class SearchQueue:
         self._admitted -= 1
         self.metrics.waiting.set(self._admitted)
 
-    async def search(self, searcher: Searcher, prepare: Callable[[], Query], deadline: float) -> Answer:
-        """The answer of an admitted query, which `prepare` makes on another thread.
+    async def search(
+        self, searcher: Searcher, prepare: Callable[[], Query], deadline: float, effort: Effort | None = None
+    ) -> Answer:
+        """The answer of an admitted query, which `prepare` makes on another thread; `effort` is that of decoding.
 
         Raises what `prepare` raises, and `ServiceBusy` once `deadline` (monotonic seconds) has passed.
         """
         waiting = _Waiting(searcher, prepare, deadline, self._loop.create_future())
+        if effort is not None:
+            waiting.turn = await self.decoding.take(effort, deadline)
         with self._lock:
+            if not self._closed:
+                self._threads.submit(self._prepare, waiting)
+            elif waiting.turn is not None:
+                waiting.turn.end()
             if self._closed:
                 raise ServiceBusy("this process is stopping")
-            self._threads.submit(self._prepare, waiting)
         return await waiting.future
 
     def _prepare(self, waiting: _Waiting) -> None:
         """Decode one photo that is not late yet, and search for it unless enough threads search: one of these takes it
         along next."""
-        if waiting.future.cancelled():
-            return
-        if waiting.deadline <= time.monotonic():
-            self._refuse_late([waiting])
-            return
         try:
+            if waiting.future.cancelled():
+                return
+            if waiting.deadline <= time.monotonic():
+                self._refuse_late([waiting])
+                return
             query = waiting.prepare()
         except Exception as error:
             self._deliver([(waiting, error)])
             return
+        finally:
+            if waiting.turn is not None:
+                waiting.turn.end()
         waiting.ready = time.monotonic()
         with self._lock:
             self._waiting.append((waiting, query))

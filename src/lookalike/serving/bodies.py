@@ -21,6 +21,10 @@ from lookalike.serving.metrics import Metrics
 
 _FORM_OVERHEAD = 64_000
 """Bytes that a form may have around its photo."""
+_USUAL_BODY = 5_000_000
+"""A phone's photo of 12 megapixels."""
+_LARGE_SHARE = 7 / 8
+"""Of the budget, beyond which no body may grow larger than that: photos of usual size find the rest."""
 
 
 @dataclass(slots=True)
@@ -32,7 +36,7 @@ class Reservation:
 
     def grow(self, size: int) -> None:
         """Hold `size` bytes in all. Raises `ServiceBusy` where the budget has no more."""
-        self.budget.change(size - self.held)
+        self.budget.change(size - self.held, large=size > _USUAL_BODY)
         self.held = size
 
 
@@ -53,8 +57,8 @@ class BodyBudget:
         finally:
             mine.grow(0)
 
-    def change(self, by: int) -> None:
-        if by > 0 and self.used + by > self.limit:
+    def change(self, by: int, *, large: bool = False) -> None:
+        if by > 0 and self.used + by > self.limit * (_LARGE_SHARE if large else 1):
             self.metrics.refused.labels("memory").inc()
             raise ServiceBusy("too many photos are being received; try again in a second")
         self.used += by

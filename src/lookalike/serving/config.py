@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from lookalike.catalogue.photos import PhotoLimits
+from lookalike.catalogue.photo_limits import QueryLimits
 from lookalike.errors import SettingsError
 from lookalike.ranking.request import RankingConfig
 from lookalike.sharding.fleet import FleetConfig
@@ -25,10 +25,16 @@ class ServingConfig:
     """Keep neither titles nor the places of photos, about 120 bytes of memory a listing: hits have no title, and no
     photo is served or tried. For large catalogues whose shop shows its listings itself."""
     ranking: RankingConfig = field(default_factory=RankingConfig)
-    photo: PhotoLimits = field(default_factory=lambda: PhotoLimits(max_bytes=15_000_000))
-    """What a query photo may be: smaller than a catalogue's, since a page shrinks photos before it sends them."""
+    photo: QueryLimits = field(default_factory=QueryLimits)
+    """What a query photo may be. One heavy photo is decoded at a time, in `max_decoding_bytes` of memory at most."""
+    decoding_bytes: int = 128_000_000
+    """Memory in which photos of usual size are decoded, in bytes, all together; beyond it they wait. A JPEG of 12
+    megapixels takes 1 MB, and 49 where its box is small."""
+    heavy_limit: int = 16
+    """Heavy photos that may wait for their turn; one more gets a 503. They take up to half a second each."""
     in_flight_bytes: int = 256_000_000
-    """Request bodies held at one time, in bytes, all requests together; beyond it requests get a 503."""
+    """Request bodies held at one time, in bytes, all requests together; beyond it requests get a 503. An eighth is kept
+    for bodies of usual size."""
     body_seconds: float = 15.0
     """Time in which the whole body must have arrived; a slower client gets a 408."""
     header_seconds: float = 10.0
@@ -48,9 +54,22 @@ class ServingConfig:
     thumbnail_cache_bytes: int = 64_000_000
     """Scaled photos kept in memory."""
 
+    @property
+    def buffer_bytes(self) -> int:
+        """Memory that photos may take in all: bodies, decoding ordinary and heavy ones, thumbnails."""
+        decoding = self.decoding_bytes + self.photo.max_decoding_bytes
+        return self.in_flight_bytes + decoding + self.thumbnail_cache_bytes
+
     def __post_init__(self) -> None:
-        for name in ("poll_seconds", "in_flight_bytes", "body_seconds", "header_seconds", "deadline_seconds"):
+        for name in (
+            "poll_seconds",
+            "in_flight_bytes",
+            "decoding_bytes",
+            "body_seconds",
+            "header_seconds",
+            "deadline_seconds",
+        ):
             if getattr(self, name) <= 0:
                 raise SettingsError(f"{name} must be above 0, not {getattr(self, name)}")
-        if min(self.queue_limit, self.batch_limit, self.connections) < 1:
-            raise SettingsError("queue_limit, batch_limit and connections must be at least 1")
+        if min(self.queue_limit, self.batch_limit, self.connections, self.heavy_limit) < 1:
+            raise SettingsError("queue_limit, batch_limit, connections and heavy_limit must be at least 1")

@@ -24,6 +24,7 @@ from lookalike.serving.app import SearchService, create_app
 from lookalike.serving.config import ServingConfig
 from lookalike.serving.connections import limited_protocol
 from lookalike.serving.holdings import Part
+from lookalike.serving.memory import return_freed_memory
 from lookalike.serving.observing import MAXIMUM_HEAD_BYTES, JsonFormatter
 from lookalike.serving.ranker import RankerService
 from lookalike.settings import Settings
@@ -82,6 +83,7 @@ def run_ranker(
 
 
 def _serve(server: DrainingServer) -> None:
+    return_freed_memory()
     sys.setswitchinterval(_SWITCH_SECONDS)
     try:
         server.run()

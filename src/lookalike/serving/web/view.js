@@ -86,6 +86,7 @@ export function problem(error, retry) {
     "photo-empty": ["The file is empty", "Try another photo."],
     "photo-bytes": ["The photo is too large", "Use a smaller file."],
     "photo-pixels": ["The photo is too large", "Use one with fewer pixels."],
+    "photo-effort": ["The photo takes too much to open", "Use an ordinary JPEG, or one with fewer pixels."],
     "busy": ["The service is busy", "It is starting, or many are searching. Try again in a moment."],
   }[error.type?.split(":").at(-1)];
   const offline = error instanceof TypeError;
