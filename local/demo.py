@@ -11,8 +11,8 @@ from pathlib import Path
 import typer
 
 from lookalike.cli import demo as plain
-from lookalike.cli.options import Json, Workplace
-from lookalike.errors import LookalikeError
+from lookalike.cli.options import Json, Recipe, Workplace
+from lookalike.errors import LookalikeError, SettingsError
 from lookalike.progress import Progress
 from lookalike.storage.artefacts import Ref, read_manifest
 from tasks import environment
@@ -22,28 +22,42 @@ def demo(
     directory: plain.Directory = Path(".demo"),
     once: plain.Once = False,
     port: plain.Port = 8000,
+    recipe: Recipe = plain.RECIPE,
+    products: plain.Products = plain.PRODUCTS,
     as_json: Json = False,
 ) -> None:
     """Generate a catalogue, run the retrain flow on it, answer a query photo, and serve the search page."""
     environment.own_home(directory / "prefect")
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")  # the bars say what happens
-    plain.show(_through_prefect, directory, once=once, port=port, as_json=as_json)
+    plain.show(
+        _through_prefect,
+        directory,
+        once=once,
+        port=port,
+        recipe=recipe,
+        products=products,
+        as_json=as_json,
+    )
 
 
-def _through_prefect(place: Workplace, catalogue: str, progress: Progress) -> Ref:
+def _through_prefect(place: Workplace, course: plain.Course, progress: Progress) -> Ref:
     progress("start Prefect's embedded server", 0, 1)
     from flows.parameters import RecipeName, Retrain
     from flows.retrain import retrain
     from tasks.progress import also
 
+    if course.recipe not in set(RecipeName):
+        raise SettingsError(
+            f"there is no recipe {course.recipe!r}; there are {', '.join(sorted(RecipeName))}"
+        )
     progress("start Prefect's embedded server", 1, 1)
     with also(progress):
         index = retrain(
             Retrain(
                 store=place.store.uri,
-                catalogue=catalogue,
-                recipe=RecipeName(plain.RECIPE),
-                min_category=plain.MIN_CATEGORY,
+                catalogue=course.catalogue,
+                recipe=RecipeName(course.recipe),
+                min_category=course.min_category,
             )
         )
     return Ref.parse(read_manifest(place.store, Ref.parse(index)).inputs["curated"])

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from lookalike.cli import searching, steps
-from lookalike.cli.options import Json, Workplace, open_workplace
+from lookalike.cli.options import Json, Recipe, Workplace, open_workplace
 from lookalike.cli.output import Output
 from lookalike.progress import Progress
 from lookalike.storage.artefacts import Ref
@@ -22,15 +23,36 @@ Directory = Annotated[Path, typer.Option(help="Where catalogue, store and pictur
 Once = Annotated[bool, typer.Option("--once", help="End after the answer instead of serving the page.")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="Port of the page and the API.")]
 
-RECIPE, MIN_CATEGORY = "demo", 10
+RECIPE, PRODUCTS, MIN_CATEGORY = "demo", 12, 10
+Products = Annotated[
+    int, typer.Option(min=1, help="Products that the generated shop has in each leaf category.")
+]
 _SHOWN = 5
 """Query photos that are answered in a picture, from all over the catalogue."""
-Chain = Callable[[Workplace, str, Progress], Ref]
-"""Curates, trains, extracts, indexes and publishes a catalogue (its URI); the curated snapshot's reference."""
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """What a demo's chain is told."""
+
+    catalogue: str
+    """Its URI."""
+    recipe: str
+    min_category: int
+    """Photos that a leaf category needs."""
+
+
+Chain = Callable[[Workplace, Course, Progress], Ref]
+"""Curates, trains, extracts, indexes and publishes a catalogue; the curated snapshot's reference."""
 
 
 def demo(
-    directory: Directory = Path(".demo"), once: Once = False, port: Port = 8000, as_json: Json = False
+    directory: Directory = Path(".demo"),
+    once: Once = False,
+    port: Port = 8000,
+    recipe: Recipe = RECIPE,
+    products: Products = PRODUCTS,
+    as_json: Json = False,
 ) -> None:
     """Generate a catalogue, learn it, index it, answer a query photo, and serve the search page.
 
@@ -38,10 +60,12 @@ def demo(
 
     [dim]Example:[/dim] lookalike demo --once
     """
-    show(_plain_chain, directory, once=once, port=port, as_json=as_json)
+    show(_plain_chain, directory, once=once, port=port, recipe=recipe, products=products, as_json=as_json)
 
 
-def show(chain: Chain, directory: Path, *, once: bool, port: int, as_json: bool) -> None:
+def show(
+    chain: Chain, directory: Path, *, once: bool, port: int, recipe: str, products: int, as_json: bool
+) -> None:
     """The demo with a chain of the caller's choice."""
     from lookalike.catalogue.listings import read_catalogue
     from lookalike.catalogue.sample import write_sample
@@ -50,8 +74,9 @@ def show(chain: Chain, directory: Path, *, once: bool, port: int, as_json: bool)
     began = time.monotonic()
     out, place = Output(as_json=as_json), open_workplace(str(directory / "store"))
     with out.progress() as progress:
-        sample = write_sample(directory / "catalogue", progress=progress)
-        curated = chain(place, str(sample.catalogue), progress)
+        sample = write_sample(directory / "catalogue", products=products, progress=progress)
+        course = Course(str(sample.catalogue), recipe, min(MIN_CATEGORY, products))
+        curated = chain(place, course, progress)
     steps.show_curated(out, place, curated) if not as_json else None
     quiet = Output(as_json=False) if not as_json else out
     page = directory / "quality.html"
@@ -95,6 +120,6 @@ def show(chain: Chain, directory: Path, *, once: bool, port: int, as_json: bool)
         searching.serve(host="127.0.0.1", port=port, index=None, store=place.store.uri, threads=0)
 
 
-def _plain_chain(place: Workplace, catalogue: str, progress: Progress) -> Ref:
-    config = steps.curation_config(min_category=MIN_CATEGORY, seller_cap=0, sellers_apart=False)
-    return steps.run_all(place, catalogue, {}, config, RECIPE, 1, None, 0, progress)["curated"]
+def _plain_chain(place: Workplace, course: Course, progress: Progress) -> Ref:
+    config = steps.curation_config(min_category=course.min_category, seller_cap=0, sellers_apart=False)
+    return steps.run_all(place, course.catalogue, {}, config, course.recipe, 1, None, 0, progress)["curated"]
