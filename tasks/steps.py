@@ -91,6 +91,7 @@ def curate(
         source,
         curation.CurationConfig(**config),
         columns=columns,
+        photo_roots=settings.photo_roots,
         known=_categories(opened, Ref.parse(release), settings) if release else (),
         s3=S3Settings(),
         cache_dir=settings.cache_dir,

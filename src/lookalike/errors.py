@@ -8,6 +8,7 @@ where they enter (storage, photos, index files, the Kubernetes API), with the ca
     LookalikeError
     ├── SettingsError            a setting or an option is wrong
     ├── CatalogueError           the catalogue as a whole cannot be used
+    │   └── PhotoOutside         a photo's place is not one that the catalogue may name
     ├── PhotoError               these bytes are not a photo we take (`rule` says which rule)
     ├── TrainingError            nothing to learn from, the loss is not a number, or a rank is gone
     │   └── TrainingStopped      SIGTERM: what was learned is kept, the same command goes on
@@ -43,6 +44,10 @@ class SettingsError(LookalikeError):
 
 class CatalogueError(LookalikeError):
     """The catalogue as a whole cannot be used: unreadable, a required column missing, nothing left."""
+
+
+class PhotoOutside(CatalogueError):
+    """A photo's place is not one that its catalogue may name: its folder or bucket, or a root that is allowed."""
 
 
 class PhotoError(LookalikeError):

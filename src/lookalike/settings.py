@@ -11,10 +11,10 @@ import importlib
 import math
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import AliasChoices, Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AliasChoices, Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
 class S3Settings(BaseSettings):
@@ -53,6 +53,10 @@ class Settings(BaseSettings):
     """Where artefacts live: ``s3://bucket/prefix``, ``file:///dir``, or a directory."""
     catalogue: str = ""
     """The shop's catalogue, a CSV or Parquet file: what flows and console work on where nothing else is said."""
+    photo_roots: Annotated[tuple[str, ...], NoDecode] = ()
+    """Folders and ``s3://bucket/prefix``, parted by commas, that a catalogue's photos may lie in. Photos below the
+    catalogue's own folder, or in its bucket, are always read; what else it names is left out, since whoever writes the
+    catalogue decides what is published."""
     cache_dir: Path = Path("~/.cache/lookalike").expanduser()
     """Local disk for fetched artefacts and work in progress; may be deleted at any time."""
     threads: int = Field(default=0, ge=0)
@@ -60,6 +64,11 @@ class Settings(BaseSettings):
     squares_gib: float = Field(default=math.inf, ge=0)
     """GiB of `cache_dir` that a training's decoded photos may take. For a volume with a limit that its free space does
     not show: an emptyDir's `sizeLimit`."""
+
+    @field_validator("photo_roots", mode="before")
+    @classmethod
+    def _listed(cls, value: object) -> object:
+        return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
 
 
 class Launch(BaseSettings):

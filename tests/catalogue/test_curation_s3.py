@@ -74,7 +74,7 @@ def test_single_photos_that_s3_does_not_give_are_left_out(shop: Shop, s3: S3Sett
     deny(s3, "L003.jpg")
     client = boto3.client("s3", endpoint_url=s3.endpoint_url, region_name=s3.region)
     client.put_object(Bucket="shop", Key="L004.jpg", Body=photo(4), StorageClass="GLACIER")
-    snapshot = shop.curate(s3=s3)
+    snapshot = shop.curate(s3=s3, photo_roots=["s3://shop"])
     assert reasons(snapshot) == {"L003": "access denied", "L004": "unreadable", "L008": "missing"}
     details = {row["listing_id"]: row["detail"] for row in snapshot.report["rows"]["left_out"]}
     assert "s3://shop/L003.jpg cannot be read, or does not exist" in details["L003"]
@@ -89,7 +89,7 @@ def test_a_store_that_denies_every_photo_is_said(shop: Shop, s3: S3Settings) -> 
         r"none of 9 photos can be read, and access to 9 is denied; the first: .*L000.* check the credentials"
     )
     with pytest.raises(AccessDenied, match=message):
-        shop.curate(s3=s3)
+        shop.curate(s3=s3, photo_roots=["s3://shop"])
     assert visible(shop.store) == []
 
 
@@ -97,4 +97,4 @@ def test_a_store_that_does_not_answer_ends_curation(shop: Shop, s3: S3Settings) 
     in_bucket(shop, s3)
     nobody = S3Settings(endpoint_url="http://127.0.0.1:9", attempts=1)
     with pytest.raises(StoreUnavailable, match="Could not connect"):
-        shop.curate(s3=nobody)
+        shop.curate(s3=nobody, photo_roots=["s3://shop"])

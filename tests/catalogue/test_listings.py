@@ -113,7 +113,7 @@ def test_every_bad_row_is_left_out_with_its_line(tmp_path: Path) -> None:
         5: "no category",
         6: "malformed category",
         7: "malformed category",
-        8: "malformed image",
+        8: "outside the catalogue",
         12: "duplicate listing id",
         13: "wrong number of fields",
         14: "wrong number of fields",
@@ -161,7 +161,7 @@ def test_other_delimiters_are_seen(tmp_path: Path, delimiter: str) -> None:
         (b"listing_id,image,category\nL1,\xff\xd8,a\n", "is not UTF-8: byte 0xff in line 2"),
         (
             b"listing_id,image,category\n,1.jpg,a\n",
-            "none of its 1 rows can be used; the first, line 2: listing_id is",
+            "none of its 1 rows can be used: no listing id 1 (line 2: listing_id is empty); no listing id: fill",
         ),
         (b'listing_id,image,category\nL1,1.jpg,a\nL2,"2.jpg,a\nL3,3.jpg,a\n', "line 3 is never closed"),
         (b"PAR1 is how Parquet starts", "is not readable as Parquet"),
@@ -228,9 +228,10 @@ def test_a_value_that_cannot_be_read_matters_only_where_it_is_used(tmp_path: Pat
     assert found.ignored_columns == ("added",)
     one, two = parquet(tmp_path, column, columns={"title": "added"}).listings
     assert (one.title, two.title, two.unclear) == ("", "", {})
-    assert re.fullmatch(r"cannot be read \(.*\): .*; store it as text in UTF-8", one.unclear["title"])
+    assert re.fullmatch(r"cannot be read \(.*\); store it as text in UTF-8: .*", one.unclear["title"])
     with pytest.raises(
-        CatalogueError, match=r"none of its 2 rows .* row 1: category cannot be read \(.*; store it as text"
+        CatalogueError,
+        match=r"none of its 2 rows .*\(row 1: category cannot be read \(.*; store it as text in",
     ) as caught:
         parquet(tmp_path, column, columns={"category": "added"})
     assert "\n" not in str(caught.value)
@@ -328,7 +329,7 @@ def test_photos_are_found_relative_absolute_and_by_uri(tmp_path: Path) -> None:
     uri = (elsewhere / "2 #.jpg").as_uri()
     images = ("photos/1.jpg", "./photos/1.jpg", str(elsewhere / "2 #.jpg"), uri, "photos/gone.jpg")
     rows = "".join(f"L{i},{image},a\n" for i, image in enumerate(images))
-    found = catalogue(shop, "listing_id,image,category\n" + rows)
+    found = catalogue(shop, "listing_id,image,category\n" + rows, photo_roots=[str(elsewhere)])
     assert [found.photo(listing) for listing in found.listings[:4]] == [b"one", b"one", b"two", b"two"]
     assert found.photo(found.listings[0], max_bytes=1) == b"on"
     with pytest.raises(ObjectNotFound):

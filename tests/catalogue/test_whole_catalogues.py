@@ -33,7 +33,7 @@ def test_every_planted_flaw_of_the_sample_is_found(sample: tuple[Path, CuratedSn
     reason = {
         "text": "not a photo", "empty": "not a photo", "truncated": "truncated", "tiny": "tiny", "blank": "blank",
         "strip": "extreme shape", "missing": "missing", "no-image": "no image",
-        "path-outside": "malformed image",
+        "path-outside": "outside the catalogue",
     }  # fmt: skip
     kept, listings = {k: v for k, v in planted.items() if v not in reason}, by_id(snapshot)
     assert {x: found[x] for x, flaw in planted.items() if flaw in reason} == {

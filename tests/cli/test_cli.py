@@ -153,3 +153,25 @@ def test_nothing_vanishes_without_a_word(run: Run, tmp_path: Path) -> None:
     assert (told["left_out"], told["unclear"]) == ({"duplicate listing id": 15}, {"price": 15})
     assert told["summary"] in said.out
     assert told["tally"]["left_out"][0]["line"] == 3
+
+
+def test_photos_beside_the_catalogue_are_read_where_that_is_allowed(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    media = tmp_path / "media"
+    media.mkdir()
+    rows = []
+    for number, blot in enumerate(np.random.default_rng(0).integers(0, 255, (12, 7, 8, 3), np.uint8)):
+        Image.fromarray(blot).resize((120, 100)).save(media / f"{number}.png")
+        rows.append(f"L{number},{media}/{number}.png,{('a/x', 'a/y')[number % 2]}\n")
+    (tmp_path / "shop").mkdir()
+    catalogue = tmp_path / "shop" / "listings.csv"
+    catalogue.write_text("listing_id,image,category\n" + "".join(rows))
+    asked = ("curate", "--catalogue", catalogue, "--min-category", 2, "--store", tmp_path / "store", "--json")
+    refused = run(*asked)
+    assert refused.code == 1
+    assert "outside the catalogue 12 (line 2: " in refused.err
+    assert "--photo-root or LOOKALIKE_PHOTO_ROOTS" in refused.err
+    assert run(*asked, "--photo-root", media).json["listings"] == 12
+    monkeypatch.setenv("LOOKALIKE_PHOTO_ROOTS", f"/somewhere,{media}")
+    assert run(*asked).json["listings"] == 12

@@ -99,6 +99,21 @@ def test_it_says_what_it_left_out_in_log_and_artifact(
     assert words in log
 
 
+def test_photos_elsewhere_are_read_where_the_worker_allows_it(
+    prefect: Prefect, shop: Shop, tmp_path: Path, listings: tuple[Listing, ...]
+) -> None:
+    shop.offer(listings)
+    media = tmp_path / "media"
+    (shop.catalogue.parent / "photos").rename(media)
+    shop.catalogue.write_text(shop.catalogue.read_text().replace(",photos/", f",{media}/"))
+    process = prefect.run("reindex", shop.where())
+    log, _ = process.communicate(timeout=240)
+    assert process.returncode != 0
+    assert f"outside the catalogue {len(listings)} (line 2: " in log
+    prefect.result("reindex", shop.where(), LOOKALIKE_PHOTO_ROOTS=str(media))
+    assert searchable(shop) == {row.listing_id for row in listings}
+
+
 def test_without_anything_live_it_says_so(prefect: Prefect, shop: Shop, tmp_path: Path) -> None:
     process = prefect.run("reindex", shop.where() | {"store": (tmp_path / "empty").as_uri()})
     log, _ = process.communicate(timeout=120)

@@ -40,7 +40,7 @@ from lookalike.catalogue.snapshot import (
 )
 from lookalike.catalogue.splits import TRAIN, Tied, assign_splits
 from lookalike.catalogue.suspects import Labelled, find_suspects
-from lookalike.catalogue.tally import Tally
+from lookalike.catalogue.tally import Tally, mending
 from lookalike.errors import CatalogueError
 from lookalike.progress import Progress, silent
 from lookalike.settings import S3Settings
@@ -59,6 +59,7 @@ def curate(
     config: CurationConfig | None = None,
     *,
     columns: Mapping[str, str] | None = None,
+    photo_roots: Sequence[str] = (),
     known: Collection[str] = (),
     s3: S3Settings | None = None,
     cache_dir: Path,
@@ -66,13 +67,14 @@ def curate(
 ) -> Ref:
     """Curate the catalogue at `catalogue_uri` into `store`; shards are put together under `cache_dir`.
 
-    `known` are the categories of the model release that will search the snapshot, none where one is to learn from it:
-    they stay as they are (`plan_categories`). Where they would anyway, the snapshot is the one to learn from.
+    `photo_roots` are folders and ``s3://bucket/prefix`` that photos may lie in, beside the catalogue's own folder or
+    bucket. `known` are the categories of the model release that will search the snapshot, none where one is to learn
+    from it: they stay as they are (`plan_categories`). Where they would anyway, the snapshot is the one to learn from.
 
     Raises `CatalogueError` where too little is left to learn, `SettingsError`, and the `StorageError`s of the store.
     """
     config = config or CurationConfig()
-    catalogue = read_catalogue(catalogue_uri, columns=columns, s3=s3)
+    catalogue = read_catalogue(catalogue_uri, columns=columns, photo_roots=photo_roots, s3=s3)
     chosen, left_out = _capped(catalogue.listings, config.seller_cap)
     identified = identify(catalogue, chosen, config.limits, progress)
 
@@ -254,7 +256,7 @@ def _check(
     if len(categories) >= at_least:
         return
     gone = sum(count.rows for count in tally.left_out.values())
-    why = f"; {gone:,} rows were left out: {tally.reasons()}" if gone else ""
+    why = f"; {gone:,} rows were left out: {tally.reasons()}{mending(tally.left_out)}" if gone else ""
     given = Counter(listing.split for listing in catalogue.listings)
     if not (given[""] or given[TRAIN]):
         names = ", ".join(f"{name} {n:,}" for name, n in given.most_common(5))

@@ -27,6 +27,7 @@ from lookalike.errors import (
     AccessDenied,
     ObjectNotFound,
     PhotoError,
+    PhotoOutside,
     StorageError,
     StoreUnavailable,
 )
@@ -213,6 +214,8 @@ def _threads(catalogue: Catalogue, listings: Sequence[Listing]) -> int:
 def _read(catalogue: Catalogue, listing: Listing, max_bytes: int) -> bytes | Refusal:
     try:
         data = catalogue.photo(listing, max_bytes=max_bytes)
+    except PhotoOutside as error:
+        return Refusal("outside the catalogue", str(error))
     except ObjectNotFound:
         return Refusal("missing", f"there is no photo {listing.image}")
     except AccessDenied as error:

@@ -3,26 +3,25 @@
 One bad row never stops the rest: it is left out, with its line number and a reason. An optional field that is not
 understood never leaves its row out: it is empty, and the listing says so. What makes the whole table
 unusable (unreadable, a required column missing, nothing left) is a `CatalogueError`. Columns that mean nothing here are
-not even read. In Parquet a NaN is an empty value, since that is how data frames write one. Photos are named relative to
-the table's folder, by absolute path, or by ``s3://`` and ``file://`` URIs, and are read only when asked for.
+not even read. In Parquet a NaN is an empty value, since that is how data frames write one. Photos may lie where
+`places` says, and are read only when asked for.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
-from lookalike.catalogue import fields
+from lookalike.catalogue import fields, tally
 from lookalike.catalogue.fields import ASPECT_PREFIX, OPTIONAL, REQUIRED, is_aspect, required
+from lookalike.catalogue.places import PhotoPlaces
 from lookalike.catalogue.tables import RowProblem, Table, read_table
-from lookalike.errors import CatalogueError, ObjectNotFound, SettingsError
+from lookalike.errors import CatalogueError, ObjectNotFound, PhotoOutside, SettingsError
 from lookalike.settings import S3Settings
-from lookalike.storage.objects import ObjectStore, check_key, open_store, split_uri
+from lookalike.storage.objects import open_store, split_uri
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -71,7 +70,7 @@ class Catalogue:
         ignored_columns: tuple[str, ...] = (),
         aspects: tuple[str, ...] = (),
         unit: str = "line",
-        s3: S3Settings | None = None,
+        places: PhotoPlaces | None = None,
     ) -> None:
         self.uri = uri
         self.digest = digest
@@ -84,7 +83,7 @@ class Catalogue:
         """Names of the aspect columns, without the prefix, in the table's order."""
         self.unit = unit
         """What the number of a row counts: `line` or `row`."""
-        self._photos = _PhotoStores(split_uri(uri)[0], s3)
+        self._places = places or PhotoPlaces(split_uri(uri)[0])
 
     def __len__(self) -> int:
         return len(self.listings)
@@ -92,24 +91,29 @@ class Catalogue:
     def photo(self, listing: Listing, *, max_bytes: int | None = None) -> bytes:
         """The bytes of a listing's photo, or the first `max_bytes` + 1 of them.
 
-        Raises `ObjectNotFound` where there is none, and other `StorageError`s.
+        Raises `ObjectNotFound` where there is none, `PhotoOutside` where a link leads out of where photos may lie, and
+        other `StorageError`s.
         """
-        store, key = self._photos.place(listing.image)
-        return store.get(key) if max_bytes is None else store.get(key, length=max_bytes + 1)
+        return self._places.read(listing.image, length=None if max_bytes is None else max_bytes + 1)
 
     def photo_is_local(self, listing: Listing) -> bool:
         """Whether the photo lies on this machine, so that trouble with it is no trouble with a service."""
-        store, key = self._photos.place(listing.image)
-        return store.local_path(key) is not None
+        return self._places.is_local(listing.image)
 
 
 def read_catalogue(
-    uri: str, *, columns: Mapping[str, str] | None = None, s3: S3Settings | None = None
+    uri: str,
+    *,
+    columns: Mapping[str, str] | None = None,
+    photo_roots: Sequence[str] = (),
+    s3: S3Settings | None = None,
 ) -> Catalogue:
     """Read the table at `uri` (a path, ``file://`` or ``s3://``; Parquet by its first bytes, else CSV in UTF-8).
 
-    `columns` maps our name to the table's: ``{"seller": "sender_id"}``. Raises `CatalogueError` where the table as a
-    whole cannot be used, `SettingsError` for a name in `columns` that we do not know, and `StorageError`.
+    `columns` maps our name to the table's: ``{"seller": "sender_id"}``. `photo_roots` are folders and
+    ``s3://bucket/prefix`` that photos may lie in, beside the table's own folder or bucket. Raises `CatalogueError`
+    where the table as a whole cannot be used, `SettingsError` for a root that is none or a name in `columns` that we do
+    not know, and `StorageError`.
     """
     folder, name = split_uri(uri)
     try:
@@ -120,7 +124,7 @@ def read_catalogue(
         raise CatalogueError(f"{uri} is an empty file")
     table = read_table(uri, data)
     chosen, ignored = _choose(uri, table, columns or {})
-    stores = _PhotoStores(folder, s3)
+    places = PhotoPlaces(folder, photo_roots, s3)
     listings: list[Listing] = []
     left_out: list[LeftOut] = []
     seen: dict[str, int] = {}
@@ -131,7 +135,7 @@ def read_catalogue(
                 raise row
             values = {ours: row[theirs] for ours, theirs in chosen.items()}
             listing_id = _named(values["listing_id"])
-            listing = _listing(line, values, stores.place)
+            listing = _listing(line, values, places)
             if listing_id in seen:
                 first = f"{table.unit} {seen[listing_id]} has the listing id {listing_id!r} already"
                 raise RowProblem("duplicate listing id", first)
@@ -142,8 +146,9 @@ def read_catalogue(
     if not listings:
         if not left_out:
             raise CatalogueError(f"{uri} has a header and no listings")
-        first = f"{table.unit} {left_out[0].line}: {left_out[0].detail}"
-        raise CatalogueError(f"{uri}: none of its {len(left_out):,} rows can be used; the first, {first}")
+        gone = tally.by_reason(left_out)
+        why = f"{tally.spoken(gone, table.unit)}{tally.mending(gone)}"
+        raise CatalogueError(f"{uri}: none of its {len(left_out):,} rows can be used: {why}")
     aspects = tuple(ours.removeprefix(ASPECT_PREFIX) for ours in chosen if ours.startswith(ASPECT_PREFIX))
     return Catalogue(
         uri,
@@ -153,7 +158,7 @@ def read_catalogue(
         ignored_columns=ignored,
         aspects=aspects,
         unit=table.unit,
-        s3=s3,
+        places=places,
     )
 
 
@@ -203,11 +208,13 @@ def _listed(header: tuple[str, ...]) -> str:
     return shown + (f" and {len(header) - 30} more" if len(header) > 30 else "")
 
 
-def _listing(line: int, values: Mapping[str, Any], place: Callable[[str], object]) -> Listing:
+def _listing(line: int, values: Mapping[str, Any], places: PhotoPlaces) -> Listing:
     """A row as a listing. Raises `RowProblem`."""
     must = {name: required(name, values[name]) for name in REQUIRED}
     try:
-        place(must["image"])
+        places.check(must["image"])
+    except PhotoOutside as error:
+        raise RowProblem("outside the catalogue", str(error)) from error
     except SettingsError as error:
         raise RowProblem("malformed image", f"not a usable place of a photo: {must['image']!r}") from error
     text: dict[str, str] = {}
@@ -229,31 +236,3 @@ def _listing(line: int, values: Mapping[str, Any], place: Callable[[str], object
         aspects=aspects,
         unclear={name: problem for name, problem in unclear.items() if problem},
     )
-
-
-class _PhotoStores:
-    """Where photos lie: turns what stands in `image` into a store and a key. Stores are opened once."""
-
-    def __init__(self, folder: str, s3: S3Settings | None) -> None:
-        self._folder, self._s3 = folder, s3
-        self._stores: dict[str, ObjectStore] = {}
-
-    def place(self, image: str) -> tuple[ObjectStore, str]:
-        """Raises `SettingsError` for a path that is none, or leads out of where it starts."""
-        parts = urlsplit(image) if "://" in image else None
-        if parts and parts.scheme == "s3":
-            root, path = f"s3://{parts.netloc}", image.removeprefix(f"s3://{parts.netloc}/")
-        elif parts and parts.scheme == "file" and parts.netloc in ("", "localhost"):
-            root, path = "file:///", unquote(parts.path)
-        elif parts:
-            raise SettingsError(f"{image}: photos are read from s3:// and file:// addresses only")
-        elif image.startswith("/"):
-            root, path = "file:///", image
-        else:
-            root, path = self._folder, image
-        if ".." in PurePosixPath(path).parts:
-            raise SettingsError(f"{image}: a path of a photo must not go up")
-        key = check_key(PurePosixPath(path.lstrip("/")).as_posix())
-        if root not in self._stores:
-            self._stores[root] = open_store(root, self._s3)
-        return self._stores[root], key

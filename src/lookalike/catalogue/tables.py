@@ -136,7 +136,7 @@ def _value_of(scalar: pa.Scalar) -> Any:
     try:
         return scalar.as_py()
     except _NO_VALUE as error:
-        message = f"cannot be read ({scalar.type}): {_first_line(error)}; store it as text in UTF-8"
+        message = f"cannot be read ({scalar.type}); store it as text in UTF-8: {_first_line(error)}"
         return RowProblem("unreadable value", message)
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from lookalike.catalogue.listings import Catalogue, LeftOut, Listing
+if TYPE_CHECKING:
+    from lookalike.catalogue.listings import Catalogue, LeftOut, Listing
 
 _ADVICE = {
     "access denied": "let the credentials read these photos",
@@ -30,6 +31,7 @@ _ADVICE = {
     "no listing id": "fill it in; --column listing_id=NAME takes another column",
     "not CSV": "quote the field as CSV does",
     "not a photo": "give a JPEG, PNG or WebP",
+    "outside the catalogue": "move the photo there, or allow where it lies by --photo-root or LOOKALIKE_PHOTO_ROOTS",
     "seller cap": "raise --seller-cap to keep more",
     "tiny": "give a larger photo",
     "too large": "give a smaller photo",
@@ -75,13 +77,12 @@ class Tally:
     @classmethod
     def of(cls, catalogue: Catalogue, kept: Sequence[Listing], left_out: Iterable[LeftOut]) -> Self:
         """The account of `catalogue`, of which `kept` is used and `left_out` is not."""
-        gone = ((row.reason, row.line, row.listing_id, row.detail) for row in left_out)
         empty = ((name, x.line, x.listing_id, text) for x in kept for name, text in x.unclear.items())
         return cls(
             rows=len(catalogue.listings) + len(catalogue.left_out),
             kept=len(kept),
             unit=catalogue.unit,
-            left_out=_counted(gone, _ADVICE, ""),
+            left_out=by_reason(left_out),
             unclear=_counted(empty, _FIELD_ADVICE, _ANY_FIELD),
             priced=sum(x.price is not None for x in kept),
         )
@@ -128,10 +129,7 @@ class Tally:
 
     def reasons(self) -> str:
         """Every reason with its count and the first row."""
-        return ", ".join(
-            f"{reason} {count.rows:,} ({self.unit} {count.line}: {count.detail})"
-            for reason, count in self.left_out.items()
-        )
+        return spoken(self.left_out, self.unit)
 
     def fields(self) -> list[str]:
         """``price not understood: 90, first line 2: '40.72 EUR'``, for every such column."""
@@ -149,6 +147,23 @@ class Tally:
         """All of it, for a person."""
         empty = [f"{text}; left empty" for text in self.fields()]
         return [self.headline(), *(f"  {text}" for text in (*empty, *self.advice()))]
+
+
+def by_reason(left_out: Iterable[LeftOut]) -> dict[str, Count]:
+    """Rows that were left out, the most frequent reason first."""
+    return _counted(((row.reason, row.line, row.listing_id, row.detail) for row in left_out), _ADVICE, "")
+
+
+def spoken(counts: Mapping[str, Count], unit: str) -> str:
+    """``duplicate listing id 60 (line 3: ...), missing 2 (line 9: ...)``."""
+    return ", ".join(
+        f"{reason} {count.rows:,} ({unit} {count.line}: {count.detail})" for reason, count in counts.items()
+    )
+
+
+def mending(counts: Mapping[str, Count]) -> str:
+    """What to do about the most frequent reason, to end an error with."""
+    return next((f"; {reason}: {count.advice}" for reason, count in counts.items() if count.advice), "")
 
 
 def _counted(

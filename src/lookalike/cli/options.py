@@ -41,6 +41,15 @@ Columns = Annotated[
         "--column", metavar="OURS=THEIRS", help="A column that the file names otherwise: seller=sender_id."
     ),
 ]
+PhotoRoots = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--photo-root",
+        metavar="PLACE",
+        help="A folder, or s3://bucket/prefix, that photos may lie in beside the catalogue's own folder or bucket.",
+        show_default="LOOKALIKE_PHOTO_ROOTS",
+    ),
+]
 Recipe = Annotated[
     str, typer.Option(metavar="NAME", help="Training recipe: `lookalike train --help` lists them.")
 ]
@@ -84,9 +93,11 @@ class Workplace:
 _MADE_BY = {Kind.CURATED: "curate", Kind.RELEASE: "train", Kind.EXTRACTION: "extract", Kind.INDEX: "index"}
 
 
-def open_workplace(store: str | None) -> Workplace:
-    """What `--store` and the environment name."""
+def open_workplace(store: str | None, photo_roots: Sequence[str] | None = None) -> Workplace:
+    """What `--store`, `--photo-root` and the environment name."""
     settings, s3 = Settings(), S3Settings()
+    if photo_roots:
+        settings = settings.model_copy(update={"photo_roots": tuple(photo_roots)})
     return Workplace(open_store(store or settings.store, s3), settings, s3)
 
 

@@ -13,6 +13,7 @@ from lookalike.cli.options import (
     CatalogueUri,
     Columns,
     Json,
+    PhotoRoots,
     Store,
     Threads,
     Workplace,
@@ -133,6 +134,7 @@ def evaluate(
     split: Annotated[str | None, typer.Option(help="Use only the listings of this split as queries.")] = None,
     store: Store = None,
     column: Columns = None,
+    photo_root: PhotoRoots = None,
     ablate: Annotated[bool, typer.Option(help="Also measure what each part of the ranking gains.")] = False,
     page: Annotated[
         Path | None, typer.Option(help="Write the numbers, confusions and worst queries as HTML.")
@@ -144,7 +146,7 @@ def evaluate(
 
     [dim]Example:[/dim] lookalike evaluate --catalogue queries.csv --page quality.html
     """
-    out, place = Output(as_json=as_json), open_workplace(store)
+    out, place = Output(as_json=as_json), open_workplace(store, photo_root)
     report = evaluate_live(
         out,
         place,
@@ -211,6 +213,7 @@ def evaluate_live(
             catalogue,
             split=split,
             columns=columns,
+            photo_roots=place.settings.photo_roots,
             ablate=ablate,
             cache_dir=place.cache_dir,
             s3=place.s3,

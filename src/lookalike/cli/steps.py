@@ -11,6 +11,7 @@ from lookalike.cli.options import (
     Columns,
     IndexSplits,
     Json,
+    PhotoRoots,
     Recipe,
     Store,
     Threads,
@@ -68,6 +69,7 @@ def curate(
     catalogue: CatalogueUri,
     store: Store = None,
     column: Columns = None,
+    photo_root: PhotoRoots = None,
     min_category: MinCategory = 10,
     seller_cap: SellerCap = 0,
     sellers_apart: KeepSellers = False,
@@ -77,7 +79,7 @@ def curate(
 
     [dim]Example:[/dim] lookalike curate --catalogue listings.csv --column seller=sender_id
     """
-    out, place = Output(as_json=as_json), open_workplace(store)
+    out, place = Output(as_json=as_json), open_workplace(store, photo_root)
     config = curation_config(min_category, seller_cap, sellers_apart)
     with out.progress() as progress:
         ref = curated_step(place, catalogue, parse_columns(column), config, progress)
@@ -163,6 +165,7 @@ def run(
     store: Store = None,
     recipe: Recipe = "small_cpu",
     column: Columns = None,
+    photo_root: PhotoRoots = None,
     min_category: MinCategory = 10,
     seller_cap: SellerCap = 0,
     sellers_apart: KeepSellers = False,
@@ -175,7 +178,7 @@ def run(
 
     [dim]Example:[/dim] lookalike run --catalogue s3://shop/listings.parquet --store s3://shop/lookalike
     """
-    out, place = Output(as_json=as_json), open_workplace(store)
+    out, place = Output(as_json=as_json), open_workplace(store, photo_root)
     config = curation_config(min_category, seller_cap, sellers_apart)
     with out.progress() as progress:
         refs = run_all(
@@ -227,6 +230,7 @@ def curated_step(
         catalogue,
         config,
         columns=columns,
+        photo_roots=place.settings.photo_roots,
         s3=place.s3,
         cache_dir=place.cache_dir,
         progress=progress,

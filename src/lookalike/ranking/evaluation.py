@@ -90,6 +90,7 @@ def evaluate(
     *,
     split: str | None = None,
     columns: Mapping[str, str] | None = None,
+    photo_roots: Sequence[str] = (),
     ranking: RankingConfig | None = None,
     ablate: bool = False,
     cache_dir: Path,
@@ -105,7 +106,8 @@ def evaluate(
     artefacts = fetch(store, release, cache_dir), fetch(store, index, cache_dir)
     searcher = open_searcher(*artefacts, ranking, threads=threads)
     encoder, snapshot = searcher.encoder, IndexSnapshot.open(artefacts[1])
-    queries = read_queries(catalogue_uri, split, columns, s3, encoder, snapshot.categories, progress)
+    catalogue = read_catalogue(catalogue_uri, columns=columns, photo_roots=photo_roots, s3=s3)
+    queries = read_queries(catalogue, split, encoder, snapshot.categories, progress)
     gallery = read_gallery(store, index, snapshot, cache_dir)
     report: dict[str, Any] = {
         "release": str(release),
@@ -163,10 +165,8 @@ def variants(ranking: RankingConfig) -> dict[str, RankingConfig]:
 
 
 def read_queries(
-    uri: str,
+    catalogue: Catalogue,
     split: str | None,
-    columns: Mapping[str, str] | None,
-    s3: S3Settings | None,
     encoder: Encoder,
     indexed: Sequence[str],
     progress: Progress = silent,
@@ -174,11 +174,10 @@ def read_queries(
     batch: int = 16,
 ) -> Queries:
     """Read and encode the queries; a photo that cannot be read is reported in `rejected` and left out."""
-    catalogue = read_catalogue(uri, columns=columns, s3=s3)
     wanted = [row for row in catalogue.listings if split is None or row.split == split]
     if not wanted:
         splits = sorted({row.split or "(none)" for row in catalogue.listings})
-        raise CatalogueError(f"{uri}: no listing of split {split!r}; there are {', '.join(splits)}")
+        raise CatalogueError(f"{catalogue.uri}: no listing of split {split!r}; there are {', '.join(splits)}")
     known = {*encoder.card.categories, *indexed}
     listings, ids, encodings = [], [], []
     waiting: list[NDArray[np.uint8]] = []
@@ -199,7 +198,9 @@ def read_queries(
             waiting.clear()
         progress("encode queries", done, len(wanted))
     if not listings:
-        raise CatalogueError(f"{uri}: none of {len(wanted)} query photos could be read: {rejected[0]}")
+        raise CatalogueError(
+            f"{catalogue.uri}: none of {len(wanted)} query photos could be read: {rejected[0]}"
+        )
     if waiting:
         encodings.append(encoder.encode(np.stack(waiting)))
     joined = Encoding(
