@@ -27,7 +27,7 @@ from lookalike.coding.extraction import extract
 from lookalike.coding.release import ModelCard, TransformPreset
 from lookalike.index.builder import build
 from lookalike.learning.aspect_training import fit_aspects
-from lookalike.learning.aspects import file_name
+from lookalike.learning.aspects import TREES
 from lookalike.storage.artefacts import ArtefactWriter, Kind, Ref, fetch
 from lookalike.storage.objects import ObjectStore
 
@@ -178,8 +178,7 @@ def write_release(
         np.arange(len(sample)) % 4 == 0,
         threads=1,
     )
-    saved = {path.name: path for path in models.save(cache_dir / f"aspects-{seed}-{side}")}
-    files = {f"aspects/{file_name(name)}": saved[file_name(name)] for name in models.values}
+    models.save(trees := cache_dir / f"trees-{seed}-{side}.npz")
     card = ModelCard(
         "grid",
         "test",
@@ -191,7 +190,7 @@ def write_release(
         metrics={"aspects": dict(models.metrics)},
         data_digest=str(seed),
     )
-    return _write(store, card, _network(preset, photos, labels, seed), files, cache_dir)
+    return _write(store, card, _network(preset, photos, labels, seed), {TREES: trees}, cache_dir)
 
 
 def open_shop(

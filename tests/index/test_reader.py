@@ -1,21 +1,17 @@
-"""A snapshot in memory: what it costs, what it reports, and how it is replaced while queries run."""
+"""A snapshot in memory: what it costs, what it reports, and how long it stays mapped."""
 
 from __future__ import annotations
 
 import gc
-import threading
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from lookalike.errors import SegmentError
 from lookalike.index.builder import build
-from lookalike.index.hamming import Scanner
 from lookalike.index.reader import IndexSnapshot
 from lookalike.index.segment import segment_name
-from lookalike.index.switch import SnapshotSwitch
 from lookalike.storage.artefacts import ArtefactWriter, Kind, fetch
 from tests.index.conftest import Snapshot, make_snapshot, parquet
 
@@ -91,60 +87,3 @@ def test_partitions_outlive_the_snapshot_they_came_from(tmp_path: Path) -> None:
     assert (part.codes == codes).all()
     del part, index
     assert mapped(tmp_path) == 0
-
-
-@pytest.mark.skipif(not MAPS.exists(), reason="needs /proc")
-def test_the_old_snapshot_is_unmapped_when_its_last_query_is_done(tmp_path: Path) -> None:
-    old, new = (
-        open_index(make_snapshot(tmp_path / name, {"a": 50}, seed=i), tmp_path) for i, name in enumerate("on")
-    )
-    switch = SnapshotSwitch(old)
-    del old
-    inside, leave = threading.Event(), threading.Event()
-
-    def query() -> None:
-        with switch.borrow() as snapshot:
-            inside.set()
-            leave.wait(30)
-            part = snapshot.partitions("a")[0]
-            assert Scanner(1).top_k(part.codes[:1], [part], 1).distance[0, 0] == 0
-
-    thread = threading.Thread(target=query)
-    thread.start()
-    assert inside.wait(30)
-    switch.swap(new)
-    assert mapped(tmp_path / "o") == 1
-    with switch.borrow() as snapshot:
-        assert snapshot is new
-    leave.set()
-    thread.join(30)
-    assert mapped(tmp_path / "o") == 0
-    assert mapped(tmp_path / "n") == 1
-
-
-def test_queries_see_one_whole_snapshot_while_it_is_swapped_again_and_again(tmp_path: Path) -> None:
-    sources = [make_snapshot(tmp_path / str(i), {"a": 40 + i}, seed=i) for i in range(3)]
-    sizes = {40, 41, 42}
-    switch = SnapshotSwitch(open_index(sources[0], tmp_path))
-    stop, seen, wrong = threading.Event(), set(), []
-    scanner = Scanner(1)
-
-    def query() -> None:
-        while not stop.is_set():
-            with switch.borrow() as snapshot:
-                part = snapshot.partitions("a")[0]
-                found = scanner.top_k(np.zeros((1, 16), np.uint8), [part], 100)
-                if not (found.row.shape[1] == len(part) == len(snapshot)):
-                    wrong.append((len(part), len(snapshot)))
-                seen.add(len(part))
-
-    threads = [threading.Thread(target=query) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for i in range(30):
-        switch.swap(open_index(sources[i % 3], tmp_path))
-    stop.set()
-    for thread in threads:
-        thread.join(30)
-    assert not wrong
-    assert seen <= sizes

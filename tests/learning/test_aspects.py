@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from lookalike.coding.release import ModelCard, TransformPreset
 from lookalike.errors import ReleaseError
 from lookalike.learning.aspect_training import fit_aspects
-from lookalike.learning.aspects import AspectModels, file_name, load_aspects, model_inputs
+from lookalike.learning.aspects import AspectModels, model_inputs
 
 CATEGORIES = ("bags/tote", "shoes/boot", "tops/shirt")
 COLOURS = ("black", "blue", "red")
@@ -62,8 +63,8 @@ def card_for(models: AspectModels) -> ModelCard:
 
 
 def load(models: AspectModels, directory: Path) -> AspectModels:
-    models.save(directory)
-    return load_aspects({name: directory / file_name(name) for name in models.values}, card_for(models))
+    models.save(directory / "trees.npz")
+    return AspectModels.read(directory / "trees.npz", card_for(models))
 
 
 def test_each_aspect_beats_its_majority_class_on_held_out_listings(fitted: AspectModels) -> None:
@@ -122,27 +123,20 @@ def test_each_model_alone_says_what_all_say_together(
 def test_the_number_of_threads_does_not_change_the_models(
     catalogue: dict[str, object], tmp_path: Path
 ) -> None:
-    one = fit_aspects(**catalogue, threads=1).save(tmp_path / "one")  # type: ignore[arg-type]
-    two = fit_aspects(**catalogue, threads=2).save(tmp_path / "two")  # type: ignore[arg-type]
-    assert [p.read_bytes() for p in one] == [p.read_bytes() for p in two]
-
-
-@pytest.mark.parametrize("damage", [b"", b"not a model", None])
-def test_a_damaged_or_missing_file_is_a_release_error(
-    fitted: AspectModels, tmp_path: Path, damage: bytes | None
-) -> None:
-    fitted.save(tmp_path)
-    path = tmp_path / file_name("colour")
-    path.unlink() if damage is None else path.write_bytes(damage)
-    with pytest.raises(ReleaseError, match="colour"):
-        load_aspects({n: tmp_path / file_name(n) for n in fitted.values}, card_for(fitted))
+    fit_aspects(**catalogue, threads=1).save(tmp_path / "one.npz")  # type: ignore[arg-type]
+    fit_aspects(**catalogue, threads=2).save(tmp_path / "two.npz")  # type: ignore[arg-type]
+    assert (tmp_path / "one.npz").read_bytes() == (tmp_path / "two.npz").read_bytes()
 
 
 def test_models_of_another_release_are_refused(fitted: AspectModels, tmp_path: Path) -> None:
-    fitted.save(tmp_path)
-    swapped = {n: tmp_path / file_name(n) for n in fitted.values} | {"colour": tmp_path / file_name("sleeve")}
-    with pytest.raises(ReleaseError, match="not made for this model card"):
-        load_aspects(swapped, card_for(fitted))
+    path = tmp_path / "trees.npz"
+    fitted.save(path)
+    card = card_for(fitted)
+    fewer = {name: values for name, values in card.aspects.items() if name != "colour"}
+    other = dict(card.aspects) | {"colour": ("black", "blue", "green")}
+    for another in (replace(card, aspects=fewer), replace(card, aspects=other), replace(card, features=31)):
+        with pytest.raises(ReleaseError, match=r"trees\.npz .*made for this model card"):
+            AspectModels.read(path, another)
 
 
 def test_a_catalogue_without_aspects_predicts_none() -> None:

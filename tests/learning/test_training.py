@@ -74,7 +74,7 @@ def test_a_release_holds_what_the_contract_says(trained: tuple[Place, Ref, Ref])
     assert weights["hash_head.linear.weight"].shape == (256, card.features)
     assert not any(name.startswith("hash_classifier") for name in weights)
     assert release.path("curves.png").read_bytes().startswith(b"\x89PNG")
-    assert {file.name for file in release.manifest.files} >= {"aspects/brand.ubj", "model.onnx"}
+    assert {file.name for file in release.manifest.files} >= {"aspects/trees.npz", "model.onnx"}
 
 
 def test_metrics_are_one_json_line_per_epoch(trained: tuple[Place, Ref, Ref]) -> None:

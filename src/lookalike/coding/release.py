@@ -1,7 +1,8 @@
 """A model release as its readers see it: `model.json`, without torch.
 
 Training writes it, encoders and the index builder read it. A release is one artefact (`Kind.RELEASE`) with
-``weights.safetensors``, ``model.onnx``, ``model.json``, ``aspects/<name>.ubj``, ``metrics.jsonl`` and ``curves.png``.
+``weights.safetensors``, ``model.onnx``, ``model.json``, ``metrics.jsonl``, ``curves.png`` and, where the
+catalogue has aspects, ``aspects/trees.npz`` (of version 0.1: ``aspects/<name>.ubj``).
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from numpy.typing import NDArray
 from lookalike.errors import ReleaseError
 from lookalike.strict_json import plain
 
-MODEL_FORMAT = 1
+MODEL_FORMAT = 2
+"""1, of version 0.1, differs in the files beside the card: its forests are ``aspects/<name>.ubj``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ class ModelCard:
         """Raises `ReleaseError` naming the file and what is wrong with it."""
         try:
             body = json.loads(path.read_text())
-            if body.pop("format") != MODEL_FORMAT:
+            if not 1 <= body.pop("format") <= MODEL_FORMAT:
                 raise ReleaseError(f"{path}: this model format needs a newer version of lookalike")
             preset = body.pop("preset")
             card = cls(

@@ -18,7 +18,9 @@ from typing import Any
 import numpy as np
 import xgboost
 
+from lookalike.errors import TrainingError
 from lookalike.learning.aspects import AspectModel, AspectModels, model_inputs
+from lookalike.learning.xgboost_model import forest_of
 from lookalike.settings import available_cores
 
 
@@ -122,8 +124,11 @@ def _fit_one(
         xgboost.DMatrix(inputs[fit_rows], targets if multi_valued else targets.argmax(axis=1), nthread=1),
         num_boost_round=training.rounds,
     )
-    booster.set_attr(values=json.dumps(list(known), allow_nan=False))
-    model = AspectModel.parse(name, bytes(booster.save_raw("ubj")))
+    try:
+        forest, _ = forest_of(json.loads(booster.save_raw("json")))
+    except ValueError as error:
+        raise TrainingError(f"the model of aspect {name} cannot be used: {error}") from error
+    model = AspectModel(name, known, forest)
     metrics["multi_valued"] = multi_valued
     if held_out:
         predicted = model.probabilities(inputs[held_out]).argmax(axis=1)

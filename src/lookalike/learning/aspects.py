@@ -1,7 +1,7 @@
 """Aspect models in use: what values a photo's aspects have, on pooled features and the leaf category.
 
-Enters: a model per aspect (``<name>.ubj``, a boosted forest that XGBoost trained), and for each photo `features` (the
-trunk's pooled output) and category probabilities. Leaves: the aspect's values with probabilities. An aspect whose
+Enters: a boosted forest per aspect, all in one file (`trees_file`), and for each photo `features` (the trunk's pooled
+output) and category probabilities. Leaves: the aspect's values with probabilities. An aspect whose
 listings name at most one value each is one softmax; one with several values per listing (``cotton|wool``) is one
 yes/no per value. Method: Yang et al. 2017, https://arxiv.org/abs/1706.03154. No torch and no XGBoost here: search
 processes load this module; `aspect_training` makes the models.
@@ -9,20 +9,23 @@ processes load this module; `aspect_training` makes the models.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import quote
 
 import numpy as np
 
 from lookalike.coding.release import ModelCard
 from lookalike.errors import ReleaseError
+from lookalike.learning import trees_file
 from lookalike.learning.forest import Forest, Trees
+from lookalike.learning.trees_file import StoredForest
+from lookalike.storage.artefacts import Artefact, Manifest
 
+TREES = "aspects/trees.npz"
+"""The file of a release that holds all its forests."""
 Predictions = dict[str, list[tuple[str, float]]]
 """Aspect name -> its likely values with their probability, likeliest first."""
 
@@ -38,17 +41,6 @@ class AspectModel:
     values: tuple[str, ...]
     forest: Forest = field(repr=False)
     """An output per value; a multi-valued aspect's are not exclusive."""
-    ubj: bytes = field(repr=False)
-    """The forest as it is stored."""
-
-    @classmethod
-    def parse(cls, name: str, ubj: bytes) -> Self:
-        """The model stored as `ubj`. Raises `ValueError` where it is none."""
-        forest = Forest.parse(ubj)
-        values = json.loads(forest.attributes.get("values", "[]"))
-        if not isinstance(values, list) or len(values) != forest.groups:
-            raise ValueError(f"{forest.groups} outputs for the values {values}")
-        return cls(name, tuple(values), forest, ubj)
 
     def probabilities(self, inputs: np.ndarray) -> np.ndarray:
         """f32[n, values] for f32[n, features + categories]; rows sum to 1 unless multi-valued."""
@@ -68,15 +60,31 @@ class AspectModels:
         """Aspect name -> the values that its model can predict."""
         return {model.name: model.values for model in self.models}
 
-    def save(self, directory: Path) -> list[Path]:
-        """Write one file per aspect, named by `file_name`, and return their paths."""
-        directory.mkdir(parents=True, exist_ok=True)
-        paths = []
-        for model in self.models:
-            path = directory / file_name(model.name)
-            path.write_bytes(model.ubj)
-            paths.append(path)
-        return paths
+    def save(self, path: Path) -> None:
+        """Write all forests to the file at `path`; `read` is the inverse."""
+        inputs = max((model.forest.inputs for model in self.models), default=0)
+        trees_file.write(path, inputs, [StoredForest(m.name, m.values, m.forest) for m in self.models])
+
+    @classmethod
+    def read(cls, path: Path, card: ModelCard) -> Self:
+        """The models in the file at `path`, for the release that `card` describes. Raises `ReleaseError`."""
+        return cls._of(card, {each.name: each for each in trees_file.read(path)}, str(path))
+
+    @classmethod
+    def _of(cls, card: ModelCard, found: Mapping[str, StoredForest], where: str) -> Self:
+        inputs = card.features + len(card.categories)
+        if {name: each.values for name, each in found.items()} != dict(card.aspects):
+            raise ReleaseError(
+                f"the aspect models in {where} were not made for this model card: {sorted(found)}"
+            )
+        for name, each in found.items():
+            if each.forest.inputs != inputs:
+                raise ReleaseError(
+                    f"aspect model {name} in {where} was not made for this model card: it looks at "
+                    f"{each.forest.inputs} features and categories, not {inputs}"
+                )
+        models = tuple(AspectModel(name, found[name].values, found[name].forest) for name in card.aspects)
+        return cls(models, len(card.categories), dict(card.metrics.get("aspects", {})))
 
     def predict(self, features: np.ndarray, probabilities: np.ndarray) -> list[Predictions]:
         """The likely values of every aspect, for each photo.
@@ -115,26 +123,37 @@ def _likely(values: Sequence[str], chances: list[float]) -> list[tuple[str, floa
     return [(values[i], round(chances[i], 4)) for i in shown]
 
 
-def file_name(aspect: str) -> str:
-    """The file of an aspect's model: its name with everything unusual percent-encoded, and ``.ubj``."""
-    return quote(aspect, safe=" -_").replace(".", "%2E") + ".ubj"
+def aspect_files(release: Manifest, card: ModelCard) -> list[str]:
+    """The names of a release's files that `load_aspects` reads."""
+    if not card.aspects:
+        return []
+    if _is_of_0_1(release):
+        from lookalike.learning import legacy_aspects  # not in the process of a newer release
+
+        return [legacy_aspects.file_name(name) for name in card.aspects]
+    return [TREES]
 
 
-def load_aspects(paths: Mapping[str, Path], card: ModelCard) -> AspectModels:
-    """The models of a release: `paths` maps each aspect of the card to its file. Raises `ReleaseError`."""
-    models = []
+def load_aspects(release: Artefact, card: ModelCard) -> AspectModels:
+    """The models of a fetched release. Raises `ReleaseError`, or `CorruptObject` where it lists no such file."""
+    if not card.aspects:
+        return AspectModels.none(len(card.categories))
+    if not _is_of_0_1(release.manifest):
+        return AspectModels.read(release.path(TREES), card)
+    from lookalike.learning import legacy_aspects
+
+    found = {}
     for name in card.aspects:
+        path = release.path(legacy_aspects.file_name(name))
         try:
-            model = AspectModel.parse(name, paths[name].read_bytes())
-        except (KeyError, OSError, ValueError) as error:
-            raise ReleaseError(
-                f"aspect model {name} cannot be read from {paths.get(name)}: {error}"
-            ) from error
-        inputs = card.features + len(card.categories)
-        if model.forest.inputs != inputs or model.values != tuple(card.aspects[name]):
-            raise ReleaseError(f"aspect model {name} in {paths[name]} was not made for this model card")
-        models.append(model)
-    return AspectModels(tuple(models), len(card.categories), dict(card.metrics.get("aspects", {})))
+            found[name] = StoredForest(name, *legacy_aspects.read(path))
+        except (OSError, ValueError) as error:
+            raise ReleaseError(f"aspect model {name} cannot be read from {path}: {error}") from error
+    return AspectModels._of(card, found, f"{release.ref}")
+
+
+def _is_of_0_1(release: Manifest) -> bool:
+    return any(file.name.startswith("aspects/") and file.name.endswith(".ubj") for file in release.files)
 
 
 def model_inputs(features: np.ndarray, category_indices: np.ndarray, categories: int) -> np.ndarray:

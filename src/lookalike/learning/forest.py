@@ -1,27 +1,25 @@
 """A boosted forest as a few arrays, so that predicting needs neither XGBoost nor scipy.
 
-Enters: the bytes of an XGBoost model (UBJSON; https://xgboost.readthedocs.io/en/stable/tutorials/saving_model.html).
-Leaves: probabilities equal to XGBoost's own, with margins added up in its order. XGBoost and the scipy it requires
-are 160 MB to install, and a call for one row spends most of its time around the trees; here all trees of a forest are
-walked side by side, a level at a time. Training is XGBoost's.
+Enters: the nodes of all its trees, from a release (`trees_file`) or from XGBoost (`xgboost_model`). Leaves:
+probabilities equal to XGBoost's own, with margins added up in its order. XGBoost and the scipy it requires are 160 MB
+to install, and a call for one row spends most of its time around the trees; here all trees of a forest are walked side
+by side, a level at a time. Walking checks nothing, so `Trees.checked` has to. Training is XGBoost's.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numba import njit
 
-from lookalike.learning import ubjson
-
-_OBJECTIVES = ("multi:softprob", "binary:logistic")
-NODE = np.dtype([("feature", np.int32), ("threshold", np.float32), ("left", np.int32), ("right", np.int32)])
+NODE = np.dtype([("feature", "<i4"), ("threshold", "<f4"), ("left", "<i4"), ("right", "<i4")])
 """A node: which input it looks at, and where it sends an input below its threshold and any other. A leaf sends all to
 itself, and its threshold is what its tree adds. Together they are a quarter of a cache line."""
+_DEEPEST = 64
+"""Levels a tree may have: every row takes as many steps as the deepest tree of all."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,6 +38,24 @@ class Trees:
     """f32[outputs]: margins before the first tree."""
     depth: int
     """Steps from a root to the deepest leaf."""
+
+    @classmethod
+    def checked(cls, inputs: int, nodes: np.ndarray, roots: np.ndarray, base: np.ndarray) -> Self:
+        """Trees that take turns among the outputs, one for each value of `base`; `nodes` and `roots` as above.
+
+        Raises `ValueError` unless every path from a root ends in a leaf of its own tree and looks at inputs there are.
+        """
+        if not len(roots) or not len(base) or len(roots) % len(base):
+            raise ValueError(f"{len(roots)} trees do not take turns among {len(base)} outputs")
+        starts = roots.astype(np.int64)
+        if starts[0] != 0 or (np.diff(starts) <= 0).any() or starts[-1] >= len(nodes):
+            raise ValueError("its trees do not stand one behind the other")
+        if not 0 <= nodes["feature"].min() <= nodes["feature"].max() < inputs:
+            raise ValueError("a node looks at an input that there is not")
+        if not np.isfinite(nodes["threshold"]).all() or np.isnan(base).any():
+            raise ValueError("a threshold or a base is not a number")
+        outputs = (np.arange(len(roots)) % len(base)).astype(np.int32)
+        return cls(inputs, nodes, roots, outputs, base, _depth(nodes, starts))
 
     @classmethod
     def join(cls, parts: Sequence[Trees]) -> Trees:
@@ -96,47 +112,44 @@ def _walk(
             margins[row, outputs[tree]] += nodes[at[tree]].threshold
 
 
+def _depth(nodes: np.ndarray, roots: np.ndarray) -> int:
+    """Steps to the deepest leaf. Raises `ValueError` where a path leaves its tree or has no end."""
+    own, left, right = np.arange(len(nodes)), nodes["left"].astype(np.int64), nodes["right"].astype(np.int64)
+    sizes = np.diff(roots, append=len(nodes))
+    first = np.repeat(roots, sizes)
+    last = first + np.repeat(sizes, sizes)
+    if ((left < first) | (left >= last) | (right < first) | (right >= last)).any():
+        raise ValueError("a node lies outside of its tree")
+    is_inner = (left != own) | (right != own)
+    parents = np.bincount(np.concatenate([left[is_inner], right[is_inner]]), minlength=len(nodes))
+    if parents[roots].any() or (parents > 1).any():  # else no path from a root can meet itself
+        raise ValueError("its nodes go round in a circle, or two lead to the same one")
+    depth, level = 0, roots
+    while (inner := level[is_inner[level]]).size:
+        depth += 1
+        if depth > _DEEPEST:
+            raise ValueError(f"a tree has more than {_DEEPEST} levels")
+        level = np.concatenate([left[inner], right[inner]])
+    return depth
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Forest:
-    """Trees of which every `groups`-th adds to the same output."""
+    """Trees that take turns among its outputs, one per value told apart."""
 
-    groups: int
-    """Outputs: one per value told apart."""
-    attributes: Mapping[str, str]
-    """What was stored with the model."""
     exclusive: bool
     """Outputs sum to 1 (softmax); otherwise each is a probability of its own (sigmoid)."""
     trees: Trees
 
     @property
+    def groups(self) -> int:
+        """Outputs."""
+        return len(self.trees.base)
+
+    @property
     def inputs(self) -> int:
         """Features that a row must have."""
         return self.trees.inputs
-
-    @classmethod
-    def parse(cls, data: bytes) -> Self:
-        """The forest of a model saved by XGBoost. Raises `ValueError` where it is not one that we can walk."""
-        try:
-            learner = ubjson.parse(data)["learner"]
-            parameters, model = learner["learner_model_param"], learner["gradient_booster"]["model"]
-            objective, trees = learner["objective"]["name"], model["trees"]
-            if objective not in _OBJECTIVES:
-                raise ValueError(f"objective {objective}; {' and '.join(_OBJECTIVES)} are known")
-            groups = max(int(parameters["num_class"]), int(parameters["num_target"]))
-            order = np.asarray(model["tree_info"])
-            if not trees or len(trees) % groups or (order != np.arange(len(trees)) % groups).any():
-                raise ValueError("its trees do not take turns among the outputs")
-            inputs = int(parameters["num_feature"])
-            base = np.array(json.loads(parameters["base_score"]), np.float32)
-            base = np.broadcast_to(base if objective == "multi:softprob" else _margin(base), groups)
-            return cls(
-                groups=groups,
-                attributes=learner["attributes"],
-                exclusive=objective == "multi:softprob",
-                trees=_trees(trees, order.astype(np.int32), base.astype(np.float32), inputs),
-            )
-        except (KeyError, TypeError, IndexError) as error:
-            raise ValueError(f"not a model of XGBoost: {error!r}") from error
 
     def probabilities(self, rows: np.ndarray) -> np.ndarray:
         """f32[n, groups] of `rows` f32[n, inputs]; each row sums to 1 where the outputs are exclusive."""
@@ -151,46 +164,3 @@ class Forest:
         else:
             found = 1 / (1 + np.exp(-margins))
         return found
-
-
-def _trees(trees: list[Mapping[str, Any]], outputs: np.ndarray, base: np.ndarray, inputs: int) -> Trees:
-    """Their nodes, one tree behind the other, checked: every path ends in a leaf of its own tree."""
-    sizes = np.array([len(tree["left_children"]) for tree in trees])
-    roots = np.cumsum(sizes) - sizes
-
-    def column(name: str, dtype: type) -> np.ndarray:
-        found = np.concatenate([np.asarray(tree[name]).astype(dtype, copy=False) for tree in trees])
-        if found.shape != (sizes.sum(),):
-            raise ValueError(f"{name} does not fit its trees")
-        return found
-
-    if column("split_type", np.uint8).any() or any(len(tree["categories"]) for tree in trees):
-        raise ValueError("it splits by categories")
-    left, right = column("left_children", np.int64), column("right_children", np.int64)
-    is_leaf, own = left < 0, np.arange(len(left))
-    first, last = np.repeat(roots, sizes), np.repeat(roots + sizes, sizes)
-    children = np.stack([np.where(is_leaf, own, first + side) for side in (left, right)], axis=1)
-    feature = np.where(is_leaf, 0, column("split_indices", np.int64))
-    if ((children < first[:, None]) | (children >= last[:, None])).any():
-        raise ValueError("a node lies outside of its tree")
-    if ((feature < 0) | (feature >= inputs)).any():
-        raise ValueError("a node looks at an input that there is not")
-    nodes = np.empty(len(left), NODE)
-    nodes["feature"], nodes["threshold"] = feature, column("split_conditions", np.float32)
-    nodes["left"], nodes["right"] = children.T
-    return Trees(inputs, nodes, roots.astype(np.int32), outputs, base, _depth(roots, children, is_leaf))
-
-
-def _depth(roots: np.ndarray, children: np.ndarray, is_leaf: np.ndarray) -> int:
-    depth, level = 0, roots
-    while (inner := level[~is_leaf[level]]).size:
-        depth += 1
-        if depth > len(is_leaf):
-            raise ValueError("its nodes go round in a circle")
-        level = np.unique(children[inner])
-    return depth
-
-
-def _margin(probability: np.ndarray) -> np.ndarray:
-    with np.errstate(divide="ignore"):  # a value that every listing has: 1, and an infinite margin
-        return -np.log(1 / probability - 1)

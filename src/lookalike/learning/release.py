@@ -24,7 +24,7 @@ from lookalike.coding.encoder import compile_encoder
 from lookalike.coding.release import ModelCard
 from lookalike.errors import TrainingError
 from lookalike.learning.aspect_training import fit_aspects
-from lookalike.learning.aspects import AspectModels
+from lookalike.learning.aspects import TREES, AspectModels
 from lookalike.learning.calibration import fit_temperature
 from lookalike.learning.curves import draw_curves
 from lookalike.learning.export import export_onnx
@@ -88,9 +88,9 @@ def write(
     draw_curves(trainer.metrics, folder / "curves.png")
     for name in ("model.json", "model.onnx", "weights.safetensors", "metrics.jsonl", "curves.png"):
         writer.add(name, folder / name)
-    (folder / "aspects").mkdir()
-    for path in aspects.save(folder / "aspects"):
-        writer.add(f"aspects/{path.name}", path)
+    if aspects.models:
+        aspects.save(folder / "trees.npz")
+        writer.add(TREES, folder / "trees.npz")
     summary = {
         name: value for name, value in metrics.items() if isinstance(value, float) and math.isfinite(value)
     }

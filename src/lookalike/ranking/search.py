@@ -16,7 +16,7 @@ import numpy as np
 
 from lookalike.coding.encoder import Encoder, Encoding, open_encoder
 from lookalike.errors import QueryError, ReleaseError
-from lookalike.learning.aspects import AspectModels, Predictions, file_name, load_aspects
+from lookalike.learning.aspects import AspectModels, Predictions, load_aspects
 from lookalike.ranking import encoded as encode
 from lookalike.ranking.encoded import EncodedQuery
 from lookalike.ranking.grouping import first_of_each_group
@@ -76,8 +76,7 @@ def join_searcher(
     if reuse is not None and reuse.listings.summary.release == summary.release:
         return Searcher(reuse.encoder, listings, config, aspects=reuse.aspects)
     encoder = open_encoder(release, threads=threads)
-    paths = {name: release.path(f"aspects/{file_name(name)}") for name in encoder.card.aspects}
-    return Searcher(encoder, listings, config, aspects=load_aspects(paths, encoder.card))
+    return Searcher(encoder, listings, config, aspects=load_aspects(release, encoder.card))
 
 
 class Searcher:

@@ -32,9 +32,6 @@ from lookalike.storage.artefacts import Kind, Ref, find
 from lookalike.storage.objects import ObjectStore, open_store
 
 _LOG = logging.getLogger("lookalike.serving")
-_SWITCH_SECONDS = 0.001
-"""How soon a thread that loads a snapshot gives the interpreter to one that searches: with Python's own 5 ms, searches
-beside the reading of aspect models took one and a half times as long."""
 
 
 def run(
@@ -84,7 +81,6 @@ def run_ranker(
 
 def _serve(server: DrainingServer) -> None:
     return_freed_memory()
-    sys.setswitchinterval(_SWITCH_SECONDS)
     try:
         server.run()
     except SystemExit as error:  # uvicorn's way to say that it could not listen

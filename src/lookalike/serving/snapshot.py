@@ -16,7 +16,7 @@ from lookalike.catalogue import photos
 from lookalike.catalogue.snapshot import LISTINGS, PHOTOS
 from lookalike.coding.release import ModelCard
 from lookalike.errors import PhotoError, ReleaseError, SettingsError
-from lookalike.learning.aspects import file_name
+from lookalike.learning.aspects import aspect_files
 from lookalike.ranking.listings import Listings, Wanted
 from lookalike.ranking.local import map_listings
 from lookalike.ranking.request import Filters, Query, SearchRequest
@@ -170,6 +170,6 @@ def _agreement(searcher: Searcher, shelf: PhotoShelf, photo_id: str, code: np.nd
 
 def _fetch_release(copies: Copies, release: Ref) -> Artefact:
     """Only what serving reads: the weights stay where they are."""
-    card = ModelCard.read(copies.fetch(release, ["model.json"]).path("model.json"))
-    aspects = [f"aspects/{file_name(name)}" for name in card.aspects]
-    return copies.fetch(release, ["model.json", "model.onnx", *aspects])
+    described = copies.fetch(release, ["model.json"])
+    card = ModelCard.read(described.path("model.json"))
+    return copies.fetch(release, ["model.json", "model.onnx", *aspect_files(described.manifest, card)])

@@ -1,16 +1,24 @@
-"""Reading UBJSON, the binary JSON in which XGBoost saves a model, into plain Python values and numpy arrays.
+"""Aspect models of releases that version 0.1 trained: one file of XGBoost's own binary JSON per aspect.
 
-Enters: bytes. Leaves: dicts, lists, texts, numbers, and a numpy array wherever the file has an array of one numeric
-type. Only what the specification (Universal Binary JSON, draft 12) calls its value types is read; anything else is a
-`ValueError` that says where. Numbers are big endian.
+Enters: ``aspects/<name>.ubj``. Leaves: the values and the forest of each. Newer releases have `trees_file`, and a
+search process loads this module only for a release that has none: XGBoost, which could read these files, is not
+installed with search. Only what the specification of UBJSON (Universal Binary JSON, draft 12) calls its value types is
+read; anything else is a `ValueError` that says where. Numbers are big endian. It is Python all through, 120 ns a byte,
+and holds the interpreter's lock meanwhile.
 """
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from struct import Struct, error
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
+
+from lookalike.learning.forest import Forest
+from lookalike.learning.xgboost_model import forest_of
 
 _NUMBERS = {ord(marker): Struct(f">{code}") for marker, code in zip("iUIlLdD", "bBhiqfd", strict=True)}
 _ARRAYS = {
@@ -20,6 +28,20 @@ _LENGTHS = frozenset(b"iUIlL")
 _CONSTANTS: dict[int, Any] = {ord("Z"): None, ord("T"): True, ord("F"): False}
 _ARRAY, _ARRAY_END, _OBJECT, _OBJECT_END, _TEXT, _CHARACTER, _TYPE, _COUNT = b"[]{}SC$#"
 _DEEPEST = 64
+
+
+def file_name(aspect: str) -> str:
+    """The file of an aspect's model: its name with everything unusual percent-encoded, and ``.ubj``."""
+    return "aspects/" + quote(aspect, safe=" -_").replace(".", "%2E") + ".ubj"
+
+
+def read(path: Path) -> tuple[tuple[str, ...], Forest]:
+    """The values that an aspect's model tells apart, and its forest. Raises `OSError`, `ValueError`."""
+    forest, attributes = forest_of(parse(path.read_bytes()))
+    values = json.loads(attributes.get("values", "[]"))
+    if not isinstance(values, list) or len(values) != forest.groups:
+        raise ValueError(f"{forest.groups} outputs for the values {values}")
+    return tuple(values), forest
 
 
 def parse(data: bytes) -> Any:
