@@ -1,4 +1,4 @@
-"""The program as a test runs it: in this process, with a cache folder of its own."""
+"""The program as a test runs it: in this process, with a cache folder of its own; and a shop that is live."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from lookalike import publishing
 from lookalike.cli import main
+from lookalike.storage.directory import DirectoryStore
+from tests.shop import Shop, open_shop
 
 
 @dataclass
@@ -45,3 +48,12 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
         return Outcome(code, captured.out, captured.err)
 
     return call
+
+
+@pytest.fixture(scope="package")
+def live_shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    """A small shop whose index is live. Do not write to its store."""
+    root = tmp_path_factory.mktemp("live")
+    shop = open_shop(DirectoryStore(root / "store"), root / "cache", per_category=4)
+    publishing.publish_index(shop.store, shop.index, by="a test", cache_dir=shop.cache_dir)
+    return shop

@@ -23,7 +23,7 @@ Name = Annotated[
 
 
 def inspect(name: Name = None, store: Store = None, as_json: Json = False) -> None:
-    """Show what the store holds, or one artefact in detail.
+    """Show what the store holds, or one artefact in detail; of `live`, the model release and the index snapshot.
 
     [dim]Example:[/dim] lookalike inspect live
     """
@@ -31,8 +31,8 @@ def inspect(name: Name = None, store: Store = None, as_json: Json = False) -> No
     if name is None:
         _overview(out, place)
     else:
-        for ref in _named(place, name):
-            _detail(out, place, ref)
+        details = [_detail(out, place, ref) for ref in _named(place, name)]
+        out.result({"live": details} if name == "live" else details[0])
 
 
 def verify(
@@ -132,7 +132,8 @@ def _overview(out: Output, place: Workplace) -> None:
     out.result({"store": place.store.uri, "live": live and live.live.to_json(), "artefacts": artefacts})
 
 
-def _detail(out: Output, place: Workplace, ref: Ref) -> None:
+def _detail(out: Output, place: Workplace, ref: Ref) -> dict[str, Any]:
+    """One artefact, shown to a person and returned for a program."""
     manifest = read_manifest(place.store, ref)
     described: dict[str, Any] = {}
     if ref.kind is Kind.INDEX:
@@ -152,7 +153,7 @@ def _detail(out: Output, place: Workplace, ref: Ref) -> None:
     }
     for section, values in sections.items():
         out.table("", (section, ""), [(name, _short(value)) for name, value in values.items()])
-    out.result({"ref": str(ref)} | {name: dict(values) for name, values in sections.items()})
+    return {"ref": str(ref)} | {name: dict(values) for name, values in sections.items()}
 
 
 def _problems(place: Workplace, ref: Ref, by_size: Callable[[str], bool], progress: Progress) -> list[str]:

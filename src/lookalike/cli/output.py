@@ -36,12 +36,15 @@ class Output:
 
     def __init__(self, *, as_json: bool = False) -> None:
         self.as_json = as_json
+        self._said = False
         self.stderr = Console(stderr=True, highlight=False)
         self.stdout = Console(highlight=False)
 
     def result(self, value: Mapping[str, Any], text: str = "") -> None:
-        """The command's result: `value` as JSON, or `text` (rich markup) for a person."""
+        """The command's result: `value` as JSON, which a command has once, or `text` (rich markup) for a person."""
         if self.as_json:
+            assert not self._said, "a second JSON object: stdout would be no JSON any more"
+            self._said = True
             sys.stdout.write(json.dumps(plain(value), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
         elif text:
             self.stdout.print(text, soft_wrap=True)
