@@ -16,6 +16,7 @@ from tasks.stages import run_stage
 def retrain(parameters: Retrain = Retrain()) -> str:
     """Train on the current catalogue and publish model and index as one; the old pair serves until then."""
     store, threads = parameters.store, parameters.threads
+    steps.check_weights(store, parameters.weights)
     began_with = steps.live_release(store)
     curating = Curate(**parameters.model_dump(include=set(Curate.model_fields)))
     curated = run_stage(curate, curating)

@@ -19,7 +19,7 @@ from lookalike import publishing, quality_gate
 from lookalike.errors import LostRace, SettingsError, TrainingError, TrainingStopped
 from lookalike.settings import S3Settings, Settings
 from lookalike.storage import refs, retention
-from lookalike.storage.artefacts import Ref, fetch, read_manifest
+from lookalike.storage.artefacts import Kind, Ref, fetch, read_manifest
 from lookalike.storage.objects import ObjectStore, open_store
 from tasks import reports
 from tasks.progress import ProgressArtifacts
@@ -41,6 +41,12 @@ def live_release(store: str) -> str:
     return "nothing" if live is None else str(live.live.release)
 
 
+def check_weights(store: str, asked: str) -> None:
+    """Raises `StorageError` where `asked` is a model release that the store does not hold: before hours of work."""
+    if asked.startswith(f"{Kind.RELEASE}/"):
+        read_manifest(place(store), Ref.parse(asked))
+
+
 def starting_weights(store: str, asked: str, curated: str, recipe: str) -> str:
     """What `asked` names; for `live` the live model release, or nothing where nothing is.
 
@@ -50,13 +56,13 @@ def starting_weights(store: str, asked: str, curated: str, recipe: str) -> str:
     if asked != "live":
         return asked
     from lookalike.learning.identity import is_training_by
-    from lookalike.learning.recipes import RECIPES
+    from lookalike.learning.recipes import recipe_named
 
     live = live_release(store)
     if live == "nothing":
         return ""
     release = read_manifest(place(store), Ref.parse(live))
-    if release.inputs.get("curated") == curated and is_training_by(RECIPES[recipe](), release.config):
+    if release.inputs.get("curated") == curated and is_training_by(recipe_named(recipe), release.config):
         return str(release.config.get("weights", ""))
     return live
 
@@ -112,7 +118,7 @@ def _categories(store: ObjectStore, release: Ref, settings: Settings) -> tuple[s
 @task(**patient(timeout_h=TASKS.training_timeout_h))
 def train(store: str, curated: str, recipe: str, weights: str, threads: int) -> str:
     """Curated snapshot -> model release, with its metrics as a table."""
-    from lookalike.learning.recipes import RECIPES
+    from lookalike.learning.recipes import recipe_named
     from lookalike.learning.training import train as train_release
 
     opened = place(store)
@@ -120,7 +126,7 @@ def train(store: str, curated: str, recipe: str, weights: str, threads: int) -> 
         ref = train_release(
             opened,
             Ref.parse(curated),
-            RECIPES[recipe](),
+            recipe_named(recipe),
             cache_dir=Settings().cache_dir,
             weights=weights or None,
             threads=threads,
@@ -137,17 +143,17 @@ def train(store: str, curated: str, recipe: str, weights: str, threads: int) -> 
 @task(**patient(timeout_h=TASKS.training_timeout_h))
 def train_on_nodes(store: str, curated: str, recipe: str, weights: str, nodes: int, processes: str) -> str:
     """Curated snapshot -> model release, trained by a Job of several pods; with its metrics as a table."""
-    from lookalike.learning.recipes import RECIPES
+    from lookalike.learning.recipes import recipe_named
     from lookalike.learning.training import trained
     from tasks import nodes as machines
 
     opened, snapshot = place(store), Ref.parse(curated)
-    if trained(opened, snapshot, RECIPES[recipe](), weights or None) is None:
+    if trained(opened, snapshot, recipe_named(recipe), weights or None) is None:
         arguments = ["--store", opened.uri, "--curated", curated, "--recipe", recipe]
         arguments += ["--weights", weights] if weights else []
         name = machines.job_name(curated, recipe, weights)
         machines.run(*machines.manifests(machines.pool_job(), name, nodes, processes, arguments))
-    ref = trained(opened, snapshot, RECIPES[recipe](), weights or None)
+    ref = trained(opened, snapshot, recipe_named(recipe), weights or None)
     if ref is None:
         raise TrainingError(
             f"{opened.uri}: the training ended well but left no release: do its pods see this store?"

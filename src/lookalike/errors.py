@@ -29,6 +29,14 @@ where they enter (storage, photos, index files, the Kubernetes API), with the ca
         └── RolloutRefused       its pods did not come up with it: it is taken back
 """
 
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+_LISTED_AT_MOST = 12
+"""Names that a message lists; a shop may have thousands of categories."""
+
 
 class LookalikeError(Exception):
     """Base of all errors that a user can act on; the CLI prints the message as one line and exits with 1."""
@@ -148,3 +156,12 @@ class RolloutError(LookalikeError):
 
 class RolloutRefused(RolloutError):
     """The pods did not come up with the new snapshot, or do not answer from it: it is to be taken back."""
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> str:
+    """The message for a name that is none of `known`: the one that was probably meant, and all where they are few."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    meant = f"; did you mean {near[0]}?" if near else ""
+    there = f"; there are {', '.join(names) or 'none'}" if len(names) <= _LISTED_AT_MOST else ""
+    return f"unknown {kind} {name[:100]!r}{there}{meant}"

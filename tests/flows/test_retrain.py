@@ -82,6 +82,18 @@ def test_it_can_start_from_the_live_release_and_again_finds_itself_done(
     assert shop.live() == after
 
 
+def test_a_release_to_start_from_that_is_not_there_fails_before_curation(
+    prefect: Prefect, first: Shop, tmp_path: Path
+) -> None:
+    shop = Shop(first.catalogue, DirectoryStore(tmp_path / "store"), tmp_path / "cache")
+    asked = RECIPE | shop.where() | {"weights": f"releases/{'0' * 16}@{'0' * 64}"}
+    process = prefect.run("retrain", asked)
+    log, _ = process.communicate(timeout=240)
+    assert process.returncode != 0
+    assert "ObjectNotFound" in log
+    assert not list(shop.store.list(""))
+
+
 @pytest.mark.timeout(900)  # seven processes that import Prefect and torch
 def test_killed_in_every_stage_it_goes_on_and_ends_as_if_undisturbed(
     prefect: Prefect, retrained: Shop, tmp_path: Path

@@ -19,6 +19,7 @@ import torch
 
 from lookalike.errors import LookalikeError
 from lookalike.learning import distributed
+from lookalike.learning.augmentation import Augmentation
 from lookalike.learning.checkpoint import Checkpoints
 from lookalike.learning.dataset import Examples, TrainingData
 from lookalike.learning.distributed import Ranks
@@ -29,7 +30,7 @@ from lookalike.learning.objective import CategoryObjective
 from lookalike.learning.recipes import tiny
 from lookalike.learning.squares import MappedSquares
 from lookalike.learning.training import train
-from lookalike.learning.transforms import Augmentation, seeded
+from lookalike.learning.transforms import seeded
 from lookalike.progress import Progress, silent
 from lookalike.settings import Launch
 from lookalike.storage.artefacts import Ref

@@ -16,6 +16,7 @@ from lookalike.catalogue.photos import load_square
 from lookalike.coding import codes
 from lookalike.coding.encoder import open_encoder
 from lookalike.errors import TrainingStopped
+from lookalike.learning.augmentation import Augmentation
 from lookalike.learning.checkpoint import Checkpoints
 from lookalike.learning.dataset import Examples, TrainingData
 from lookalike.learning.distributed import Ranks
@@ -27,7 +28,6 @@ from lookalike.learning.objective import CategoryObjective
 from lookalike.learning.recipes import Recipe
 from lookalike.learning.squares import MappedSquares
 from lookalike.learning.training import train
-from lookalike.learning.transforms import Augmentation
 from lookalike.storage.artefacts import Ref, fetch
 from lookalike.storage.directory import DirectoryStore
 from tests.learning.test_training import FAST, Place

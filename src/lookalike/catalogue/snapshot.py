@@ -179,6 +179,12 @@ def first_photo(store: ObjectStore, ref: Ref, cache_dir: Path) -> bytes:
     return store.get(shard.key, start=row["offset"], length=row["length"])
 
 
+def splits_of(store: ObjectStore, ref: Ref, cache_dir: Path) -> set[str]:
+    """The splits that a curated snapshot's listings are of; only their table is fetched."""
+    table = pq.read_table(fetch(store, ref, cache_dir, [LISTINGS]).path(LISTINGS), columns=["split"])
+    return set(table["split"].unique().to_pylist())
+
+
 def _mapped(path: Path) -> mmap.mmap:
     with path.open("rb") as file:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

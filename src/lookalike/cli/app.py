@@ -14,6 +14,7 @@ import typer
 from lookalike import __version__
 from lookalike.cli import demo, inspection, operations, publishing, scaling, searching, steps
 from lookalike.errors import LookalikeError
+from lookalike.learning.recipes import described
 
 app = typer.Typer(
     name="lookalike",
@@ -27,11 +28,12 @@ app = typer.Typer(
     add_completion=False,
 )
 
+_RECIPES = "\n\n".join(["Recipes:", *(f"[bold]{name}[/bold]  {said}" for name, said in described().items())])
 _WHOLE, _STEPS, _SEARCH, _CARE = "The whole way", "One step at a time", "Search", "Look after it"
 app.command(rich_help_panel=_WHOLE)(demo.demo)
 app.command(rich_help_panel=_WHOLE)(steps.run)
 app.command(rich_help_panel=_STEPS)(steps.curate)
-app.command(rich_help_panel=_STEPS)(steps.train)
+app.command(rich_help_panel=_STEPS, epilog=_RECIPES)(steps.train)
 app.command(rich_help_panel=_STEPS)(steps.extract)
 app.command(rich_help_panel=_STEPS)(steps.index)
 app.command(rich_help_panel=_STEPS)(publishing.publish)

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from lookalike.errors import ObjectNotFound, SettingsError
+from lookalike.learning.recipes import recipe_named
 from lookalike.settings import S3Settings, Settings
 from lookalike.storage.artefacts import Kind, Ref, find, latest
 from lookalike.storage.objects import ObjectStore, open_store
@@ -50,8 +51,19 @@ PhotoRoots = Annotated[
         show_default="LOOKALIKE_PHOTO_ROOTS",
     ),
 ]
+
+
+def _known_recipe(name: str) -> str:
+    """Refused while options are parsed, before a store is opened or a catalogue curated."""
+    recipe_named(name)
+    return name
+
+
 Recipe = Annotated[
-    str, typer.Option(metavar="NAME", help="Training recipe: `lookalike train --help` lists them.")
+    str,
+    typer.Option(
+        metavar="NAME", help="Training recipe: `lookalike train --help` lists them.", callback=_known_recipe
+    ),
 ]
 IndexSplits = Annotated[
     str | None,

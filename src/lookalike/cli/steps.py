@@ -21,7 +21,7 @@ from lookalike.cli.options import (
     parse_names,
 )
 from lookalike.cli.output import Output
-from lookalike.errors import SettingsError
+from lookalike.errors import SettingsError, unknown
 from lookalike.settings import Launch
 from lookalike.storage.artefacts import Kind, Ref, read_manifest
 
@@ -207,6 +207,7 @@ def run_all(
     from lookalike.cli.publishing import publish_step
 
     curated = curated_step(place, catalogue, columns, config, progress)
+    _check_splits(place, curated, index_splits)
     release = trained_step(place, curated, recipe, threads, progress)
     extraction = extracted_step(place, curated, release, threads, progress)
     built = indexed_step(place, extraction, shards, index_splits, progress)
@@ -248,15 +249,13 @@ def trained_step(
     compiled: bool = False,
     decoding: Literal["auto", "once", "always"] = "auto",
 ) -> Ref:
-    from lookalike.learning.recipes import RECIPES
+    from lookalike.learning.recipes import recipe_named
     from lookalike.learning.training import train
 
-    if recipe not in RECIPES:
-        raise SettingsError(f"there is no recipe {recipe!r}; there are {', '.join(sorted(RECIPES))}")
     return train(
         place.store,
         curated,
-        RECIPES[recipe](),
+        recipe_named(recipe),
         cache_dir=place.cache_dir,
         weights=weights,
         threads=threads,
@@ -281,6 +280,7 @@ def indexed_step(
     from lookalike.publishing import live_shards
 
     curated = Ref.parse(read_manifest(place.store, extraction).inputs["curated"])
+    _check_splits(place, curated, index_splits)
     return build(
         place.store,
         curated,
@@ -290,6 +290,19 @@ def indexed_step(
         cache_dir=place.cache_dir,
         progress=progress,
     )
+
+
+def _check_splits(place: Workplace, curated: Ref, index_splits: str | None) -> None:
+    """A misspelt split beside a right one would leave its listings out of the index without a word."""
+    asked = parse_names(index_splits)
+    if not asked:
+        return
+    from lookalike.catalogue.snapshot import splits_of
+    from lookalike.catalogue.splits import LEAK, TEST, TRAIN, VAL
+
+    known = {TRAIN, VAL, TEST, LEAK, *splits_of(place.store, curated, place.cache_dir)}
+    for name in sorted(asked - known):
+        raise SettingsError(unknown("split", name, known))
 
 
 def show_curated(out: Output, place: Workplace, ref: Ref) -> None:

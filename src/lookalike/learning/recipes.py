@@ -3,6 +3,7 @@
 `ebay_resnet50` is the paper's; the others change the size of the network and of its input, and the schedule. What
 changes the result is part of the model release's identity (`identity`): another recipe is another release, and the same
 under another name is not. In a field that is added, 0, false or empty must mean off.
+Nothing here needs torch, so that a name can be checked, and all of them listed, before anything is loaded.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from lookalike.coding.release import TransformPreset
-from lookalike.learning.transforms import Augmentation
+from lookalike.errors import SettingsError, unknown
+from lookalike.learning.augmentation import Augmentation
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,3 +188,15 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     recipe.__name__: recipe
     for recipe in (small_cpu, ebay_resnet50, fashion_mnist, fashion_mnist_finish, demo, tiny)
 }
+
+
+def recipe_named(name: str) -> Recipe:
+    """Raises `SettingsError` where there is no recipe of that name."""
+    if name not in RECIPES:
+        raise SettingsError(unknown("recipe", name, RECIPES))
+    return RECIPES[name]()
+
+
+def described() -> dict[str, str]:
+    """Each recipe's name with the first line of what its function says of it."""
+    return {name: (recipe.__doc__ or "").partition("\n")[0] for name, recipe in RECIPES.items()}

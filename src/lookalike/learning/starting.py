@@ -28,10 +28,10 @@ import torch
 from torch import Tensor
 
 from lookalike.coding.release import ModelCard
-from lookalike.errors import ReleaseError, SettingsError
+from lookalike.errors import ReleaseError, SettingsError, unknown
 from lookalike.learning import torchvision_operators  # noqa: F401  before torchvision
 from lookalike.learning.network import HashNetwork
-from lookalike.storage.artefacts import Kind, Ref, fetch, sha256_of_file
+from lookalike.storage.artefacts import Kind, Ref, fetch, read_manifest, sha256_of_file
 from lookalike.storage.objects import ObjectStore
 
 from torchvision import models  # isort: skip
@@ -59,10 +59,19 @@ class StartingWeights:
             return cls(text, f"sha256:{sha256_of_file(Path(text))}")
         if _published(text) is not None:
             return cls(text, text)
+        if "_Weights." in text:
+            raise SettingsError(
+                f"no starting weights: {unknown('weights of torchvision', text, _all_published())}"
+            )
         raise SettingsError(
             f"no starting weights {text!r}: neither a release, nor a file, nor weights that torchvision publishes, "
             "such as ResNet50_Weights.IMAGENET1K_V2"
         )
+
+    def check(self, store: ObjectStore) -> None:
+        """Raises `ObjectNotFound` where a release is named that the store does not hold, before anything is decoded."""
+        if self.identity.startswith(f"{Kind.RELEASE}/"):
+            read_manifest(store, Ref.parse(self.identity))
 
     def load(
         self, network: HashNetwork, categories: tuple[str, ...], store: ObjectStore, cache: Path
@@ -115,6 +124,15 @@ def _published(name: str) -> Any:
         return models.get_weight(name)
     except (ValueError, KeyError, AttributeError):
         return None
+
+
+def _all_published() -> list[str]:
+    """All names that `_published` knows."""
+    return [
+        f"{entry.__class__.__name__}.{entry.name}"
+        for model in models.list_models(module=models)
+        for entry in models.get_model_weights(model)
+    ]
 
 
 def _read(path: Path) -> dict[str, Tensor]:

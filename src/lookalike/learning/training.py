@@ -268,6 +268,8 @@ def train(
     start = StartingWeights.parse(weights) if weights else None
     if found := _finished(store, curated, recipe, start):
         return found
+    if start is not None:
+        start.check(store)
     writer = _writers(store, curated, recipe, start)[0]
     stop = StopRequest()
     with stop.watched(), distributed.joined() as ranks:

@@ -25,36 +25,11 @@ from torch.nn import functional as F  # noqa: N812  torch's own usage
 
 from lookalike.coding.release import TransformPreset
 from lookalike.learning import torchvision_operators  # noqa: F401  before torchvision
+from lookalike.learning.augmentation import Augmentation
 
 from torchvision.transforms import v2  # isort: skip
 
 _GREY = torch.tensor([0.299, 0.587, 0.114])
-
-
-@dataclass(frozen=True, slots=True)
-class Augmentation:
-    """How far a training photo may differ from the photo. The defaults are moderate."""
-
-    area: tuple[float, float] = (0.35, 1.0)
-    """Share of the square's area that is seen; beyond 1 the photo becomes smaller, and its edges are reflected."""
-    aspect: float = 1.33
-    """The view's sides may differ by up to this factor."""
-    degrees: float = 10.0
-    """Rotation, at most, either way."""
-    mirror: float = 0.5
-    """Share of photos that are mirrored."""
-    brightness: float = 0.3
-    contrast: float = 0.3
-    saturation: float = 0.3
-    """Factors are drawn from 1 minus to 1 plus the value."""
-    tint: float = 0.1
-    """The same per colour channel: the colour of the light."""
-    grey: float = 0.05
-    """Share of photos that lose their colour."""
-    blur: float = 0.1
-    """Share of photos that are blurred."""
-    erase: float = 0.25
-    """Share of photos of which a rectangle is replaced by the batch's mean colour."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +24,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from lookalike.catalogue import photos
-from lookalike.catalogue.listings import Catalogue, Listing, read_catalogue
+from lookalike.catalogue.listings import read_catalogue
 from lookalike.coding import codes
-from lookalike.coding.encoder import Encoder, Encoding
+from lookalike.coding.encoder import Encoder
 from lookalike.coding.extraction import read_features
-from lookalike.errors import CatalogueError, LookalikeError
 from lookalike.index.reader import IndexSnapshot
 from lookalike.learning.metrics import RankingQuality, rank_relevance, ranking_quality, top_k_accuracy
 from lookalike.progress import Progress, silent
 from lookalike.ranking.encoded import EncodedQuery
+from lookalike.ranking.queries import Asked, Queries, encode_queries
 from lookalike.ranking.request import Answer, RankingConfig, SearchRequest
 from lookalike.ranking.search import Searcher, open_searcher
 from lookalike.settings import S3Settings
@@ -56,19 +55,6 @@ class Gallery:
     products: NDArray[np.str_]
     codes: NDArray[np.uint8]
     features: NDArray[np.float32] | None
-
-
-@dataclass(slots=True)
-class Queries:
-    """The photos that were asked about: `Listing` rows whose photo could be read, with their encoding."""
-
-    catalogue: Catalogue
-    listings: list[Listing]
-    photo_ids: NDArray[np.str_]
-    categories: NDArray[np.str_]
-    """The known category that holds the query's: itself or the nearest parent; empty where there is none."""
-    encoding: Encoding
-    rejected: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -103,11 +89,12 @@ def evaluate(
     Raises `CatalogueError` where no query is left.
     """
     ranking = ranking or RankingConfig()
+    catalogue = read_catalogue(catalogue_uri, columns=columns, photo_roots=photo_roots, s3=s3)
+    asked = Asked.of(catalogue, split)  # first: a misspelt split costs no download
     artefacts = fetch(store, release, cache_dir), fetch(store, index, cache_dir)
     searcher = open_searcher(*artefacts, ranking, threads=threads)
     encoder, snapshot = searcher.encoder, IndexSnapshot.open(artefacts[1])
-    catalogue = read_catalogue(catalogue_uri, columns=columns, photo_roots=photo_roots, s3=s3)
-    queries = read_queries(catalogue, split, encoder, snapshot.categories, progress)
+    queries = encode_queries(asked, encoder, snapshot.categories, progress)
     gallery = read_gallery(store, index, snapshot, cache_dir)
     report: dict[str, Any] = {
         "release": str(release),
@@ -162,52 +149,6 @@ def variants(ranking: RankingConfig) -> dict[str, RankingConfig]:
         "no grouping": change(ranking, group=False),
         "appearance by code length": change(ranking, relative=False),
     }
-
-
-def read_queries(
-    catalogue: Catalogue,
-    split: str | None,
-    encoder: Encoder,
-    indexed: Sequence[str],
-    progress: Progress = silent,
-    *,
-    batch: int = 16,
-) -> Queries:
-    """Read and encode the queries; a photo that cannot be read is reported in `rejected` and left out."""
-    wanted = [row for row in catalogue.listings if split is None or row.split == split]
-    if not wanted:
-        splits = sorted({row.split or "(none)" for row in catalogue.listings})
-        raise CatalogueError(f"{catalogue.uri}: no listing of split {split!r}; there are {', '.join(splits)}")
-    known = {*encoder.card.categories, *indexed}
-    listings, ids, encodings = [], [], []
-    waiting: list[NDArray[np.uint8]] = []
-    rejected = (
-        [f"line {row.line}: {row.reason} {row.detail}" for row in catalogue.left_out] if split is None else []
-    )
-    for done, row in enumerate(wanted, 1):
-        try:
-            data = catalogue.photo(row)
-            waiting.append(photos.load_square(data, encoder.card.preset.resize))
-        except LookalikeError as error:
-            rejected.append(f"line {row.line}: {error}")
-            continue
-        listings.append(row)
-        ids.append(codes.photo_id(data))
-        if len(waiting) == batch:
-            encodings.append(encoder.encode(np.stack(waiting)))
-            waiting.clear()
-        progress("encode queries", done, len(wanted))
-    if not listings:
-        raise CatalogueError(
-            f"{catalogue.uri}: none of {len(wanted)} query photos could be read: {rejected[0]}"
-        )
-    if waiting:
-        encodings.append(encoder.encode(np.stack(waiting)))
-    joined = Encoding(
-        *(np.concatenate([getattr(e, f.name) for e in encodings]) for f in dataclasses.fields(Encoding))
-    )
-    categories = np.array([_known_category(row.category, known) for row in listings])
-    return Queries(catalogue, listings, np.array(ids), categories, joined, rejected)
 
 
 def read_gallery(store: ObjectStore, index: Ref, snapshot: IndexSnapshot, cache_dir: Path) -> Gallery:
@@ -359,12 +300,6 @@ def _relevant(queries: Queries, gallery: Gallery, rows: slice) -> dict[str, NDAr
     if any(listing.product for listing in queries.listings) and (gallery.products != "").any():
         relevant["product"] = (products[:, None] == gallery.products) & (products != "")[:, None]
     return relevant
-
-
-def _known_category(category: str, known: set[str]) -> str:
-    while category and category not in known:
-        category = category.rpartition("/")[0]
-    return category
 
 
 def _products(listings: Path, ids: NDArray[np.str_]) -> NDArray[np.str_]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from lookalike.errors import QueryError, SettingsError
+from lookalike.errors import QueryError, SettingsError, unknown
 
 MAXIMUM_K = 200
 """The most hits that one request may ask for."""
@@ -175,6 +175,6 @@ def expand_categories(wanted: Collection[str], known: Collection[str]) -> tuple[
         path = name.rstrip("/")
         below = [leaf for leaf in known if leaf == path or leaf.startswith(path + "/")]
         if not below:
-            raise QueryError(f"unknown category: {name}")
+            raise QueryError(unknown("category", name, known))
         found.update(dict.fromkeys([name] if name in below else below))
     return tuple(found)
