@@ -161,6 +161,7 @@ def test_a_damaged_segment_is_taken_back_and_named(
         with pytest.raises(RolloutRefused) as refused:
             site.publish(index)
     assert segment.key.rpartition("/")[2] in str(refused.value)
+    assert "not done after" not in str(refused.value)
     assert f"taken back: {site.first.index.id} is live again" in str(refused.value)
     assert site.agreed_on(site.first.index)
     back = [{"op": "test", "path": AT, "value": str(index)}]
