@@ -40,11 +40,13 @@ test-cluster: .venv/installed ## the tests on Kubernetes: the cluster that KUBEC
 	  echo "skipped: no cluster: set KUBECONFIG to one, or LOOKALIKE_CLUSTER_TOOL to a program that starts one"; \
 	fi
 
-check: .venv/installed ## style, types, import contracts
+check: .venv/installed ## style, types, import contracts, declared dependencies
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/deptry src flows tasks local
+	$(BIN)/deptry tests benchmarks --exclude '\.venv' --ignore DEP002,DEP004
 
 format: .venv/installed ## let ruff sort and lay out the code
 	$(BIN)/ruff check --fix .
