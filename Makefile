@@ -7,7 +7,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test cluster-demo test-cluster check format lock clean
+.PHONY: help setup demo up test cluster-demo test-cluster check docs format lock clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,7 +46,11 @@ check: .venv/installed ## style, types, import contracts, declared dependencies
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/deptry src flows tasks local
-	$(BIN)/deptry tests benchmarks --exclude '\.venv' --ignore DEP002,DEP004
+	$(BIN)/deptry tests benchmarks docs --exclude '\.venv' --ignore DEP002,DEP004
+
+docs: .venv/installed ## the documentation as a site in build/docs; a broken link fails (ARGS=-E: anew)
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet $(ARGS) docs build/docs
+	@echo "build/docs/index.html"
 
 format: .venv/installed ## let ruff sort and lay out the code
 	$(BIN)/ruff check --fix .
