@@ -115,6 +115,9 @@ def test_photos_that_are_no_good_are_left_out_with_a_reason(shop: Shop) -> None:
         ".": "malformed image",
     }
     assert len(snapshot.listings) == 6
+    for path in shop.store.root.rglob("report.*"):
+        assert b"this is" not in path.read_bytes(), "what a file holds is nobody's business"
+        assert b"b&#x27;" not in path.read_bytes()
     lines = {row["listing_id"]: row["line"] for row in snapshot.report["rows"]["left_out"]}
     assert (lines["text.jpg"], lines["gone.jpg"]) == (8, 16)
 

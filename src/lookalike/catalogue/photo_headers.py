@@ -97,7 +97,7 @@ def read(data: bytes) -> Header:
             return _read_png(data)
         case "WEBP":
             return _read_webp(data)
-    raise PhotoError("type", f"not a JPEG, PNG or WebP; it starts with {data[:8]!r}")
+    raise PhotoError("type", "the first bytes are not those of a JPEG, PNG or WebP")
 
 
 def pixels_only(data: bytes, header: Header, limits: Limits) -> bytes:
@@ -269,7 +269,7 @@ def _read_webp(data: bytes) -> Header:
     elif chunk == b"VP8 ":
         width, height = (int.from_bytes(data[at : at + 2], "little") & 0x3FFF for at in (26, 28))
     else:
-        raise PhotoError("damaged", f"the WebP file starts with an unknown chunk {chunk!r}")
+        raise PhotoError("damaged", "the WebP file starts with an unknown chunk")
     return Header("WEBP", width, height, orientation)
 
 

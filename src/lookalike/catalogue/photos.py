@@ -192,7 +192,10 @@ def _open(data: bytes, limits: Limits) -> tuple[Image.Image, Header]:
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """Pillow meets a stranger's bytes here, and raises nearly anything: all of it becomes `PhotoError`."""
+    """Pillow meets a stranger's bytes here, and raises nearly anything: all of it becomes `PhotoError`.
+
+    Its own words may quote those bytes, so they are the cause of the error and no part of its message.
+    """
     try:
         yield
     except LookalikeError:
@@ -200,9 +203,9 @@ def _translated() -> Iterator[None]:
     except MemoryError as error:
         raise PhotoError("pixels", "not enough memory to decode it") from error
     except Exception as error:
-        reason = str(error) or type(error).__name__
-        rule = "truncated" if "truncated" in reason.lower() else "damaged"
-        raise PhotoError(rule, f"cannot be decoded: {reason}") from error
+        if "truncated" in str(error).lower():
+            raise PhotoError("truncated", "cannot be decoded: the file ends early") from error
+        raise PhotoError("damaged", "cannot be decoded: the file is damaged") from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from lookalike.ranking.local import MappedListings
 from lookalike.ranking.request import Filters
 from lookalike.serving.config import ServingConfig
 from lookalike.serving.copies import Copies
+from lookalike.serving.discretion import discreet
 from lookalike.serving.lifecycle import DAMAGED
 from lookalike.serving.metrics import Metrics
 from lookalike.storage.artefacts import Artefact, Ref, read_manifest
@@ -109,6 +110,7 @@ class Holdings:
     ) -> None:
         self.store, self.part, self.config, self.metrics = store, part, config, metrics
         self.draining = False
+        self._cache_dir = cache_dir
         self._copies = Copies(store, cache_dir)
         self._scanner = Scanner(threads)
         self._held: dict[Ref, Held] = {}
@@ -205,7 +207,7 @@ class Holdings:
         try:
             live = read_live(self.store)
         except LookalikeError as error:
-            self._waiting_for = str(error)
+            self._waiting_for = discreet(str(error), self.store.uri, self._cache_dir)
             _LOG.warning("cannot tell what is live: %s", error)
         else:
             self._live = live.live.index if live else None
@@ -257,7 +259,8 @@ class Holdings:
         before = self._refused.get(ref)
         attempts = before.attempts + 1 if before else 1
         delay = min(_LONGEST_RETRY_S, self.config.poll_seconds * 2**attempts)
-        self._refused[ref] = _Refusal(reason, damaged, attempts, time.monotonic() + delay)
+        said = discreet(reason, self.store.uri, self._cache_dir)
+        self._refused[ref] = _Refusal(said, damaged, attempts, time.monotonic() + delay)
         self.metrics.loads.labels("refused").inc()
         _LOG.error("refused %s: %s", ref, reason)
 

@@ -25,6 +25,7 @@ from lookalike.errors import (
 )
 from lookalike.serving.config import ServingConfig
 from lookalike.serving.copies import Copies
+from lookalike.serving.discretion import discreet
 from lookalike.serving.metrics import Metrics
 from lookalike.serving.snapshot import ServedSnapshot, open_snapshot, release_of
 from lookalike.sharding.fleet import Fleet
@@ -42,7 +43,7 @@ Pair = tuple[Ref, Ref]
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A pair that could not be loaded, why, and when (monotonic seconds) it is tried again."""
+    """A pair that could not be loaded, why, and when (monotonic seconds) it is tried again. Anybody may ask why."""
 
     pair: Pair
     reason: str
@@ -65,6 +66,7 @@ class Lifecycle:
     ) -> None:
         self.store, self.config, self.metrics = store, config, metrics
         self.threads = threads
+        self._cache_dir = cache_dir
         self._copies = Copies(store, cache_dir)
         self._fleet = Fleet(config.rankers) if config.rankers else None
         self._current: ServedSnapshot | None = None
@@ -140,7 +142,7 @@ class Lifecycle:
         try:
             wanted = self._wanted()
         except LookalikeError as error:
-            self._waiting_for = str(error)
+            self._waiting_for = self._discreet(str(error))
             _LOG.warning("cannot tell what to serve: %s", error)
             return
         if wanted is None:
@@ -220,9 +222,13 @@ class Lifecycle:
         before = self._refusal
         attempts = before.attempts + 1 if before is not None and before.pair == pair else 1
         delay = min(_LONGEST_RETRY_S, self.config.poll_seconds * (1 if soon else 2**attempts))
-        self._refusal = Refusal(pair, reason, damaged, attempts, time.monotonic() + delay)
+        again_at = time.monotonic() + delay
+        self._refusal = Refusal(pair, self._discreet(reason), damaged, attempts, again_at)
         self.metrics.loads.labels("refused").inc()
         _LOG.error("refused %s: %s", pair[1], reason)
+
+    def _discreet(self, reason: str) -> str:
+        return discreet(reason, self.store.uri, self._cache_dir)
 
     def _reason(self) -> str:
         return self._refusal.reason if self._refusal is not None else self._waiting_for

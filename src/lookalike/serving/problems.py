@@ -2,7 +2,8 @@
 
 Every reply from 400 on is ``application/problem+json`` with `type`, `title`, `status`, `detail` and the `request_id`
 under which the log has it. `type` is stable: clients may switch on it. Whatever is not an error of ours is a 500
-that tells the client nothing but its request id.
+that tells the client nothing but its request id. No detail names a path, a store or an address of ours, or quotes the
+bytes of a file: the log does.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from lookalike.errors import (
     ServiceBusy,
     StorageError,
 )
+from lookalike.serving.discretion import discreet
 
 _LOG = logging.getLogger("lookalike.serving")
 
@@ -66,14 +68,19 @@ async def on_lookalike_error(request: Request, error: Exception) -> Response:
     detail = str(error)
     match error:
         case PhotoError():
+            _LOG.info("a photo was refused: %s (%r)", error, error.__cause__)
             status = _STATUS_OF_PHOTO_RULE.get(error.rule, HTTPStatus.UNPROCESSABLE_ENTITY)
             return problem(request, status, f"photo-{error.rule}", detail, rule=error.rule)
         case QueryError():
             return problem(request, HTTPStatus.BAD_REQUEST, "query", detail)
         case ServiceBusy():
             headers = {"Retry-After": str(error.retry_after)}
-            return problem(request, HTTPStatus.SERVICE_UNAVAILABLE, "busy", detail, headers=headers)
+            if (said := discreet(detail)) != detail:
+                _LOG.warning("a request was turned away: %s", detail)
+            return problem(request, HTTPStatus.SERVICE_UNAVAILABLE, "busy", said, headers=headers)
         case ObjectNotFound():
+            _LOG.warning("the store lacks what a request needs", exc_info=error)
+            detail = "the object store does not have it any more"
             return problem(request, HTTPStatus.NOT_FOUND, "not-found", detail)
         case StorageError():
             _LOG.warning("storage failed during a request", exc_info=error)
