@@ -1,20 +1,26 @@
 """The current catalogue under the live model release: curate, extract what is new, index, publish."""
 
-from prefect import flow
+from prefect import State, flow
 
 from flows.curate import curate
 from flows.extract import extract
 from flows.index import index
 from flows.parameters import Curate, Extract, Index, Publish, Reindex
 from flows.publish import publish
-from tasks import steps
+from lookalike.errors import PublishingHeld
+from tasks import stages, steps
 from tasks.stages import run_stage
 
 
 @flow(name="reindex")
-def reindex(parameters: Reindex = Reindex()) -> str:
-    """New listings become searchable and sold ones go; codes are extracted for new photos alone."""
+def reindex(parameters: Reindex = Reindex()) -> str | State[str]:
+    """New listings become searchable and sold ones go; codes are extracted for new photos alone.
+
+    Ends as *Held* before anything is read where a roll-back holds publishing.
+    """
     store, threads = parameters.store, parameters.threads
+    if why := steps.held(store):
+        return stages.held(why)
     release = steps.live_release(store)
     curating = Curate(
         store=store,
@@ -28,6 +34,9 @@ def reindex(parameters: Reindex = Reindex()) -> str:
     built = run_stage(
         index, Index(store=store, threads=threads, extraction=extraction, shards=parameters.shards)
     )
-    live = run_stage(publish, Publish(store=store, threads=threads, index=built, replaces=release))
+    try:
+        live = run_stage(publish, Publish(store=store, threads=threads, index=built, replaces=release))
+    except PublishingHeld as error:
+        return stages.held(str(error))
     steps.retain(store, parameters.keep_records, parameters.grace_hours)
     return live

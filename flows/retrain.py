@@ -1,6 +1,6 @@
 """The whole way with a new model release: curate, train, extract, index, publish."""
 
-from prefect import flow
+from prefect import State, flow
 
 from flows.curate import curate
 from flows.extract import extract
@@ -8,14 +8,20 @@ from flows.index import index
 from flows.parameters import Curate, Extract, Index, Publish, Retrain, Train, TrainOnNodes
 from flows.publish import publish
 from flows.train import train, train_on_nodes
-from tasks import steps
+from lookalike.errors import PublishingHeld
+from tasks import stages, steps
 from tasks.stages import run_stage
 
 
 @flow(name="retrain")
-def retrain(parameters: Retrain = Retrain()) -> str:
-    """Train on the current catalogue and publish model and index as one; the old pair serves until then."""
+def retrain(parameters: Retrain = Retrain()) -> str | State[str]:
+    """Train on the current catalogue and publish model and index as one; the old pair serves until then.
+
+    Ends as *Held* before anything is trained where a roll-back holds publishing.
+    """
     store, threads = parameters.store, parameters.threads
+    if why := steps.held(store):
+        return stages.held(why)
     steps.check_weights(store, parameters.weights)
     began_with = steps.live_release(store)
     curating = Curate(**parameters.model_dump(include=set(Curate.model_fields)))
@@ -47,16 +53,19 @@ def retrain(parameters: Retrain = Retrain()) -> str:
     built = run_stage(
         index, Index(store=store, threads=threads, extraction=extraction, shards=parameters.shards)
     )
-    live = run_stage(
-        publish,
-        Publish(
-            store=store,
-            threads=threads,
-            index=built,
-            replaces=began_with,
-            margin=parameters.margin,
-            gate_queries=parameters.gate_queries,
-        ),
-    )
+    try:
+        live = run_stage(
+            publish,
+            Publish(
+                store=store,
+                threads=threads,
+                index=built,
+                replaces=began_with,
+                margin=parameters.margin,
+                gate_queries=parameters.gate_queries,
+            ),
+        )
+    except PublishingHeld as error:
+        return stages.held(str(error))
     steps.retain(store, parameters.keep_records, parameters.grace_hours)
     return live

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import typer
 
+from lookalike import publishing
 from lookalike.cli import demo as plain
 from lookalike.cli.options import Json, Recipe, Workplace
-from lookalike.errors import LookalikeError, SettingsError
+from lookalike.errors import LookalikeError, PublishingHeld, SettingsError
 from lookalike.progress import Progress
+from lookalike.storage import refs
 from lookalike.storage.artefacts import Ref, read_manifest
 from tasks import environment
 
@@ -41,6 +43,8 @@ def demo(
 
 
 def _through_prefect(place: Workplace, course: plain.Course, progress: Progress) -> Ref:
+    if why := publishing.why_not(refs.read_live(place.store)):
+        raise PublishingHeld(why)
     progress("start Prefect's embedded server", 0, 1)
     from flows.parameters import RecipeName, Retrain
     from flows.retrain import retrain
@@ -60,7 +64,7 @@ def _through_prefect(place: Workplace, course: plain.Course, progress: Progress)
                 min_category=course.min_category,
             )
         )
-    return Ref.parse(read_manifest(place.store, Ref.parse(index)).inputs["curated"])
+    return Ref.parse(read_manifest(place.store, Ref.parse(str(index))).inputs["curated"])
 
 
 def main() -> None:

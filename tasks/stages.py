@@ -26,16 +26,18 @@ from prefect.client.schemas.filters import (
     ArtifactFilterFlowRunId,
     ArtifactFilterKey,
 )
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.context import FlowRunContext
 from prefect.deployments import run_deployment
 from prefect.logging import get_run_logger
+from prefect.states import Completed
 from pydantic import BaseModel
 
-from lookalike.errors import LookalikeError
+from lookalike.errors import LookalikeError, PublishingHeld
 from tasks.settings import TASKS
 
 REFERENCE = "reference"
+HELD = "Held"
 _POLL_S = 2.0
 _asked_for: Counter[tuple[UUID, int]] = Counter()
 """How many stages each start of a parent has asked for so far."""
@@ -45,11 +47,15 @@ class StageFailed(LookalikeError):
     """A stage that ran as its own deployment did not complete; the message is its last state's."""
 
 
-def run_stage(stage: Flow[Any, str], parameters: BaseModel) -> str:
-    """The reference that `stage` comes to."""
+def run_stage(stage: Flow[Any, Any], parameters: BaseModel) -> str:
+    """The reference that `stage` comes to. Raises `PublishingHeld` where it ended with `held`."""
     if TASKS.stages == "here":
-        return stage(parameters)
+        state: Any = stage(parameters, return_state=True)
+        _require_not_held(state)
+        found: str = state.result()
+        return found
     [run] = _run_elsewhere(stage.name, [parameters])
+    _require_not_held(run.state)
     return _reference(run)
 
 
@@ -66,6 +72,21 @@ def leave_reference(reference: str) -> str:
     """Note the result of this flow run where a parent finds it, and return it."""
     create_markdown_artifact(key=REFERENCE, markdown=f"`{reference}`", description=reference)
     return reference
+
+
+def held(why: str) -> State[str]:
+    """The end of a run that was kept from publishing: *Completed* for whoever counts failures, by the name *Held*.
+
+    Nothing has failed, so nobody is to be woken, let alone every hour; and *Cancelled* would say that somebody stopped
+    this run. The name and the message stand in Prefect and in the console.
+    """
+    get_run_logger().warning(why)
+    return Completed(name=HELD, message=why, data="")
+
+
+def _require_not_held(state: State[Any] | None) -> None:
+    if state is not None and state.name == HELD:
+        raise PublishingHeld(state.message or "")
 
 
 class _Elsewhere:

@@ -41,6 +41,15 @@ def live_release(store: str) -> str:
     return "nothing" if live is None else str(live.live.release)
 
 
+@task(**patient())
+def held(store: str, index: str = "") -> str:
+    """Why nothing (or not this index) may be published unattended now, or ``""``."""
+    opened = place(store)
+    snapshot = [Ref.parse(index)] if index else []
+    artefacts = snapshot + [publishing.release_of(opened, ref) for ref in snapshot]
+    return publishing.why_not(refs.read_live(opened), *artefacts)
+
+
 def check_weights(store: str, asked: str) -> None:
     """Raises `StorageError` where `asked` is a model release that the store does not hold: before hours of work."""
     if asked.startswith(f"{Kind.RELEASE}/"):

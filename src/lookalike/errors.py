@@ -25,6 +25,7 @@ where they enter (storage, photos, index files, the Kubernetes API), with the ca
     ├── QueryError               a search request is wrong
     ├── ServiceBusy              a search process cannot take a request now; later, or another, can
     ├── QualityGateError         the new model release is worse than the live one
+    ├── PublishingHeld           a roll-back keeps this from being published unattended
     └── RolloutError             the cluster could not be rolled to the snapshot that is to be live
         └── RolloutRefused       its pods did not come up with it: it is taken back
 """
@@ -148,6 +149,10 @@ class ServiceBusy(LookalikeError):
 
 class QualityGateError(LookalikeError):
     """The new model release is worse than the live one by more than the margin."""
+
+
+class PublishingHeld(LookalikeError):
+    """A roll-back keeps this from being published without a person: a hold, or this was rejected. Nothing is wrong."""
 
 
 class RolloutError(LookalikeError):

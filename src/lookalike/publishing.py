@@ -6,22 +6,36 @@ half-removed artefact never becomes live, whatever this machine's cache holds. T
 (`storage.refs`). Where settings name a search Deployment it is then rolled to the pair that is live, and both go back
 where it does not come up. Every step finds out what is done already, so whoever is killed in the middle is run again.
 The command line, the flows and the console all publish and roll back through here.
+
+A roll-back says that a person is at work, so it holds publishing: whoever publishes unattended (flows, and commands
+that name no index) gets `PublishingHeld` until somebody resumes. What the roll-back left is never published unattended
+again, resumed or not.
 """
 
 from __future__ import annotations
 
 import getpass
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from lookalike.catalogue.snapshot import first_photo, is_shard
-from lookalike.errors import LostRace, RolloutError, RolloutRefused, SettingsError, StorageError
+from lookalike.errors import (
+    CorruptObject,
+    LostRace,
+    ObjectNotFound,
+    PublishingHeld,
+    RolloutError,
+    RolloutRefused,
+    SettingsError,
+    StorageError,
+)
 from lookalike.progress import Progress, silent
 from lookalike.settings import RolloutSettings
 from lookalike.storage import keys, refs, verification
-from lookalike.storage.artefacts import Ref, read_manifest
+from lookalike.storage.artefacts import Kind, Ref, read_manifest
 from lookalike.storage.objects import ObjectStore
 
 if TYPE_CHECKING:
@@ -29,6 +43,9 @@ if TYPE_CHECKING:
 
 Replaces = Ref | Literal["anything", "nothing"]
 """What may be live before: any pair, none at all, or a pair of this model release only."""
+LONGEST_WHY = 300
+"""Characters that are kept of somebody's reason for a roll-back."""
+_HOUR = timedelta(hours=1)
 
 
 def publish_index(
@@ -38,10 +55,14 @@ def publish_index(
     by: str,
     cache_dir: Path,
     replaces: Replaces = "anything",
+    attended: bool = False,
+    rejected_too: bool = False,
     progress: Progress = silent,
 ) -> refs.LiveRef:
     """Make `index` live, with the model release it was built for.
 
+    A hold, or a rejection of index or release, stops this with `PublishingHeld`, unless a person who names the index
+    publishes it (`attended`) and, for what was rejected, says so (`rejected_too`). The hold stays either way.
     `replaces` guards long work: a re-index that began under one model release must not take back another that was
     published meanwhile. Raises `LostRace` where something else is live than `replaces` says or another publisher was
     first; `CorruptObject` or `ObjectNotFound` naming the file where either artefact is not whole; `RolloutError`
@@ -50,11 +71,60 @@ def publish_index(
     release, deployment = release_of(store, index), _search_deployment()
     expected = refs.read_live(store)
     if expected is None or expected.live.index != index:  # else an earlier attempt got this far
+        if said := why_not(expected, release, index, attended=attended, rejected_too=rejected_too):
+            raise PublishingHeld(said)
         _check_replaces(store, replaces, expected)
     _verify(store, release, index, progress)
     live = refs.publish(store, release, index, by=by, expected=expected)
-    _roll_out(deployment, store, live, by=by, cache_dir=cache_dir, progress=progress)
+    marks = live.rejected if expected is None else expected.rejected
+    _roll_out(deployment, store, live, marks, by=by, cache_dir=cache_dir, progress=progress)
     return live
+
+
+def why_not(
+    live: refs.LiveRef | None,
+    *artefacts: Ref,
+    attended: bool = False,
+    rejected_too: bool = False,
+) -> str:
+    """Why these artefacts must not be published now, or ``""``: a hold, or that a roll-back left one of them."""
+    if live is None:
+        return ""
+    if live.hold is not None and not attended:
+        by_name = "`lookalike publish --index ID` publishes one index meanwhile"
+        return f"nothing published: {held_words(live.hold)}; {by_name}"
+    if not rejected_too and (found := live.rejection(*artefacts)):
+        return (
+            f"nothing published: {found.ref.kind}/{found.ref.id} was rejected by {_of(found)}; "
+            "`lookalike publish --index ID --rejected` publishes it all the same"
+        )
+    return ""
+
+
+def held_words(hold: refs.Hold) -> str:
+    """A hold in words: since when, by whom, why, and what ends it."""
+    return f"publishing is held since {_of(hold)}; `lookalike resume` or the console's button ends the hold"
+
+
+def _of(mark: refs.Hold | refs.Rejection) -> str:
+    """The roll-back that a mark comes from, in words."""
+    why = f": {mark.why}" if mark.why else ""
+    return f"roll-back #{mark.sequence} ({mark.by}, {mark.at}{why})"
+
+
+def resume(store: ObjectStore, *, sequence: int | None = None) -> refs.LiveRef:
+    """End the hold: runs publish again. What was rejected stays so.
+
+    `sequence` is the roll-back whose hold the caller saw; if it is another's by now, `LostRace`. Raises `SettingsError`
+    where nothing has been published.
+    """
+    live = published(store)
+    if sequence is not None and live.hold is not None and live.hold.sequence != sequence:
+        message = (
+            f"{store.uri}: the hold is of roll-back #{live.hold.sequence} by now, not #{sequence}; look again"
+        )
+        raise LostRace(keys.LIVE_REF, message)
+    return refs.resume(store, expected=live)
 
 
 def live_shards(store: ObjectStore) -> int:
@@ -68,30 +138,77 @@ def roll_back(
     *,
     by: str,
     cache_dir: Path,
+    model: bool = False,
+    why: str = "",
     from_sequence: int | None = None,
     progress: Progress = silent,
 ) -> refs.LiveRef:
     """Return to the pair that was live before, if it is still whole. A roll-back that was cut short is finished first.
 
-    `from_sequence` is the record that the caller saw live; if another is live by now, `LostRace`. Raises
-    `SettingsError` where there is nothing to go back to; `RolloutError` as `publish_index` does.
+    With `model` return to the model release before the live one, with the newest of its indexes that is whole. Either
+    way unattended publishing is held, and what was left is rejected; `why` is kept with both. `from_sequence` is the
+    record that the caller saw live; if another is live by now, `LostRace`. Raises `SettingsError` where there is
+    nothing to go back to; `ObjectNotFound` or `CorruptObject`, naming the file, where that is not whole;
+    `RolloutError` as `publish_index` does.
     """
-    live = refs.read_live(store)
-    if live is None:
-        raise SettingsError(f"{store.uri}: nothing has been published, so there is nothing to roll back")
+    live = published(store)
     if from_sequence is not None and live.live.sequence != from_sequence:
         message = f"{store.uri}: #{live.live.sequence} is live by now, not #{from_sequence}; look again"
         raise LostRace(keys.LIVE_REF, message)
     deployment = _search_deployment()
     if deployment and live.live.action == "rollback" and deployment.state().index != str(live.live.index):
-        _roll_out(deployment, store, live, by=by, cache_dir=cache_dir, progress=progress)
+        _roll_out(deployment, store, live, live.rejected, by=by, cache_dir=cache_dir, progress=progress)
         return live
-    target = None if live.live.parent is None else live.record(live.live.parent)
-    if target is not None:  # `refs.roll_back` says why not
+    target = _servable(store, live.of_previous_release(), progress) if model else live.before()
+    if target is not None and not model:  # where there is none `refs.roll_back` says why
         _verify(store, target.release, target.index, progress)
-    live = refs.roll_back(store, by=by, expected=live)
-    _roll_out(deployment, store, live, by=by, cache_dir=cache_dir, progress=progress)
+    live = refs.roll_back(store, by=by, expected=live, to=target, why=_one_line(why))
+    _roll_out(deployment, store, live, live.rejected, by=by, cache_dir=cache_dir, progress=progress)
     return live
+
+
+def what_next(store: ObjectStore, live: refs.LiveRef) -> str:
+    """What a person should know after a roll-back: that publishing is held, and how old the inventory is."""
+    hours = (datetime.now(UTC) - store.head(keys.manifest(Kind.INDEX, live.live.index.id)).modified) / _HOUR
+    age = f"{hours * 60:.0f} minutes" if hours < 2 else f"{hours:.0f} hours"
+    return (
+        f"Publishing is held, and what was left is rejected. The index is {age} old: `lookalike resume` lets the next "
+        f"re-index bring it up to date with model release {live.live.release.id}."
+    )
+
+
+def _servable(store: ObjectStore, records: Sequence[refs.LiveRecord], progress: Progress) -> refs.LiveRecord:
+    """The first of `records` whose pair is whole at the store. Raises what is wrong with the first where none is."""
+    first: StorageError | None = None
+    for index in dict.fromkeys(record.index for record in records):
+        record = next(record for record in records if record.index == index)
+        try:
+            _verify(store, record.release, record.index, progress)
+        except (ObjectNotFound, CorruptObject) as error:
+            first = first or error
+        else:
+            return record
+    if first is None:
+        raise SettingsError(
+            "nothing to roll back to: no other model release is known that was live and not rejected"
+        )
+    raise first
+
+
+def published(store: ObjectStore) -> refs.LiveRef:
+    """The live ref. Raises `SettingsError` where there is none."""
+    live = refs.read_live(store)
+    if live is None:
+        raise SettingsError(
+            f"{store.uri}: nothing has been published, so there is nothing to roll back or to resume"
+        )
+    return live
+
+
+def _one_line(text: str) -> str:
+    """Somebody's words as they can be kept and shown anywhere: one line of UTF-8, not too long."""
+    printable = (c if c.isprintable() else " " for c in text.encode(errors="replace").decode())
+    return " ".join("".join(printable).split())[:LONGEST_WHY]
 
 
 def disagreement(store: ObjectStore) -> str | None:
@@ -151,12 +268,16 @@ def _roll_out(
     deployment: SearchDeployment | None,
     store: ObjectStore,
     live: refs.LiveRef,
+    marks: Sequence[refs.Rejection],
     *,
     by: str,
     cache_dir: Path,
     progress: Progress,
 ) -> None:
-    """Roll the search Deployment, if settings name one, to what is live; where it is refused take both back."""
+    """Roll the search Deployment, if settings name one, to what is live.
+
+    Where it is refused take both back; then `marks` says what is rejected.
+    """
     if deployment is None:
         return
     index = live.live.index
@@ -168,10 +289,7 @@ def _roll_out(
             message = f"{error}; nothing was live before, so there is nothing to go back to"
             raise RolloutRefused(message) from error
         previous = live.history[-1]
-        if live.live.action == "rollback":
-            refs.publish(store, previous.release, previous.index, by=by, expected=live)
-        else:
-            refs.roll_back(store, by=by, expected=live)
+        refs.take_back(store, by=by, expected=live, rejected=marks)
         try:
             deployment.take_back(index, previous.index)
         except RolloutError as second:

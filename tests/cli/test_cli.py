@@ -15,7 +15,7 @@ from tests.cli.conftest import Run
 
 VERBS = [
     *("demo", "curate", "train", "extract", "index", "publish", "search", "serve", "evaluate"),
-    *("inspect", "verify", "rollback", "run"),
+    *("inspect", "verify", "rollback", "resume", "run"),
 ]
 
 
@@ -31,6 +31,8 @@ def test_every_verb_explains_itself_with_an_example(run: Run, verb: str) -> None
     [
         ("publish",),
         ("rollback",),
+        ("rollback", "--model"),
+        ("resume",),
         ("search", "photo.jpg"),
         ("verify",),
         ("train",),

@@ -220,6 +220,13 @@ def test_rollback(call: Call, shop: Shop) -> None:
     assert shop.live == first
 
 
+def test_resume(call: Call, shop: Shop) -> None:
+    second = call("index", "--shards", 2, "--store", shop.store)["index"]
+    call("publish", "--index", second, "--store", shop.store)
+    assert call("rollback", "--store", shop.store)["hold"]["sequence"] == 3
+    assert call("resume", "--store", shop.store)["hold"] is None
+
+
 def test_retain(call: Call, shop: Shop) -> None:
     unused = call("index", "--shards", 3, "--store", shop.store)["index"]
     newest = call("index", "--shards", 2, "--store", shop.store)["index"]

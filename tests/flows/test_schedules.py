@@ -14,10 +14,12 @@ from pathlib import Path
 import psutil
 import pytest
 
+from lookalike import publishing
 from lookalike.coding.extraction import extract
 from lookalike.learning.recipes import RECIPES
 from lookalike.storage.artefacts import read_manifest
 from lookalike.storage.directory import DirectoryStore
+from tests.shop import Listing
 
 from .conftest import ROOT, Prefect, Shop, is_up, result_of, wait_until
 
@@ -123,6 +125,47 @@ def test_a_stage_runs_as_a_deployment_of_its_own_and_hands_on_its_reference(
     elsewhere = [run for run in runs if run["deployment_id"] is not None]
     assert [run["state_type"] for run in elsewhere] == ["COMPLETED"]
     assert elsewhere[0]["parent_task_run_id"] is not None  # seen below its parent, here and in the console
+
+
+HELD_PARENT = """
+import sys
+from flows.parameters import Publish
+from flows.publish import publish
+from lookalike.errors import PublishingHeld
+from prefect import flow
+from tasks.stages import run_stage
+
+@flow
+def parent():
+    try:
+        return run_stage(publish, Publish(store=sys.argv[1], index=sys.argv[2], threads=1))
+    except PublishingHeld as error:
+        return f"held: {error}"
+
+print("RESULT", parent())
+"""
+
+
+def test_a_stage_that_was_held_elsewhere_is_held_for_its_parent(
+    served: Prefect, shop: Shop, listings: tuple[Listing, ...]
+) -> None:
+    first = shop.live().index
+    shop.offer(listings)
+    newer = shop.index(shop.curate(), shop.live().release)
+    publishing.publish_index(shop.store, newer, by="test", cache_dir=shop.cache)
+    publishing.roll_back(shop.store, by="ada", cache_dir=shop.cache)
+    process = subprocess.Popen(
+        [sys.executable, "-c", HELD_PARENT, shop.store.uri, str(newer)],
+        cwd=ROOT,
+        env={**served.environ, "LOOKALIKE_TASK_STAGES": "deployments"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert result_of(process).startswith(
+        "held: nothing published: publishing is held since roll-back #3 (ada, "
+    )
+    assert shop.live().index == first
 
 
 SHARED = """

@@ -130,7 +130,7 @@ def test_retrain_watch_search_roll_back_and_stop(up: Up, page: Page) -> None:
     wait_until("search with the new release", lambda: up.serves(second.index.id), up.process)
     assert len(up.asked()["hits"]) == 5
 
-    page.get_by_role("button", name="Roll back").click()
+    page.get_by_role("button", name="Roll back", exact=True).click()
     expect(page.locator("#confirm-text")).to_contain_text(
         f"{first.index.id} of model release {first.release.id}"
     )

@@ -168,6 +168,21 @@ def test_a_damaged_segment_is_taken_back_and_named(
     assert site.api.patches[-1] == [*back, {"op": "replace", "path": AT, "value": str(site.first.index)}]
 
 
+def test_a_roll_back_that_pods_refuse_is_taken_back_but_still_holds(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.publish(site.second.index)
+    site.api.broken.add(str(site.first.index))
+    monkeypatch.setenv("LOOKALIKE_ROLLOUT_DEADLINE_S", "3")
+    with pytest.raises(RolloutRefused, match="taken back"):
+        publishing.roll_back(site.first.store, by="test", cache_dir=site.first.cache_dir)
+    assert site.agreed_on(site.second.index)
+    live = read_live(site.first.store)
+    assert live is not None
+    assert live.hold is not None, "whoever rolled back is still at it"
+    assert live.rejected == (), "what is live again is not rejected"
+
+
 def test_a_publisher_whose_connection_ended_in_the_patch_is_run_again(site: Site) -> None:
     index = site.second.index
     site.api.faults["PATCH"].append(Fault(drop=True, applied=True))

@@ -88,8 +88,13 @@ def test_the_live_ref_is_followed_forwards_and_back(town: Town) -> None:
         assert process.client.get("/v1/catalogue").json()["listings"] == 60
         live = read_live(town.store)
         assert live is not None
-        roll_back(town.store, by="test", expected=live)
+        assert "hold" not in process.client.get("/readyz").json()
+        back = roll_back(town.store, by="ada@shop", expected=live, why="not for strangers")
         process.until_serving(town.shop.index)
+        reply = process.client.get("/readyz")
+        assert (reply.status_code, reply.json()["hold"]) == (200, {"rollback": 3, "since": back.live.at})
+        assert "ada" not in reply.text
+        assert "strangers" not in reply.text
         assert process.client.get("/v1/catalogue").json()["listings"] == 48
 
 

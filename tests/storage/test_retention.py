@@ -237,3 +237,36 @@ def test_a_removal_that_was_killed_is_finished_by_the_next(tmp_path: Path) -> No
     apply(store, plan(store, RetentionConfig(releases=1), now=LATER))
     assert is_whole(store, live, tmp_path)
     assert remaining(store).isdisjoint(planned.keys)
+
+
+def test_the_model_release_before_stays_servable_however_often_its_index_moved_on(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path / "store")
+    good = chain(store, "the good model")
+    last = chain(store, "its last index", good.release)
+    never = [
+        chain(store, "stopped by the gate")
+    ]  # newer releases, so that the good one is not among the newest two
+    bad = chain(store, "the bad model")
+    hourly = [chain(store, f"re-index {i}", bad.release) for i in range(6)]
+    never.append(chain(store, "stopped by the gate, too"))
+    for pair in (good, last, bad, *hourly):
+        publish(store, pair)
+    unlisted = keys.code_shard(good.release.id, "ff" * 32)
+    store.put(unlisted, b"codes of sold listings, wanted when they return")
+    apply(store, plan(store, now=LATER))
+    assert is_whole(store, last, tmp_path)
+    assert store.head(unlisted)
+    assert not any(good.index.id in key for key in remaining(store)), "its earlier index is not needed"
+    live = refs.read_live(store)
+    assert live is not None
+    [*_, oldest] = live.of_previous_release()
+    assert oldest.release == good.release
+
+
+def test_where_roll_backs_are_not_wanted_the_model_release_before_goes(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path / "store")
+    pairs = [chain(store, name) for name in ("before", "live")]
+    for pair in pairs:
+        publish(store, pair)
+    apply(store, plan(store, RetentionConfig(records=0, releases=1), now=LATER))
+    assert not any(pairs[0].release.id in key for key in remaining(store) if key.startswith("releases/"))

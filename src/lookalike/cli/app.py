@@ -45,6 +45,7 @@ app.command(rich_help_panel=_CARE)(scaling.plan)
 app.command(rich_help_panel=_CARE)(inspection.inspect)
 app.command(rich_help_panel=_CARE)(inspection.verify)
 app.command(rich_help_panel=_CARE)(publishing.rollback)
+app.command(rich_help_panel=_CARE)(publishing.resume)
 app.command(rich_help_panel=_CARE)(operations.retain)
 app.command(rich_help_panel=_CARE)(operations.console)
 

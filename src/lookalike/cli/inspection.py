@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from lookalike import publishing
 from lookalike.catalogue.snapshot import is_shard
@@ -32,7 +34,12 @@ def inspect(name: Name = None, store: Store = None, as_json: Json = False) -> No
         _overview(out, place)
     else:
         details = [_detail(out, place, ref) for ref in _named(place, name)]
-        out.result({"live": details} if name == "live" else details[0])
+        if name == "live":
+            live = refs.read_live(place.store)
+            _say_hold(out, live)
+            out.result({"live": details} | _marks(live))
+        else:
+            out.result(details[0])
 
 
 def verify(
@@ -129,7 +136,26 @@ def _overview(out: Output, place: Workplace) -> None:
     out.table(f"{place.store.uri}", ("kind", "id", "files", "MB", ""), rows)
     if live is None:
         out.note("nothing is live yet")
-    out.result({"store": place.store.uri, "live": live and live.live.to_json(), "artefacts": artefacts})
+    _say_hold(out, live)
+    out.result(
+        {
+            "store": place.store.uri,
+            "live": live and live.live.to_json(),
+            **_marks(live),
+            "artefacts": artefacts,
+        }
+    )
+
+
+def _marks(live: refs.LiveRef | None) -> dict[str, Any]:
+    """The hold, and what was rejected."""
+    hold = None if live is None or live.hold is None else asdict(live.hold)
+    return {"hold": hold, "rejected": [] if live is None else [found.to_json() for found in live.rejected]}
+
+
+def _say_hold(out: Output, live: refs.LiveRef | None) -> None:
+    if live is not None and live.hold is not None:
+        out.note(f"[bold yellow]held[/bold yellow]  {escape(publishing.held_words(live.hold))}")
 
 
 def _detail(out: Output, place: Workplace, ref: Ref) -> dict[str, Any]:

@@ -1,15 +1,20 @@
-"""`publish` and `rollback`: move the live ref, and say what is live."""
+"""`publish`, `rollback` and `resume`: move the live ref, hold and go on, and say what is live."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from functools import partial
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from lookalike import publishing
 from lookalike.cli.options import Json, Store, Workplace, open_workplace
 from lookalike.cli.output import Output
-from lookalike.storage import refs
+from lookalike.errors import PublishingHeld, SettingsError
+from lookalike.progress import Progress, silent
+from lookalike.storage import audit, refs
 from lookalike.storage.artefacts import Kind, Ref
 
 
@@ -17,39 +22,112 @@ def publish(
     index: Annotated[
         str | None, typer.Option(metavar="REF", help="Index snapshot; the newest by default.")
     ] = None,
+    rejected: Annotated[
+        bool,
+        typer.Option("--rejected", help="Publish it although a roll-back rejected it or its model release."),
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="End the hold of a roll-back, once this is live.")
+    ] = False,
     store: Store = None,
     as_json: Json = False,
 ) -> None:
     """Make an index snapshot live, with the model release it was built for.
 
-    Every file of both is verified first. Search processes that follow the live ref swap to it without
-    failing a request. Publishing what is live already changes nothing.
+    Every file of both is read at the store first. Search processes that follow the live ref swap to it without
+    failing a request. Publishing what is live already changes nothing. While a roll-back holds publishing, the index
+    must be named, and the hold stays.
 
     [dim]Example:[/dim] lookalike publish --index 9c41
     """
     out, place = Output(as_json=as_json), open_workplace(store)
-    show_live(out, publish_step(place, place.ref(Kind.INDEX, index)))
-
-
-def rollback(store: Store = None, as_json: Json = False) -> None:
-    """Return to what was live before. Done twice, it goes back two.
-
-    [dim]Example:[/dim] lookalike rollback --store s3://shop/lookalike
-    """
-    out, place = Output(as_json=as_json), open_workplace(store)
-    live = publishing.roll_back(place.store, by=publishing.somebody(), cache_dir=place.cache_dir)
+    if rejected and index is None:
+        raise SettingsError("--rejected: name the index snapshot with --index")
+    ref = place.ref(Kind.INDEX, index)
+    with out.progress() as progress:
+        move = partial(
+            publish_step, place, ref, attended=index is not None, rejected_too=rejected, progress=progress
+        )
+        if rejected or resume:
+            detail = {"index": str(ref), "rejected": rejected, "resume": resume}
+            with audit.recorded(place.store, by=publishing.somebody(), action="publish", detail=detail):
+                live = move()
+                if resume:
+                    live = publishing.resume(place.store)
+        else:
+            live = move()
     show_live(out, live)
 
 
-def publish_step(place: Workplace, index: Ref) -> refs.LiveRef:
+def rollback(
+    model: Annotated[
+        bool, typer.Option("--model", help="Return to the model release before the live one.")
+    ] = False,
+    why: Annotated[str, typer.Option(metavar="TEXT", help="The reason, kept with the hold.")] = "",
+    store: Store = None,
+    as_json: Json = False,
+) -> None:
+    """Return to what was live before, and hold publishing until `lookalike resume`. Done twice, it goes back two.
+
+    What was left is rejected: no scheduled run publishes it again. With --model the way leads to the release before the
+    live one, with the newest of its indexes that is whole, however many re-indexes there were since.
+
+    [dim]Example:[/dim] lookalike rollback --model --why "sandals are taken for boots"
+    """
+    out, place = Output(as_json=as_json), open_workplace(store)
+    publishing.published(place.store)
+    by, detail = publishing.somebody(), {"model": model, "why": why}
+    with audit.recorded(place.store, by=by, action="rollback", detail=detail), out.progress() as progress:
+        live = publishing.roll_back(
+            place.store, by=by, cache_dir=place.cache_dir, model=model, why=why, progress=progress
+        )
+    show_live(out, live)
+    out.note(publishing.what_next(place.store, live))
+
+
+def resume(store: Store = None, as_json: Json = False) -> None:
+    """End the hold of a roll-back: scheduled runs publish again, save what was rejected.
+
+    [dim]Example:[/dim] lookalike resume --store s3://shop/lookalike
+    """
+    out, place = Output(as_json=as_json), open_workplace(store)
+    publishing.published(place.store)
+    with audit.recorded(place.store, by=publishing.somebody(), action="resume", detail={}):
+        live = publishing.resume(place.store)
+    show_live(out, live)
+
+
+def publish_step(
+    place: Workplace,
+    index: Ref,
+    *,
+    attended: bool = False,
+    rejected_too: bool = False,
+    progress: Progress = silent,
+) -> refs.LiveRef:
     """Verify the index snapshot and its model release file by file, then move the live ref."""
-    return publishing.publish_index(place.store, index, by=publishing.somebody(), cache_dir=place.cache_dir)
+    return publishing.publish_index(
+        place.store,
+        index,
+        by=publishing.somebody(),
+        cache_dir=place.cache_dir,
+        attended=attended,
+        rejected_too=rejected_too,
+        progress=progress,
+    )
+
+
+def require_not_held(place: Workplace) -> None:
+    """Before long work that ends with a publication. Raises `PublishingHeld`."""
+    if why := publishing.why_not(refs.read_live(place.store)):
+        raise PublishingHeld(why)
 
 
 def show_live(out: Output, live: refs.LiveRef) -> None:
     record = live.live
+    held = f"\n  {escape(publishing.held_words(live.hold))}" if live.hold else ""
     out.result(
-        {"live": record.to_json()},
+        {"live": record.to_json(), "hold": live.hold and asdict(live.hold)},
         f"[bold green]live[/bold green] #{record.sequence} ({record.action} by {record.by}, {record.at})\n"
-        f"  model release  {record.release.id}\n  index snapshot {record.index.id}",
+        f"  model release  {record.release.id}\n  index snapshot {record.index.id}{held}",
     )

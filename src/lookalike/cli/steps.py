@@ -204,8 +204,9 @@ def run_all(
     progress: Progress,
 ) -> dict[str, Ref]:
     """The whole way, in order; the references of what was made or found."""
-    from lookalike.cli.publishing import publish_step
+    from lookalike.cli.publishing import publish_step, require_not_held
 
+    require_not_held(place)
     curated = curated_step(place, catalogue, columns, config, progress)
     _check_splits(place, curated, index_splits)
     release = trained_step(place, curated, recipe, threads, progress)

@@ -137,19 +137,37 @@ class Console:
         return await self._start("reindex", body, operator)
 
     async def rollback(self, body: dict[str, Any], operator: Operator) -> dict[str, Any]:
-        """POST /api/actions/rollback {confirm, from_sequence}"""
-        sequence = body.get("from_sequence")
-        if not isinstance(sequence, int) or isinstance(sequence, bool):
-            raise SettingsError("name the record to return from: from_sequence")
+        """POST /api/actions/rollback {confirm, from_sequence, why}"""
+        return await self._roll_back(body, operator, model=False)
+
+    async def rollback_model(self, body: dict[str, Any], operator: Operator) -> dict[str, Any]:
+        """POST /api/actions/rollback-model {confirm, from_sequence, why}"""
+        return await self._roll_back(body, operator, model=True)
+
+    async def resume(self, body: dict[str, Any], operator: Operator) -> dict[str, Any]:
+        """POST /api/actions/resume {confirm, sequence}: end the hold of the roll-back of that sequence."""
+        sequence = _whole_number(body, "sequence", "the roll-back whose hold is to end")
+        resume = partial(publishing.resume, self.overview.store, sequence=sequence)
+        await asyncio.to_thread(resume)
+        return {"message": "runs publish again; what was rejected stays so"}
+
+    async def _roll_back(self, body: dict[str, Any], operator: Operator, *, model: bool) -> dict[str, Any]:
+        sequence = _whole_number(body, "from_sequence", "the record to return from")
+        store, why = self.overview.store, body.get("why", "")
+        if not isinstance(why, str):
+            raise SettingsError("why must be a text")
         back = partial(
             publishing.roll_back,
-            self.overview.store,
+            store,
             by=f"{operator.name} (console)",
             cache_dir=self.cache_dir,
+            model=model,
+            why=why,
             from_sequence=sequence,
         )
         live = await asyncio.to_thread(back)
-        return {"message": f"#{live.live.sequence} is live: index snapshot {live.live.index.id}"}
+        next_ = await asyncio.to_thread(publishing.what_next, store, live)
+        return {"message": f"#{live.live.sequence} is live: index snapshot {live.live.index.id}. {next_}"}
 
     def guarded(self, name: str, action: Action) -> Callable[[Request], Awaitable[Response]]:
         """The endpoint of an action: who, meant, recorded, done, recorded."""
@@ -208,7 +226,13 @@ class Console:
 
 def create_app(console: Console) -> ASGIApp:
     """The application around a console."""
-    actions = {"retrain": console.retrain, "reindex": console.reindex, "rollback": console.rollback}
+    actions = {
+        "retrain": console.retrain,
+        "reindex": console.reindex,
+        "rollback": console.rollback,
+        "rollback-model": console.rollback_model,
+        "resume": console.resume,
+    }
     return Starlette(
         routes=[
             Route("/", console.page),
@@ -242,6 +266,13 @@ class _Headers:
             await send(message)
 
         await self.app(scope, receive, with_headers if scope["type"] == "http" else send)
+
+
+def _whole_number(body: dict[str, Any], name: str, what: str) -> int:
+    found = body.get(name)
+    if not isinstance(found, int) or isinstance(found, bool):
+        raise SettingsError(f"name {what}: {name}")
+    return found
 
 
 async def _on_lookalike_error(request: Request, error: Exception) -> Response:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -48,13 +48,14 @@ class Overview:
         self._lock = threading.Lock()
 
     def live(self) -> dict[str, Any] | None:
-        """The live pair as JSON: ids, since when and by whom, categories with listings, where a roll-back leads."""
+        """The live pair as JSON: ids, since when and by whom, categories with listings, the hold,
+        and where a roll-back leads."""
         found = refs.read_live(self.store)
         if found is None:
             return None
         record, index = found.live, self._manifest(found.live.index)
         release = self._manifest(record.release)
-        back = None if record.parent is None else found.record(record.parent)
+        back, model = found.before(), next(iter(found.of_previous_release()), None)
         categories = dict(index.meta["categories"])
         return {
             **record.to_json(),
@@ -69,6 +70,9 @@ class Overview:
                 for name, count in sorted(categories.items(), key=lambda item: (-item[1], item[0]))
             ],
             "back": None if back is None else _short(back),
+            "model_back": None if model is None else _short(model),
+            "hold": None if found.hold is None else asdict(found.hold) | {"age_s": _age(found.hold.at)},
+            "rejected": [entry.ref.id for entry in found.rejected],
             "history": [_short(r) for r in reversed((*found.history, record)[-RECORDS:])],
         }
 

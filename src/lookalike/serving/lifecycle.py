@@ -31,7 +31,7 @@ from lookalike.serving.snapshot import ServedSnapshot, open_snapshot, release_of
 from lookalike.sharding.fleet import Fleet
 from lookalike.storage.artefacts import Ref
 from lookalike.storage.objects import ObjectStore
-from lookalike.storage.refs import read_live
+from lookalike.storage.refs import Hold, read_live
 
 _LOG = logging.getLogger("lookalike.serving")
 _LONGEST_RETRY_S = 60.0
@@ -72,6 +72,7 @@ class Lifecycle:
         self._current: ServedSnapshot | None = None
         self._previous: ServedSnapshot | None = None
         self._refusal: Refusal | None = None
+        self._hold: Hold | None = None
         self._waiting_for = "the first snapshot is being loaded"
         self._draining = False
         self._stop = threading.Event()
@@ -127,6 +128,11 @@ class Lifecycle:
             "listings": len(current.searcher.summary) if current else 0,
             "load_seconds": round(current.load_seconds, 3) if current else None,
         }
+        if (hold := self._hold) is not None:
+            body["hold"] = {
+                "rollback": hold.sequence,
+                "since": hold.at,
+            }  # not who and why: strangers may read this
         if refusal is not None:
             release, index = refusal.pair
             body["refused"] = {
@@ -191,6 +197,7 @@ class Lifecycle:
                 return self._current.pair
             return release_of(self.store, self.config.index), self.config.index
         live = read_live(self.store)
+        self._hold = live.hold if live else None
         return (live.live.release, live.live.index) if live else None
 
     def _swap(self, loaded: ServedSnapshot) -> None:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from lookalike import strict_json
-from lookalike.errors import CorruptObject
+from lookalike.errors import CorruptObject, LookalikeError
 from lookalike.storage import keys
 from lookalike.storage.objects import ObjectStore
 
@@ -43,6 +44,18 @@ def record(
     text = json.dumps(strict_json.plain(asdict(entry)), indent=1, ensure_ascii=False, allow_nan=False)
     store.put(key, text.encode() + b"\n", if_absent=True)
     return entry
+
+
+@contextmanager
+def recorded(store: ObjectStore, *, by: str, action: str, detail: Mapping[str, Any]) -> Iterator[None]:
+    """Record an action before it is done, and again with how it ended."""
+    record(store, by=by, action=action, detail=detail, outcome=ASKED)
+    try:
+        yield
+    except LookalikeError as error:
+        record(store, by=by, action=action, detail=detail, outcome=f"refused: {error}")
+        raise
+    record(store, by=by, action=action, detail=detail, outcome="done")
 
 
 def recent(

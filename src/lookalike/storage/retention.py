@@ -3,7 +3,8 @@
 Kept are the live pair, the last records of its history and those that a roll-back returns to, the newest artefact of
 each kind, the newest model releases with all their codes, everything younger than a grace period, work in progress of
 which anything is younger (a training writes checkpoints, an extraction notes itself with every shard), and whatever a
-kept manifest or such work refers to. The rest goes; what is no artefact (refs, audit records) is never looked at. A
+kept manifest or such work refers to. A roll-back of the model finds the release before the live one with all its codes
+and the last index that was live for it. The rest goes; what is no artefact (refs, audit records) is never looked at. A
 manifest is removed before its files, so nothing half-there is ever visible, and a removal that was killed is finished
 by the next one.
 """
@@ -31,7 +32,10 @@ class RetentionConfig:
     """What is kept beyond the live pair."""
 
     records: int = 3
-    """Records of the live ref before the live one whose pairs stay whole, so that roll-backs find them."""
+    """Records of the live ref before the live one whose pairs stay whole, so that roll-backs find them.
+
+    With one or more the model release before the live one stays servable, too, however many moves ago it was live.
+    """
     releases: int = 2
     """Newest model releases that keep all their codes, whether an extraction lists them or not."""
     grace: timedelta = timedelta(hours=24)
@@ -83,7 +87,10 @@ def plan(
     roots |= {ref.id for folder in working for ref in _noted(store, folder)}
     kept = _closure(roots, found)
     wanted = {key for artefact_id in kept for key in _files(store, found[artefact_id])}
-    whole = tuple(keys.code_shards(entry.ref.id) for entry in newest_releases)
+    whole_codes = {entry.ref.id for entry in newest_releases} | {
+        record.release.id for record in _models(live, config.records)
+    }
+    whole = tuple(keys.code_shards(release_id) for release_id in whole_codes)
     gone = [
         info
         for key, info in objects.items()
@@ -113,8 +120,9 @@ def apply(store: ObjectStore, planned: RetentionPlan, *, progress: Progress = si
 
 
 def _records(live: refs.LiveRef, count: int) -> Iterator[refs.LiveRecord]:
-    """The live record, the `count` before it, and as many as that on the way of roll-backs."""
+    """The live record, the `count` before it, as many as that on the way of roll-backs, and one of the model before."""
     yield live.live
+    yield from _models(live, count)
     yield from live.history[len(live.history) - min(count, len(live.history)) :]
     record: refs.LiveRecord | None = live.live
     for _ in range(count):
@@ -123,6 +131,12 @@ def _records(live: refs.LiveRef, count: int) -> Iterator[refs.LiveRecord]:
         record = live.record(record.parent)
         if record is not None:
             yield record
+
+
+def _models(live: refs.LiveRef, count: int) -> Iterator[refs.LiveRecord]:
+    """Where a roll-back of the model leads, if roll-backs are wanted at all."""
+    if count:
+        yield from live.of_previous_release()[:1]
 
 
 def _artefacts(store: ObjectStore, objects: Mapping[str, ObjectInfo]) -> Iterator[_Found]:

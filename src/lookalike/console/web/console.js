@@ -94,23 +94,27 @@ function drawRun(run) {
 }
 
 function drawRecent(run) {
-  const good = run.state === "Completed";
+  const held = run.state === "Held"; // it completed, and published nothing
+  const good = run.state === "Completed" || held;
   const took = run.started && run.ended ? ago((new Date(run.ended) - new Date(run.started)) / 1000) : "";
   return node("li", {},
     node("div", { class: "line" },
       node("span", {}, node("a", { href: run.url, target: "_blank", rel: "noreferrer", text: run.flow }),
-        ` ${run.name} `, node("span", { class: `badge ${good ? "good" : "bad"}`, text: run.state })),
+        ` ${run.name} `, node("span", { class: `badge ${held ? "" : good ? "good" : "bad"}`, text: run.state })),
       node("span", { class: "hint", text: `${run.ended ? since(run.ended) + " ago" : ""}${took ? `, took ${took}` : ""}` })),
-    good || !run.message ? null : node("span", { class: "why", text: run.message }));
+    !run.message || (good && !held) ? null : node("span", { class: held ? "hint" : "why", text: run.message }));
 }
+
+const isRejected = (record) => [record.index, record.release].some((id) => state.live.rejected.includes(id));
 
 function drawRecord(record, i) {
   return node("li", {},
     node("div", { class: "line" },
       node("span", {}, `#${record.sequence} `, node("span", { class: "mono", text: record.index.slice(0, 8) }),
         ` of ${""}`, node("span", { class: "mono", text: record.release.slice(0, 8) }), " ",
-        i === 0 ? node("span", { class: "badge good", text: "live" }) : null,
-        record.action === "rollback" ? node("span", { class: "badge", text: "roll-back" }) : null),
+        i === 0 ? node("span", { class: "badge good", text: "live" }) : null, " ",
+        record.action === "rollback" ? node("span", { class: "badge", text: "roll-back" }) : null, " ",
+        isRejected(record) ? node("span", { class: "badge bad", text: "rejected" }) : null),
       node("span", { class: "hint", text: `${ago(record.age_s)} ago by ${record.by}` })));
 }
 
@@ -140,6 +144,11 @@ function drawLegend(releases) {
   const names = [...new Set(releases.flatMap((release) => Object.keys(release.measures)))];
   $("legend").replaceChildren(...names.map((name, i) => node("li", {}, node("i", { class: `m${i}` }), name,
     node("b", { text: name in shown ? shown[name].toFixed(3) : "" }))));
+}
+
+function drawHold(hold) {
+  $("held").hidden = !hold;
+  $("held-why").textContent = hold ? `Roll-back #${hold.sequence}, ${ago(hold.age_s)} ago by ${hold.by}${hold.why ? `: ${hold.why}` : ""}` : "";
 }
 
 function put(id, children, none = "") {
@@ -174,12 +183,21 @@ function draw() {
   $("log-in").hidden = you !== null;
   $("log-out").hidden = you === null;
   $("log-out").textContent = you ? `Log out ${you.name}` : "";
-  document.querySelector("[data-action=rollback]").disabled = !live?.back;
-  document.querySelector("[data-action=reindex]").disabled = !live || !runs;
-  document.querySelector("[data-action=retrain]").disabled = !runs;
+  drawHold(live?.hold);
+  allow("rollback", live?.back, "There is nothing to go back to.");
+  allow("rollback-model", live?.model_back, "No other model release is known that was live and not rejected.");
+  for (const action of ["reindex", "retrain"]) {
+    allow(action, runs && (live || action === "retrain") && !live?.hold, live?.hold ? "Publishing is held: resume first." : "");
+  }
   $("store").textContent = state.store;
   $("updated").textContent = `· ${new Date().toLocaleTimeString("en-GB")}`;
   document.title = runs?.active.length ? "● Lookalike · console" : "Lookalike · console";
+}
+
+function allow(action, possible, why) {
+  const button = document.querySelector(`[data-action=${action}]`);
+  button.disabled = !possible;
+  button.title = possible ? "" : why;
 }
 
 async function refresh() {
@@ -199,7 +217,7 @@ async function watch() {
 
 // --- acting ------------------------------------------------------------------------------------------------------
 
-const FIRST = ["recipe", "margin"]; // the other settings lie under "More settings"
+const FIRST = ["recipe", "margin", "why"]; // the other settings lie under "More settings"
 
 function field(name, schema) {
   const id = `field-${name}`;
@@ -219,7 +237,7 @@ function field(name, schema) {
   } else {
     const numeric = schema.type === "integer" || schema.type === "number";
     input = node("input", { ...shared, type: numeric ? "number" : "text", min: schema.minimum, max: schema.maximum,
-      pattern: schema.pattern, step: schema.type === "integer" ? 1 : numeric ? "any" : null, required: numeric, value: value ?? "" });
+      pattern: schema.pattern, maxlength: schema.maxLength, step: schema.type === "integer" ? 1 : numeric ? "any" : null, required: numeric, value: value ?? "" });
   }
   return node("label", { class: "field", for: id }, schema.title ?? name, input, hint);
 }
@@ -241,7 +259,28 @@ const WORDS = {
   retrain: ["Retrain", "Trains a new model release on the current catalogue. The live pair serves until the new one has passed the quality gate.", "Start retraining"],
   reindex: ["Re-index", "Brings the index up to the current catalogue, with the live model release.", "Start re-indexing"],
   rollback: ["Roll back", "", "Roll back now"],
+  "rollback-model": ["Roll back the model", "", "Roll back the model now"],
+  resume: ["Resume publishing", "Scheduled runs publish again: the next re-index brings the index up to the current catalogue. What was rejected is never published by them.", "Resume now"],
 };
+const WHY = { why: { type: "string", title: "Why", maxLength: 300, default: "", description: "Kept with the hold, for those who find it." } };
+const FORMS = { rollback: WHY, "rollback-model": WHY, resume: {} }; // the others' come from their flows
+
+function rollBackText(live, back) {
+  return `Index snapshot ${live.index} (#${live.sequence}) goes and is rejected${back.release === live.release ? "" : ", and so is its model release"}; `
+    + `${back.index} of model release ${back.release}, made live ${ago(back.age_s)} ago, comes back. Searches go on meanwhile. Runs publish nothing until somebody resumes.`;
+}
+
+function confirmText(action, live) {
+  if (action === "rollback" && live?.back) return rollBackText(live, live.back);
+  if (action === "rollback-model" && live?.model_back) return rollBackText(live, live.model_back);
+  return WORDS[action][1];
+}
+
+function requestOf(action, dialog, form) {
+  if (action.startsWith("rollback")) return { from_sequence: Number(dialog.dataset.sequence), ...values(form) };
+  if (action === "resume") return { sequence: Number(dialog.dataset.hold) };
+  return { parameters: values(form) };
+}
 
 async function ask(action) {
   if (!state) return;
@@ -250,20 +289,19 @@ async function ask(action) {
     open($("login"));
     return;
   }
-  const [title, text, go] = WORDS[action];
+  const [title, , go] = WORDS[action];
   const dialog = $("confirm");
   dialog.dataset.action = action;
   $("confirm-title").textContent = title;
   $("confirm-go").textContent = go;
-  $("confirm-text").textContent = action === "rollback" && state.live?.back
-    ? `Index snapshot ${state.live.index} (#${state.live.sequence}) goes; ${state.live.back.index} of model release ${state.live.back.release} comes back. Searches go on meanwhile.`
-    : text;
+  $("confirm-text").textContent = confirmText(action, state.live);
   dialog.dataset.sequence = state.live?.sequence ?? "";
+  dialog.dataset.hold = state.live?.hold?.sequence ?? "";
   $("fields").replaceChildren();
   $("more-fields").replaceChildren();
-  let form = {};
+  let form = FORMS[action];
   try {
-    if (action !== "rollback") form = await call("GET", `/api/forms/${action}`);
+    form ??= await call("GET", `/api/forms/${action}`);
   } catch (error) {
     toast(error.message);
     return;
@@ -292,7 +330,7 @@ $("confirm-form").addEventListener("submit", async (event) => {
   event.preventDefault();
   const dialog = $("confirm");
   const action = dialog.dataset.action;
-  const body = action === "rollback" ? { from_sequence: Number(dialog.dataset.sequence) } : { parameters: values(event.target) };
+  const body = requestOf(action, dialog, event.target);
   $("confirm-go").disabled = true;
   try {
     const done = await call("POST", `/api/actions/${action}`, { confirm: action, ...body }, state.you?.csrf);
