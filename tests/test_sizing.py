@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,12 @@ from lookalike.errors import SettingsError
 from lookalike.index.builder import build
 from lookalike.index.reader import IndexSnapshot
 from lookalike.serving.config import ServingConfig
+from lookalike.serving.memory import MMAP_THRESHOLD
 from lookalike.sizing import Catalogue, Cluster, Load, Measured, plan, waiting
 from lookalike.storage.artefacts import fetch
 from tests.index.conftest import make_snapshot
 
+TOP = Path(__file__).parents[1]
 SMALL, LARGE = Catalogue(1e6), Catalogue(1e9, bare=True)
 
 
@@ -37,9 +40,58 @@ def test_the_bytes_of_a_listing_are_those_of_a_real_index(tmp_path: Path) -> Non
 
 
 def test_memory_for_photos_is_what_a_search_process_may_take() -> None:
-    config = ServingConfig()
-    limits = config.in_flight_bytes + config.photo.decoding_bytes + config.thumbnail_cache_bytes
-    assert Measured().buffers_gb == pytest.approx(limits / 1e9, abs=0.01)
+    assert Measured().buffers_gb == pytest.approx(ServingConfig().buffer_bytes / 1e9, abs=0.01)
+
+
+def read(path: str) -> str:
+    """A file of the repository, its line ends and comment signs taken for spaces."""
+    return " ".join((TOP / path).read_text().replace("\n#", "\n").split())
+
+
+def gib(text: str) -> dict[str, float]:
+    """Memory that a manifest requests and limits, in GB."""
+    units = {"Mi": 2**20 / 1e9, "Gi": 2**30 / 1e9}
+    found = re.findall(r"(requests|limits): \{[^}]*memory: (\d+)(Mi|Gi)", text)
+    return {kind: int(count) * units[unit] for kind, count, unit in found}
+
+
+def test_manifests_and_pages_state_the_memory_that_is_planned() -> None:
+    config, measured = ServingConfig(), Measured()
+    own, buffers = f"{measured.search_gb:.2f}", f"{measured.buffers_gb:.2f}"
+    tables, index = (SMALL.listings * each / 1e9 for each in (SMALL.shelf_bytes, SMALL.row_bytes))
+    total = plan(SMALL, Load(50, 300), Cluster(overlap=0)).search_pod_gb
+
+    search = read("k8s/base/search/deployment.yaml")
+    assert f"Memory of a pod = {own} GB (process" in search
+    assert f"+ {buffers} GB (photos in flight and being decoded, thumbnails)" in search
+    assert f"a million listings: {own} + {buffers} + {tables:.2f} + {index:.2f} = {total:.2f} GB" in search
+    memory = gib(search)
+    assert total <= memory["limits"]
+    assert total - measured.buffers_gb <= memory["requests"] <= memory["limits"]
+
+    rankers = read("k8s/components/shards/rankers.yaml")
+    assert f"{measured.ranker_gb:.2f} GB + 2 x {index:.2f} GB for each million listings" in rankers
+    assert measured.ranker_gb + 2 * 4 * index / 3 <= gib(rankers)["limits"]
+
+    pages = read("docs/operations.md")
+    assert pages.count(f"{own} GB + {buffers} GB + listings x tables") == 2
+    assert f"ranker {measured.ranker_gb:.2f} GB + (1 + overlap)" in pages
+    parts = config.in_flight_bytes, config.decoding_bytes, config.photo.max_decoding_bytes
+    flight, usual, heavy = (f"{part / 1e9:.2f}" for part in parts)
+    assert f"{buffers} GB are limits of `ServingConfig`: photos in flight ({flight})" in pages
+    assert f"({usual} for those of usual size, {heavy} for one heavy photo at a time)" in pages
+    assert f"thumbnails ({config.thumbnail_cache_bytes / 1e9:.2f})" in pages
+
+    api = read("docs/api.md")
+    flight, usual, heavy = (f"{part / 1e6:.0f} MB" for part in parts)
+    for said in (f"share one budget ({flight}", f"in {usual} of memory", f"in {heavy} at most"):
+        assert said in api
+
+
+def test_processes_and_images_fix_the_same_threshold() -> None:
+    setting = f"MALLOC_MMAP_THRESHOLD_={MMAP_THRESHOLD}"
+    assert setting in read("Dockerfile")
+    assert setting in read("k8s/base/kustomization.yaml")
 
 
 def test_a_small_catalogue_needs_no_rankers() -> None:

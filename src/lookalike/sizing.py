@@ -54,9 +54,8 @@ class Measured:
     """Resident memory of a search process without index, tables, and photos in flight (benchmarks/shards.py)."""
     ranker_gb: float = 0.26
     """The same of a ranker (benchmarks/shards.py)."""
-    buffers_gb: float = 1.24
-    """Photos in flight, being decoded, and thumbnails: `ServingConfig.in_flight_bytes`, `photo.decoding_bytes`,
-    `thumbnail_cache_bytes`."""
+    buffers_gb: float = 0.75
+    """Photos in flight, being decoded, and thumbnails: `ServingConfig.buffer_bytes`, which needs the `search` extra."""
 
 
 @dataclass(frozen=True, slots=True)

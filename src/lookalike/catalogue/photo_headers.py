@@ -111,8 +111,9 @@ def pixels_only(data: bytes, header: Header, limits: Limits) -> bytes:
             scan = segments[-1][1]
             if header.coefficients:
                 check_scans(_scans(data, scan), limits)
-            kept = [data[start:end] for marker, start, end in segments if _matters(marker)]
-            result, coded = b"".join([b"\xff\xd8", *kept, data[scan:]]), len(data) - scan
+            view = memoryview(data)  # one copy: the interpreter stands still for it
+            kept = [view[start:end] for marker, start, end in segments if _matters(marker)]
+            result, coded = b"".join([b"\xff\xd8", *kept, view[scan:]]), len(data) - scan
         case "PNG":
             result, coded = _png_pixels(data)
         case "WEBP":
@@ -238,7 +239,7 @@ def _png_pixels(data: bytes) -> tuple[bytes, int]:
         if name == b"IEND":
             break
         if name == b"IDAT":
-            coded.append(data[start:end])
+            coded.append(memoryview(data)[start:end])
         elif name in _PNG_KEPT and name not in kept:
             kept[name] = data[start - 8 : end + 4]
     if not coded:

@@ -22,7 +22,7 @@ from threading import Lock
 from lookalike.errors import ServiceBusy
 from lookalike.ranking.request import Answer, Query
 from lookalike.ranking.search import Searcher
-from lookalike.serving.decoding import DecodingTurns, Effort, Turn
+from lookalike.serving.decoding import DecodingTurns, Effort, Turn, yield_to_others
 from lookalike.serving.metrics import Metrics
 
 _LOG = logging.getLogger("lookalike.serving")
@@ -66,6 +66,7 @@ class SearchQueue:
         self.limit, self.batch_limit, self.metrics, self.searchers = limit, batch_limit, metrics, searchers
         self.decoding = decoding
         self._threads = ThreadPoolExecutor(decoders + searchers, thread_name_prefix="search")
+        self._heavy = ThreadPoolExecutor(1, thread_name_prefix="heavy", initializer=yield_to_others)
         self._lock = Lock()
         """Held while any of the following is changed from a thread."""
         self._waiting: deque[tuple[_Waiting, Query]] = deque()
@@ -80,6 +81,7 @@ class SearchQueue:
         """Answer what was taken and end the threads; what comes later is refused."""
         with self._lock:
             self._closed = True
+        self._heavy.shutdown()
         self._threads.shutdown()
 
     def admit(self) -> None:
@@ -106,7 +108,9 @@ class SearchQueue:
         if effort is not None:
             waiting.turn = await self.decoding.take(effort, deadline)
         with self._lock:
-            if not self._closed:
+            if not self._closed and effort is not None and effort.heavy:
+                self._heavy.submit(self._prepare_heavy, waiting)
+            elif not self._closed:
                 self._threads.submit(self._prepare, waiting)
             elif waiting.turn is not None:
                 waiting.turn.end()
@@ -115,22 +119,36 @@ class SearchQueue:
         return await waiting.future
 
     def _prepare(self, waiting: _Waiting) -> None:
-        """Decode one photo that is not late yet, and search for it unless enough threads search: one of these takes it
-        along next."""
+        query = self._decode(waiting)
+        if query is not None:
+            self._take(waiting, query)
+
+    def _prepare_heavy(self, waiting: _Waiting) -> None:
+        """The same on the thread that yields to others, which shall not search."""
+        query = self._decode(waiting)
+        if query is not None:
+            self._threads.submit(self._take, waiting, query)
+
+    def _decode(self, waiting: _Waiting) -> Query | None:
+        """The query of one photo that is not late yet."""
         try:
             if waiting.future.cancelled():
-                return
+                return None
             if waiting.deadline <= time.monotonic():
                 self._refuse_late([waiting])
-                return
+                return None
             query = waiting.prepare()
         except Exception as error:
             self._deliver([(waiting, error)])
-            return
+            return None
         finally:
             if waiting.turn is not None:
                 waiting.turn.end()
         waiting.ready = time.monotonic()
+        return query
+
+    def _take(self, waiting: _Waiting, query: Query) -> None:
+        """Search for a query unless enough threads search: one of these takes it along next."""
         with self._lock:
             self._waiting.append((waiting, query))
             if self._searching == self.searchers:

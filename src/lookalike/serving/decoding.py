@@ -1,15 +1,19 @@
 """Whose photo is decoded next: strangers send photos as large as the limits allow, and a crowd of them comes at once.
 
 Enters: what decoding a photo will take, by its header. Leaves: its turn, for which a request waits before it takes a
-thread. Ordinary photos share a budget of memory. Heavy ones, which take long, have their turns one at a time, on one
-thread then, so that ordinary photos overtake however many heavy ones wait.
+thread. Ordinary photos share a budget of memory. Heavy ones, which take long, have their turns one at a time, on a
+thread of low priority, so that ordinary photos overtake however many heavy ones wait.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
+import threading
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from lookalike.errors import ServiceBusy
@@ -79,6 +83,17 @@ class Turn:
         self.ended = True
         if not self.loop.is_closed():
             self.loop.call_soon_threadsafe(self.lane.free, self.size)
+
+
+def yield_to_others() -> None:
+    """Let this thread run when others of the process leave a core free, and for a third of the time where none do.
+
+    On Linux priorities are those of threads. Encode and scan wait for the slowest of their threads, so a decoder that
+    shares a core with one of them costs every search several times its own time.
+    """
+    if sys.platform == "linux":
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 5)
 
 
 class DecodingTurns:
