@@ -7,9 +7,14 @@ from pathlib import Path
 import pytest
 
 from lookalike import publishing
+from lookalike.catalogue.photos import load_square
+from lookalike.ranking.request import Query, SearchRequest
+from lookalike.ranking.search import open_searcher
+from lookalike.storage import refs
+from lookalike.storage.artefacts import fetch
 from lookalike.storage.directory import DirectoryStore
 from tests.cli.conftest import Run
-from tests.shop import open_shop, render
+from tests.shop import SIDE, open_shop, render
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +41,25 @@ def test_filters_of_a_search(run: Run, store: Path) -> None:
     assert 0 < len(dark) < len(every)
     assert hits(run, store, "--aspect", "mark=purple") == []
     assert hits(run, store, "--box", "-0.0,1e-7,1.0000001,1") == hits(run, store)
+
+
+def test_a_box_is_searched_for_with_its_margin_as_over_http(run: Run, store: Path) -> None:
+    opened = DirectoryStore(store / "store")
+    live = refs.read_live(opened)
+    assert live is not None
+    searcher = open_searcher(
+        *(fetch(opened, ref, store / "cache") for ref in (live.live.release, live.live.index)), threads=1
+    )
+    square = load_square((store / "vase.jpg").read_bytes(), SIDE, box=(0.2, 0.0, 0.6, 0.55))
+    (expected,) = searcher.search_all([Query(SearchRequest(k=12), photo=square)])
+    outcome = run(
+        *("search", store / "vase.jpg", "--store", store / "store", "--json", "--box", "0.25,0,0.5,0.5")
+    )
+    found = outcome.json["hits"]
+    assert isinstance(found, list)
+    assert [(hit["listing_id"], hit["distance"]) for hit in found] == [
+        (hit.listing_id, hit.distance) for hit in expected.hits
+    ]
 
 
 @pytest.mark.parametrize(

@@ -98,6 +98,19 @@ def in_batches(searcher: Searcher, queries: Sequence[Query], size: int = 5) -> l
     return [a for i in range(0, len(queries), size) for a in searcher.search_all(queries[i : i + size])]
 
 
+def test_through_rankers_every_photo_of_the_catalogue_finds_itself_first(
+    city: Shop, local: Searcher, remote: Searcher
+) -> None:
+    some = city.listings[::7]
+    queries = [Query(SearchRequest(k=3, blend=0.1), photo=load_square(row.photo, SIDE)) for row in some]
+    ours, theirs = in_batches(local, queries), in_batches(remote, queries)
+    assert [answer.hits[0].group for answer in theirs] == [row.product for row in some]
+    assert {answer.hits[0].distance for answer in theirs} == {0}
+    assert [[hit.listing_id for hit in a.hits] for a in ours] == [
+        [hit.listing_id for hit in a.hits] for a in theirs
+    ]
+
+
 @pytest.mark.parametrize(
     ("config", "count"),
     [

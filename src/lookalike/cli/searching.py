@@ -32,7 +32,10 @@ if TYPE_CHECKING:
 _SHEET_COLUMNS = 7
 Box = Annotated[
     str | None,
-    typer.Option(metavar="X,Y,W,H", help="Part of the photo to search with, as fractions of its size."),
+    typer.Option(
+        metavar="X,Y,W,H",
+        help="Part of the photo to search with, as fractions of its size; a tenth is added on each side.",
+    ),
 ]
 
 
@@ -181,13 +184,14 @@ def answer_photos(
 ) -> list[Answer]:
     """The answer to each photo, asked together, in this process."""
     from lookalike.catalogue.photos import load_square
+    from lookalike.ranking.framing import framed
     from lookalike.ranking.request import Query
     from lookalike.ranking.search import open_searcher
 
     release, index = (fetch(place.store, ref, place.cache_dir) for ref in (live.release, live.index))
     searcher = open_searcher(release, index, threads=threads)
-    side = searcher.card.preset.resize
-    return searcher.search_all([Query(request, photo=load_square(data, side, box=box)) for data in photos])
+    side, part = searcher.card.preset.resize, framed(box, searcher.config.box_margin)
+    return searcher.search_all([Query(request, photo=load_square(data, side, box=part)) for data in photos])
 
 
 def evaluate_live(

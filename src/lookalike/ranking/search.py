@@ -233,8 +233,11 @@ class Searcher:
         if not len(candidates):
             return ()
         scores = self._scores(query, request, candidates)
+        # Whatever aspects say, nothing looks more like a photo than the photo itself.
+        same = candidates.distance <= self.config.same_photo * self.card.bits
+        scores[same] = 1.0
         # Candidates come by distance and listing id, and a stable sort keeps that order among equal scores.
-        order = np.argsort(-scores, kind="stable").tolist()
+        order = np.lexsort((-scores, ~same)).tolist()
         if self.config.group:
             kept = first_of_each_group(_groups(candidates, order, request.k), limit=request.k)
             order = [order[i] for i in kept]

@@ -26,6 +26,7 @@ from starlette.types import ASGIApp
 
 from lookalike.catalogue import photos
 from lookalike.errors import QueryError, ServiceBusy
+from lookalike.ranking.framing import framed
 from lookalike.ranking.request import Query
 from lookalike.serving.batching import SearchQueue
 from lookalike.serving.bodies import BodyBudget, read_upload
@@ -147,7 +148,8 @@ class SearchService:
             query = Query(parameters.request, listing_id=parameters.listing_id)
         else:
             side, limits = snapshot.searcher.card.preset.resize, self.config.photo
-            square = photos.load_square(upload.photo, side, box=parameters.box, limits=limits)
+            part = framed(parameters.box, self.config.ranking.box_margin)
+            square = photos.load_square(upload.photo, side, box=part, limits=limits)
             query = Query(parameters.request, photo=square)
         snapshot.searcher.check(query)
         return query
