@@ -76,6 +76,21 @@ def test_each_aspect_beats_its_majority_class_on_held_out_listings(fitted: Aspec
     assert not fitted.metrics["colour"]["multi_valued"]
 
 
+def test_how_sure_a_prediction_must_be_is_measured_on_held_out_listings(
+    fitted: AspectModels, catalogue: dict[str, object]
+) -> None:
+    for name in fitted.values:
+        metrics = fitted.metrics[name]
+        probability, predictions, right = zip(*metrics["sure"], strict=True)
+        assert list(probability) == sorted(probability)
+        assert list(predictions) == sorted(predictions, reverse=True)
+        assert all(r <= n for r, n in zip(right, predictions, strict=True))
+        assert predictions[0] == metrics["held_out"]
+        assert right[0] / predictions[0] == pytest.approx(metrics["accuracy"], abs=1e-4)
+    colour = {at: r / n for at, n, r in fitted.metrics["colour"]["sure"] if n}
+    assert colour[0.8] > colour[0.1], "the surer, the more often right"
+
+
 def test_rare_aspects_and_values_are_left_out_and_said(fitted: AspectModels) -> None:
     assert set(fitted.values) == {"colour", "sleeve", "material/outer"}
     assert "rows" in fitted.metrics["size"]["left_out"]

@@ -321,8 +321,7 @@ def show_report(out: Output, report: dict[str, Any]) -> None:
             ("search: product recall@10", found["recall"]["10"], f"recall@100 {found['recall']['100']:.3f}"),
         ]
     rows += [
-        (f"aspect {name} top-1", value["top1"], f"{value['queries']:,} queries")
-        for name, value in report["aspects"].items()
+        (f"aspect {name} top-1", value["top1"], _ticks(value)) for name, value in report["aspects"].items()
     ]
     title = f"{report['queries']:,} queries against {report['gallery']:,} listings"
     out.table(title, ("measure", "value", ""), rows)
@@ -344,3 +343,9 @@ def show_report(out: Output, report: dict[str, Any]) -> None:
     if report["rejected"]:
         out.note(f"{len(report['rejected'])} query photos left out, such as {report['rejected'][0]}")
     out.result(json.loads(json.dumps(plain(report), default=str, allow_nan=False)))
+
+
+def _ticks(aspect: dict[str, Any]) -> str:
+    if not aspect["ticks"]:
+        return "no ticks"
+    return f"{aspect['true_ticks']:.0%} of {aspect['ticks']:,} ticks are true"

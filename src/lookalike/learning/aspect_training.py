@@ -23,6 +23,8 @@ from lookalike.learning.aspects import AspectModel, AspectModels, model_inputs
 from lookalike.learning.xgboost_model import forest_of
 from lookalike.settings import available_cores
 
+_SURE = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)
+
 
 @dataclass(frozen=True, slots=True)
 class AspectTraining:
@@ -61,7 +63,8 @@ def fit_aspects(
     n listings says of it (an empty tuple: nothing, the row is not used for that aspect); `is_validation` bool[n].
     An aspect with too few rows or values gets no model, and `metrics[name]["left_out"]` says why. `accuracy` is
     the share of held-out listings whose likeliest predicted value is one of theirs, `majority` the same for always
-    answering the most frequent value; values that no model knows count as wrong in both.
+    answering the most frequent value; values that no model knows count as wrong in both. `sure` has a row for each of
+    some probabilities: it, how many held-out predictions are at least as probable, and how many of those are right.
     """
     inputs = model_inputs(features, category_indices, len(categories))
     held_out = np.asarray(is_validation, bool)
@@ -131,12 +134,18 @@ def _fit_one(
     model = AspectModel(name, known, forest)
     metrics["multi_valued"] = multi_valued
     if held_out:
-        predicted = model.probabilities(inputs[held_out]).argmax(axis=1)
-        metrics["accuracy"] = _share(
-            [known[p] in stated[r] for p, r in zip(predicted, held_out, strict=True)]
+        chances = model.probabilities(inputs[held_out])
+        right = np.array(
+            [known[p] in stated[r] for p, r in zip(chances.argmax(axis=1), held_out, strict=True)]
         )
+        metrics["accuracy"] = _share(right.tolist())
+        metrics["sure"] = _sure(chances.max(axis=1), right)
         metrics["majority"] = _share([frequent[0] in stated[row] for row in held_out])
     return model, metrics
+
+
+def _sure(probability: np.ndarray, right: np.ndarray) -> list[tuple[float, int, int]]:
+    return [(at, int((probability >= at).sum()), int(right[probability >= at].sum())) for at in _SURE]
 
 
 def _share(outcomes: Sequence[bool]) -> float:

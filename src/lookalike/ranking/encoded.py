@@ -18,6 +18,7 @@ from lookalike.ranking.listings import IndexedListing
 from lookalike.ranking.request import Query
 from lookalike.ranking.rescoring import bit_probabilities
 from lookalike.ranking.rewards import Expectation
+from lookalike.ranking.trust import Trusted
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +40,17 @@ class EncodedQuery:
     """The group of the listing that was asked for, whose members are no answer to it."""
 
 
-def of_photos(encoding: Encoding, predicted: Sequence[Predictions], card: ModelCard) -> list[EncodedQuery]:
-    """One `EncodedQuery` for each photo of a batch."""
+def of_photos(
+    encoding: Encoding, predicted: Sequence[Predictions], card: ModelCard, sure_from: Trusted
+) -> list[EncodedQuery]:
+    """One `EncodedQuery` for each photo of a batch, with those of its predictions that are trusted."""
     weights = bit_probabilities(encoding.activations, card.threshold_array)
     return [
         EncodedQuery(
             code=encoding.codes[i],
             bit_probabilities=weights[i],
             probabilities=encoding.probabilities[i],
-            expected=Expectation.of_photo(aspects),
+            expected=Expectation.of_photo(aspects, sure_from),
             aspects=aspects,
         )
         for i, aspects in enumerate(predicted)

@@ -29,6 +29,7 @@ from lookalike.coding import codes
 from lookalike.coding.encoder import Encoder
 from lookalike.coding.extraction import read_features
 from lookalike.index.reader import IndexSnapshot
+from lookalike.learning.aspects import Predictions
 from lookalike.learning.metrics import RankingQuality, rank_relevance, ranking_quality, top_k_accuracy
 from lookalike.progress import Progress, silent
 from lookalike.ranking.encoded import EncodedQuery
@@ -126,7 +127,7 @@ def evaluate(
 
     listed, answers = search(ranking, "search")
     report["search"] = search_quality(listed, answers, queries, gallery)
-    report["aspects"] = aspect_accuracy(answers, queries)
+    report["aspects"] = aspect_accuracy(searcher.predict(queries.encoding), answers, queries)
     if ablate:
         report["ablation"] = {
             name: search_quality(*search(config, name), queries, gallery)
@@ -252,14 +253,29 @@ def _relevance(
     return ranked
 
 
-def aspect_accuracy(answers: Sequence[Answer], queries: Queries) -> dict[str, Any]:
-    """Per predicted aspect: how often the likeliest value is one that the query's listing states."""
+def aspect_accuracy(
+    predicted: Sequence[Predictions], answers: Sequence[Answer], queries: Queries
+) -> dict[str, Any]:
+    """Per predicted aspect: how often the likeliest value is one that the query's listing states; and of the ticks on
+    the first ten hits, how many there are and which share names a value that it states. Unstated aspects count in
+    neither."""
     right: dict[str, list[bool]] = {}
-    for answer, listing in zip(answers, queries.listings, strict=True):
-        for name, values in answer.aspects.items():
+    ticks: dict[str, list[bool]] = {}
+    for guessed, answer, listing in zip(predicted, answers, queries.listings, strict=True):
+        for name, values in guessed.items():
             if values and (stated := listing.aspects.get(name)):
                 right.setdefault(name, []).append(values[0][0] in stated)
-    return {name: {"queries": len(r), "top1": float(np.mean(r))} for name, r in sorted(right.items())}
+                shown = [hit.matched_aspects[name] for hit in answer.hits[:10] if name in hit.matched_aspects]
+                ticks.setdefault(name, []).extend(value in stated for value in shown)
+    return {
+        name: {
+            "queries": len(r),
+            "top1": float(np.mean(r)),
+            "ticks": len(ticks[name]),
+            "true_ticks": float(np.mean(ticks[name])) if ticks[name] else None,
+        }
+        for name, r in sorted(right.items())
+    }
 
 
 def _answers(

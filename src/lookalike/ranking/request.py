@@ -44,6 +44,12 @@ class RankingConfig:
     """Points that an aspect earns if the listing has it as predicted (`price`: as near as the query listing's)."""
     other_points: float = 1.0
     """Points of every aspect that `reward_points` does not name."""
+    aspect_margin: float = 0.05
+    """By how much a predicted aspect's accuracy on held-out listings must exceed that of its commonest value for it to
+    earn points: below it a prediction is a guess, and points for a guess are noise. See `trust`."""
+    tick_share: float = 0.7
+    """Share of a predicted aspect's ticks that must be true: a value is ticked from the probability on from which
+    held-out predictions were right so often, by the lower end of the interval. 1 shows no ticks on photos' hits."""
     box_margin: float = 0.10
     """Share of a drawn box's width and height that is added on each side, up to the photo's edges, before it is
     encoded: people draw tightly, gallery photos leave room. Of 18 boxes drawn by hand on query photos of the sample,
@@ -62,6 +68,10 @@ class RankingConfig:
             )
         if not 0 <= self.blend <= 1:
             raise SettingsError(f"blend must be between 0 and 1, not {self.blend}")
+        if not 0 <= self.aspect_margin <= 1 or not 0 <= self.tick_share <= 1:
+            raise SettingsError(
+                f"aspect_margin and tick_share must be 0 to 1, not {self.aspect_margin} and {self.tick_share}"
+            )
         if not 0 <= self.box_margin <= 1 or not 0 <= self.same_photo < 0.5:
             raise SettingsError(
                 f"box_margin must be 0 to 1 and same_photo 0 to below 0.5, not {self.box_margin} and {self.same_photo}"
@@ -146,7 +156,7 @@ class Hit:
     price: float | None
     group: str
     matched_aspects: Mapping[str, str]
-    """Aspects whose predicted value the listing has."""
+    """Aspects in which the listing has the query's value: of a photo only where that is predicted surely enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +176,8 @@ class Answer:
     categories: tuple[CategoryGuess, ...]
     """Those that were opened and the likeliest others, likeliest first."""
     aspects: Mapping[str, list[tuple[str, float]]]
-    """Predicted (or, of a listing, stated) values with probability."""
+    """Predicted (or, of a listing, stated) values with probability. Aspects that the release predicts no better than by
+    guessing are left out."""
     release: str
     index: str
     scanned: int

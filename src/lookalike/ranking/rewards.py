@@ -9,7 +9,7 @@ query is a listing and has one.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -23,10 +23,14 @@ class Expectation:
 
     aspects: Mapping[str, Mapping[str, float]]
     price: float | None = None
+    sure_from: Mapping[str, float] = field(default_factory=dict)
+    """Aspect -> the probability from which a value is sure enough to be shown as a match; without an entry, all are."""
 
     @classmethod
-    def of_photo(cls, predicted: Mapping[str, Sequence[tuple[str, float]]]) -> Expectation:
-        return cls({aspect: dict(values) for aspect, values in predicted.items()})
+    def of_photo(
+        cls, predicted: Mapping[str, Sequence[tuple[str, float]]], sure_from: Mapping[str, float]
+    ) -> Expectation:
+        return cls({aspect: dict(values) for aspect, values in predicted.items()}, sure_from=sure_from)
 
     @classmethod
     def of_listing(cls, stated: Mapping[str, Sequence[str]], price: float | None) -> Expectation:
@@ -34,12 +38,16 @@ class Expectation:
 
     @cached_property
     def matching(self) -> dict[str, dict[str, float]]:
-        """Per aspect the values by which a hit matches: the likeliest, and others of probability 1/2 or more."""
-        likeliest = {aspect: max(c, key=c.__getitem__) for aspect, c in self.aspects.items() if c}
-        return {
-            aspect: {value: p for value, p in self.aspects[aspect].items() if value == best or p >= 0.5}
-            for aspect, best in likeliest.items()
-        }
+        """Per aspect the values by which a hit matches: the likeliest, and others of probability 1/2 or more, those
+        that are sure enough."""
+        found = {}
+        for aspect, chances in self.aspects.items():
+            likeliest, least = max(chances.values(), default=0.0), self.sure_from.get(aspect, 0.0)
+            from_ = max(least, min(likeliest, 0.5))
+            sure = {value: p for value, p in chances.items() if p >= from_}
+            if sure:
+                found[aspect] = sure
+        return found
 
     def __bool__(self) -> bool:
         return bool(self.aspects) or self.price is not None
@@ -68,7 +76,7 @@ def rewards(
 
 
 def matched(expected: Expectation, stated: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """The aspects in which a listing has the likeliest expected value, or another of probability 1/2 or more."""
+    """The aspects in which a listing has a value that is expected surely enough (`Expectation.matching`)."""
     found = {}
     for aspect, chances in expected.matching.items():
         hits = [value for value in stated.get(aspect, ()) if value in chances]

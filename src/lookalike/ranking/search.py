@@ -34,6 +34,7 @@ from lookalike.ranking.request import (
 )
 from lookalike.ranking.rewards import matched, rewards
 from lookalike.ranking.routing import open_categories
+from lookalike.ranking.trust import trusted
 from lookalike.storage.artefacts import Artefact
 
 _GUESSES_SHOWN = 5
@@ -96,6 +97,7 @@ class Searcher:
         self.card = encoder.card
         self.aspects = aspects or AspectModels.none(len(self.card.categories))
         self.summary: Summary = listings.summary
+        self.trusted = trusted(self.card.metrics.get("aspects", {}), self.config)
         self._check_fit()
         self._present = np.array([c in self.summary.rows for c in self.card.categories])
         self._aspect_names = sorted(
@@ -167,14 +169,18 @@ class Searcher:
         ], milliseconds
 
     def understand(self, encoding: Encoding) -> list[EncodedQuery]:
-        """What the forward pass says of each photo, with the aspects that fit its likeliest category."""
-        predicted = [
+        """What the forward pass says of each photo, with the aspects that it is trusted with."""
+        known = [{n: v for n, v in each.items() if n in self.trusted} for each in self.predict(encoding)]
+        return encode.of_photos(encoding, known, self.card, self.trusted)
+
+    def predict(self, encoding: Encoding) -> list[Predictions]:
+        """Every predicted aspect of each photo that fits its likeliest category, trusted or not."""
+        return [
             self._fitting(aspects, probabilities)
             for aspects, probabilities in zip(
                 encode.predict_aspects(self.aspects, encoding), encoding.probabilities, strict=True
             )
         ]
-        return encode.of_photos(encoding, predicted, self.card)
 
     def _fitting(self, predicted: Predictions, probabilities: np.ndarray) -> Predictions:
         """Without the aspects that no listing of the likeliest category states: a mug has no shoe size."""
