@@ -255,6 +255,10 @@ def test_run(call: Call, shop: Shop) -> None:
     """Beside its finished steps it finds each of them, and makes nothing twice."""
     given = ("--catalogue", shop.sample.catalogue, "--min-category", 1, "--recipe", "tiny", "--threads", 1)
     said = call("run", *given, "--store", shop.store)
+    curation = said.pop("curation")
+    assert Path(curation.pop("report")).is_file()
+    assert curation.items() <= shop.said["curate"].items()
+    assert curation["listings"] + sum(curation["left_out"].values()) == curation["rows"]
     assert said == {
         "curated": shop.said["curate"]["curated"],
         "release": shop.said["train"]["release"],
