@@ -14,7 +14,6 @@ Enters: a reference and a photo that it must find. Leaves: nothing, or a `Rollou
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -30,7 +29,7 @@ from urllib3.exceptions import HTTPError
 from lookalike import search_pods
 from lookalike.errors import RolloutError, RolloutRefused, SettingsError
 from lookalike.progress import Progress, silent
-from lookalike.settings import RolloutSettings
+from lookalike.settings import RolloutSettings, kubeconfig_named
 from lookalike.storage.artefacts import Ref
 
 INDEX = "lookalike/index"
@@ -252,7 +251,7 @@ def _connect() -> tuple[client.AppsV1Api, str]:
     settings = client.Configuration()
     settings.retries = False
     try:
-        if _NAMESPACE.exists() and "KUBECONFIG" not in os.environ:
+        if _NAMESPACE.exists() and not kubeconfig_named():
             config.load_incluster_config(client_configuration=settings)
             namespace = _NAMESPACE.read_text().strip()
         else:

@@ -7,7 +7,6 @@ says to its processes.
 
 from __future__ import annotations
 
-import importlib
 import math
 import os
 from pathlib import Path
@@ -102,12 +101,14 @@ class RolloutSettings(BaseSettings):
     `progressDeadlineSeconds` is given up before."""
 
 
-def has_gpu() -> bool:
-    """Whether this process may use an NVIDIA GPU: its driver's device (or WSL2's) is there, and torch can use it."""
-    if not any(Path(device).exists() for device in ("/dev/nvidiactl", "/dev/dxg")):
-        return False  # without the two seconds that importing torch takes
-    torch = importlib.import_module("torch")
-    return bool(torch.cuda.is_available())
+def traceback_wanted() -> bool:
+    """Whether a command that fails is to show where, not only why (``LOOKALIKE_TRACEBACK``)."""
+    return bool(os.environ.get("LOOKALIKE_TRACEBACK"))
+
+
+def kubeconfig_named() -> bool:
+    """Whether ``KUBECONFIG`` names a cluster, so that even a process in a pod goes to that one."""
+    return "KUBECONFIG" in os.environ
 
 
 def available_cores() -> int:

@@ -16,8 +16,7 @@ from lookalike.coding.extraction import Pace, read_features
 from lookalike.coding.extraction import extract as extract_with
 from lookalike.errors import ReleaseError
 from lookalike.learning.encoder import open_torch_encoder
-from lookalike.learning.extraction import extract
-from lookalike.settings import has_gpu
+from lookalike.learning.extraction import extract, has_gpu
 from lookalike.storage.artefacts import Artefact, Ref, fetch, read_manifest
 from tests.learning.test_training import FAST, Place
 from tests.shop import make_listings

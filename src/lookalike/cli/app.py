@@ -15,6 +15,7 @@ from lookalike import __version__
 from lookalike.cli import demo, inspection, operations, publishing, scaling, searching, steps
 from lookalike.errors import LookalikeError
 from lookalike.learning.recipes import described
+from lookalike.settings import traceback_wanted
 
 app = typer.Typer(
     name="lookalike",
@@ -75,7 +76,7 @@ def main() -> None:
 
 
 def _leave(message: str, code: int) -> None:
-    if os.environ.get("LOOKALIKE_TRACEBACK"):
+    if traceback_wanted():
         raise
     typer.secho(f"lookalike: {message}", err=True, fg="red" if sys.stderr.isatty() else None)
     sys.exit(code)

@@ -12,7 +12,7 @@ from typing import Any
 from lookalike.coding import extraction
 from lookalike.coding.extraction import Pace
 from lookalike.progress import Progress, silent
-from lookalike.settings import available_cores, has_gpu
+from lookalike.settings import available_cores
 from lookalike.storage.artefacts import Ref, fetch
 from lookalike.storage.objects import ObjectStore
 
@@ -59,6 +59,15 @@ def extract_part(
         progress=progress,
         **device,
     )
+
+
+def has_gpu() -> bool:
+    """Whether this process may use an NVIDIA GPU: its driver's device (or WSL2's) is there, and torch can use it."""
+    if not any(Path(device).exists() for device in ("/dev/nvidiactl", "/dev/dxg")):
+        return False  # without the two seconds that importing torch takes
+    import torch
+
+    return bool(torch.cuda.is_available())
 
 
 def _device(store: ObjectStore, release: Ref, cache_dir: Path, threads: int) -> dict[str, Any]:
