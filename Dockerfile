@@ -61,7 +61,7 @@ RUN NUMBA_CACHE_DIR=/tmp/numba python -c "import lookalike.serving.server, looka
   from lookalike.index.hamming import Scanner; Scanner(1); assert 'CPU' in ov.Core().available_devices; \
   from openvino.frontend import FrontEndManager; assert 'onnx' in FrontEndManager().get_available_front_ends()" \
   && rm -rf /tmp/numba
-EXPOSE 8000
+EXPOSE 8000 8080
 CMD ["lookalike", "serve", "--host", "0.0.0.0"]
 
 # --- pipeline and train -------------------------------------------------------------------------------------------

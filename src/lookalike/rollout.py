@@ -78,7 +78,9 @@ class SearchDeployment:
         namespace, _, self.name = settings.deployment.rpartition("/")
         self.namespace = namespace or default
         self.service_url = settings.service_url or f"http://{self.name}.{self.namespace}"
-        self.pods_url = settings.pods_url or f"http://{self.name}-pods.{self.namespace}:8000"
+        self.pods_url = (
+            settings.pods_url or f"http://{self.name}-pods.{self.namespace}:{search_pods.PROBE_PORT}"
+        )
 
     def __str__(self) -> str:
         return f"Deployment {self.namespace}/{self.name}"

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+PROBE_PORT = 8080
+"""Where pods answer probes, whatever goes on at their public port: `--probe-port` in k8s/base/search."""
 _TIMEOUT_S = 10.0
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 

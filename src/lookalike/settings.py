@@ -95,7 +95,7 @@ class RolloutSettings(BaseSettings):
     service_url: str = ""
     """Where searches go; by default the Service of the Deployment's name: ``http://<name>.<namespace>``."""
     pods_url: str = ""
-    """A host that resolves to every search pod, ready or not; by default ``http://<name>-pods.<namespace>:8000``."""
+    """A host that resolves to every search pod, ready or not; by default ``http://<name>-pods.<namespace>:8080``."""
     deadline_s: float = Field(default=900, gt=0)
     """Seconds that the pods may take in all; one that waits longer for the first ready pod than the Deployment's
     `progressDeadlineSeconds` is given up before."""

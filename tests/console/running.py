@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
-import uvicorn
 
 from lookalike.console.access import Access
-from lookalike.console.app import Console, create_app
+from lookalike.console.app import Console
 from lookalike.console.orchestrator import Orchestrator
 from lookalike.console.overview import Overview
+from lookalike.console.server import make_server
 from lookalike.storage.objects import ObjectStore
 
 TOKEN = "a token of some length"
@@ -25,7 +25,7 @@ NOBODY_LISTENS = "http://127.0.0.1:9/api"
 def running(store: ObjectStore, cache_dir: Path, *, prefect: str = NOBODY_LISTENS) -> Iterator[httpx.Client]:
     """A client of the console of `store`."""
     console = Console(Overview(store), Orchestrator(prefect), Access(TOKEN), cache_dir=cache_dir)
-    server = uvicorn.Server(uvicorn.Config(create_app(console), port=0, log_level="warning"))
+    server = make_server(console, "127.0.0.1", 0)
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:

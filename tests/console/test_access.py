@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -158,3 +160,12 @@ def test_sessions_end_by_time_and_by_a_new_token() -> None:
 def test_a_short_token_is_refused() -> None:
     with pytest.raises(SettingsError, match="at least 16"):
         Access("secret")
+
+
+def test_a_crowd_that_says_nothing_keeps_no_operator_out(client: httpx.Client, rolled: Shop) -> None:
+    address = ("127.0.0.1", client.base_url.port or 0)
+    with ExitStack() as stack:
+        silent = [stack.enter_context(socket.create_connection(address, timeout=30)) for _ in range(201)]
+        assert client.get("/livez").status_code == 200
+        assert client.post("/api/actions/rollback", json=ROLL_BACK, headers=log_in(client)).status_code == 200
+        assert silent[0].recv(1) == b"", "the one that has waited longest made room"

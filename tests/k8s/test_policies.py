@@ -9,7 +9,7 @@ from typing import Any
 
 import promql_parser
 
-from lookalike import rollout
+from lookalike import rollout, search_pods
 from lookalike.serving.config import ServingConfig
 from lookalike.serving.metrics import Metrics
 from tests.k8s.conftest import Build, Manifest
@@ -90,6 +90,26 @@ def test_search_restarts_for_its_event_loop_alone_and_gets_time_to_drain(build: 
     config, pause = ServingConfig(), container["lifecycle"]["preStop"]["sleep"]["seconds"]
     assert pause >= 3, "proxies need a moment to learn of an ended pod"
     assert pod["terminationGracePeriodSeconds"] > pause + config.notice_seconds + config.drain_seconds
+
+
+def test_probes_have_a_port_of_their_own(build: Build) -> None:
+    """The one that the process is told to answer them on, that scrapers are sent to, and that roll-outs ask."""
+    for name, container in containers(build, starting=False):
+        args = container.get("args", ())
+        if not {"serve", "rank"} & set(args):
+            continue
+        ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+        assert ports["probes"] == int(args[args.index("--probe-port") + 1]), name
+        for probe in (found for found in container if found.endswith("Probe")):
+            assert container[probe]["httpGet"]["port"] == "probes", (name, probe)
+    (port,) = build.named("Service", "lookalike-search-pods")["spec"]["ports"]
+    assert (port["port"], port["targetPort"]) == (search_pods.PROBE_PORT, "probes")
+    for monitor in build.of("ServiceMonitor"):
+        assert [endpoint["port"] for endpoint in monitor["spec"]["endpoints"]] == ["probes"]
+    (rule, *_) = build.named("NetworkPolicy", "lookalike-search")["spec"]["ingress"]
+    assert {port["port"] for port in rule["ports"]} == {"http", "probes"}
+    (public,) = build.named("Service", "lookalike-search")["spec"]["ports"]
+    assert public["targetPort"] == "http", "strangers do not reach the probes' port"
 
 
 def test_search_pods_get_their_snapshot_from_the_annotation_that_publishing_writes(build: Build) -> None:

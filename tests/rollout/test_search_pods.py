@@ -26,6 +26,7 @@ def test_a_ready_process_answers_from_its_snapshot_and_reports_nothing(shop: Sho
     with running(shop.store, shop.cache_dir, ServingConfig(index=shop.index, notice_seconds=0)) as process:
         url = f"http://127.0.0.1:{process.port}"
         assert search_pods.not_ready(url) == []
+        assert search_pods.not_ready(str(process.probes.base_url)) == []
         assert search_pods.search(url, render("home/vase", 1)) == search_pods.Reply(str(shop.index), 1)
         with pytest.raises(ValueError, match="415"):
             search_pods.search(url, b"no photo")
@@ -40,7 +41,7 @@ def test_a_process_that_refuses_its_snapshot_names_the_file(own_shop: Shop) -> N
     with running(own_shop.store, own_shop.cache_dir, config, wait=False) as process:
         url = f"http://127.0.0.1:{process.port}"
         eventually(lambda: any(report.damaged for report in search_pods.not_ready(url)))
-        (report,) = search_pods.not_ready(url)
+        (report,) = search_pods.not_ready(str(process.probes.base_url).rstrip("/"))
         assert (report.address, report.index) == ("127.0.0.1", str(own_shop.index))
         assert segment.key.rpartition("/")[2] in report.reason
         with pytest.raises(ValueError, match="503"):

@@ -31,6 +31,8 @@ class Running:
     server: DrainingServer
     client: httpx.Client
     port: int
+    probes: httpx.Client
+    """Asks the port that probes have for themselves."""
 
     def until_ready(self, *, seconds: float = 60) -> None:
         eventually(lambda: self.client.get("/readyz").status_code == 200, seconds)
@@ -45,14 +47,18 @@ def running(
 ) -> Iterator[Running]:
     config = config or ServingConfig(poll_seconds=0.05, notice_seconds=0)
     service = SearchService(store, config, cache_dir=cache_dir, threads=1)
-    server = make_server(service, create_app(service), "127.0.0.1", 0)
+    server = make_server(service, create_app(service), "127.0.0.1", 0, 0)
     thread = threading.Thread(target=server.run, name="server")
     thread.start()
     try:
         eventually(lambda: server.started)
-        port = server.servers[0].sockets[0].getsockname()[1]
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
-            process = Running(service, server, client, port)
+        assert server.probes is not None
+        port, probes = (found.servers[0].sockets[0].getsockname()[1] for found in (server, server.probes))
+        with (
+            httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client,
+            httpx.Client(base_url=f"http://127.0.0.1:{probes}", timeout=60) as asking,
+        ):
+            process = Running(service, server, client, port, asking)
             if wait:
                 process.until_ready()
             yield process

@@ -26,6 +26,16 @@ Store = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
+ProbePort = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        max=65535,
+        help="Answer /livez, /readyz and /metrics on this port, too: whatever fills the other does not reach it.",
+        envvar="LOOKALIKE_PROBE_PORT",
+        show_default="no port of their own",
+    ),
+]
 Threads = Annotated[int, typer.Option(min=0, help="Threads to use; 0 takes every core this process may use.")]
 CatalogueUri = Annotated[
     str,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lookalike.cli.options import Json, Store, Threads, open_workplace
+from lookalike.cli.options import Json, ProbePort, Store, Threads, open_workplace
 from lookalike.cli.output import Output
 from lookalike.errors import SettingsError
 
@@ -36,6 +36,7 @@ def rank(
     ] = "0/1",
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8001,
+    probe_port: ProbePort = None,
     store: Store = None,
     threads: Threads = 0,
 ) -> None:
@@ -50,7 +51,7 @@ def rank(
     from lookalike import serving
 
     uri = open_workplace(store).store.uri
-    serving.run_ranker(uri, part, host=host, port=port, threads=threads)
+    serving.run_ranker(uri, part, host=host, port=port, probe_port=probe_port, threads=threads)
 
 
 def plan(

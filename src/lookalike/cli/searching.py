@@ -14,6 +14,7 @@ from lookalike.cli.options import (
     Columns,
     Json,
     PhotoRoots,
+    ProbePort,
     Store,
     Threads,
     Workplace,
@@ -93,6 +94,16 @@ def search(
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8000,
+    probe_port: ProbePort = None,
+    connections_per_address: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Open connections of one client address; 0: no limit, as behind a proxy or an ingress, where all "
+            "clients have one address.",
+            envvar="LOOKALIKE_CONNECTIONS_PER_ADDRESS",
+        ),
+    ] = 100,
     index: Annotated[
         str | None,
         typer.Option(
@@ -127,9 +138,15 @@ def serve(
     from lookalike import serving
     from lookalike.sharding.fleet import FleetConfig
 
-    config = serving.ServingConfig(rankers=FleetConfig(tuple(rankers)) if rankers else None, bare=bare)
+    config = serving.ServingConfig(
+        rankers=FleetConfig(tuple(rankers)) if rankers else None,
+        bare=bare,
+        connections_per_address=connections_per_address,
+    )
     uri = open_workplace(store).store.uri
-    serving.run(store=uri, host=host, port=port, index=index, threads=threads, config=config)
+    serving.run(
+        store=uri, host=host, port=port, probe_port=probe_port, index=index, threads=threads, config=config
+    )
 
 
 def evaluate(

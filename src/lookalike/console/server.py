@@ -15,7 +15,12 @@ from lookalike.console.app import Console, create_app
 from lookalike.console.orchestrator import Orchestrator
 from lookalike.console.overview import Overview
 from lookalike.errors import SettingsError
+from lookalike.listening import BACKLOG, ConnectionLimits, Connections, allow_files, limited_protocol
 from lookalike.storage.objects import ObjectStore
+
+_LIMITS = ConnectionLimits(connections=200)
+"""Operators are few, and often behind one proxy. A crowd that says nothing pushes out itself, so `/livez` needs no port
+of its own here."""
 
 
 class ConsoleSettings(BaseSettings):
@@ -61,16 +66,8 @@ def run(
         cache_dir=cache_dir,
         search_url=settings.search_url,
     )
-    server = uvicorn.Server(
-        uvicorn.Config(
-            create_app(console),
-            host=host,
-            port=port,
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-        )
-    )
+    allow_files(_LIMITS.connections)
+    server = make_server(console, host, port)
     print(f"console on http://{host}:{port}", file=sys.stderr)
     try:
         server.run()
@@ -79,3 +76,19 @@ def run(
             raise SettingsError(
                 f"cannot listen on {host}:{port}: the address is in use or not ours"
             ) from error
+
+
+def make_server(console: Console, host: str, port: int) -> uvicorn.Server:
+    """A server for a console; port 0 takes a free one."""
+    return uvicorn.Server(
+        uvicorn.Config(
+            create_app(console),
+            host=host,
+            port=port,
+            http=limited_protocol(Connections(_LIMITS)),
+            backlog=BACKLOG,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+        )
+    )

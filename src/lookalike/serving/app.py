@@ -214,6 +214,14 @@ class SearchService:
         """GET /"""
         return FileResponse(_WEB / "index.html", headers={"Cache-Control": "no-cache"})
 
+    def probe_routes(self) -> list[Route]:
+        """What a port of its own answers, too (`server.make_server`)."""
+        return [
+            Route("/livez", self.livez),
+            Route("/readyz", self.readyz),
+            Route("/metrics", self.metrics_text),
+        ]
+
     def routes(self) -> list[Route | Mount]:
         return [
             Route("/", self.page),
@@ -221,9 +229,7 @@ class SearchService:
             Route("/v1/catalogue", self.catalogue),
             Route("/v1/listings/{listing_id:path}", self.listing),
             Route("/v1/photos/{photo_id}", self.photo),
-            Route("/livez", self.livez),
-            Route("/readyz", self.readyz),
-            Route("/metrics", self.metrics_text),
+            *self.probe_routes(),
             Route("/openapi.json", self.openapi),
             Mount("/web", StaticFiles(directory=_WEB)),
         ]

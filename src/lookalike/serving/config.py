@@ -46,7 +46,12 @@ class ServingConfig:
     batch_limit: int = 16
     """Waiting searches that share one forward pass and one scan."""
     connections: int = 1000
-    """Open connections beyond which new requests get a 503."""
+    """Open connections. For one more the one that has been idle longest is closed; where all are busy it gets a 503."""
+    connections_per_address: int = 100
+    """Open connections of one client address (IPv6: of one /64), by the same rule; 0: no limit. Behind a proxy, an
+    ingress or address translation all clients have one address: no limit then, but in the proxy."""
+    write_seconds: float = 20.0
+    """A client that takes nothing of its reply for so long is disconnected."""
     notice_seconds: float = 3.0
     """How long a process that gets SIGTERM says that it is not ready before it stops taking connections."""
     drain_seconds: int = 20
@@ -67,9 +72,14 @@ class ServingConfig:
             "decoding_bytes",
             "body_seconds",
             "header_seconds",
+            "write_seconds",
             "deadline_seconds",
         ):
             if getattr(self, name) <= 0:
                 raise SettingsError(f"{name} must be above 0, not {getattr(self, name)}")
-        if min(self.queue_limit, self.batch_limit, self.connections, self.heavy_limit) < 1:
-            raise SettingsError("queue_limit, batch_limit, connections and heavy_limit must be at least 1")
+        if min(self.queue_limit, self.batch_limit, self.connections - 1, self.heavy_limit) < 1:
+            raise SettingsError(
+                "queue_limit, batch_limit and heavy_limit must be at least 1, connections at least 2"
+            )
+        if self.connections_per_address < 0:
+            raise SettingsError("connections_per_address must be 0 (no limit) or more")

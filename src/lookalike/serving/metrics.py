@@ -5,10 +5,13 @@ One registry per application, so that two in one process (as in tests) do not sh
 
 from __future__ import annotations
 
+from functools import partial
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from lookalike.index.reader import Memory
+from lookalike.listening import REASONS, Connections, State
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -73,10 +76,32 @@ class Metrics:
         self.load_seconds = Gauge(
             "lookalike_snapshot_load_seconds", "Time of the last successful load", registry=self.registry
         )
+        self.connections_refused = Counter(
+            "lookalike_connections_refused_total",
+            "Connections refused, or closed before their client did, by reason",
+            ["reason"],
+            registry=self.registry,
+        )
+        self.connections = Gauge(
+            "lookalike_connections",
+            "Open connections of the public port: busy, waiting for a request's head, idle",
+            ["state"],
+            registry=self.registry,
+        )
+        for reason in REASONS:
+            self.connections_refused.labels(reason)
         for stage in STAGES:
             self.stage_seconds.labels(stage)
         for result in ("loaded", "refused"):
             self.loads.labels(result)
+
+    def watch(self, port: Connections) -> None:
+        """Show the open connections of the public port."""
+        for state in State:
+            self.connections.labels(state.value).set_function(partial(port.count, state))
+
+    def refuse_connection(self, reason: str) -> None:
+        self.connections_refused.labels(reason).inc()
 
     def observe_stages(self, milliseconds: dict[str, float]) -> None:
         """Record the stages of one search."""

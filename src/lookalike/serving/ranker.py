@@ -109,15 +109,21 @@ class RankerService:
         text = await asyncio.to_thread(lambda: self.metrics.text(self.lifecycle.memory()))
         return Response(text, headers={"Content-Type": CONTENT_TYPE})
 
+    def probe_routes(self) -> list[Route]:
+        """What a port of its own answers, too (`server.make_server`)."""
+        return [
+            Route("/livez", self.livez),
+            Route("/readyz", self.readyz),
+            Route("/metrics", self.metrics_text),
+        ]
+
     def routes(self) -> list[Route]:
         return [
             Route("/v1/shards", self.shards),
             Route("/v1/summary", self.summary),
             Route("/v1/listing", self.listing),
             Route("/v1/nearest", self.nearest, methods=["POST"]),
-            Route("/livez", self.livez),
-            Route("/readyz", self.readyz),
-            Route("/metrics", self.metrics_text),
+            *self.probe_routes(),
         ]
 
     def app(self) -> ASGIApp:

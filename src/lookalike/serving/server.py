@@ -1,4 +1,4 @@
-"""The HTTP server around the application: uvicorn with a time limit on headers, and an orderly end.
+"""The HTTP server around the application: uvicorn with limits on connections, a port for probes, and an orderly end.
 
 At SIGTERM the process first says that it is not ready and goes on answering for `notice_seconds`, so that whoever
 sends requests can learn of it; then it takes no more connections, finishes what it has, and ends. At SIGINT the
@@ -17,15 +17,18 @@ from types import FrameType
 from typing import Any, Protocol
 
 import uvicorn
+from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from lookalike.errors import SettingsError
+from lookalike.listening import BACKLOG, ConnectionLimits, Connections, allow_files, limited_protocol
 from lookalike.serving.app import SearchService, create_app
 from lookalike.serving.config import ServingConfig
-from lookalike.serving.connections import limited_protocol
 from lookalike.serving.holdings import Part
 from lookalike.serving.memory import return_freed_memory
+from lookalike.serving.metrics import Metrics
 from lookalike.serving.observing import MAXIMUM_HEAD_BYTES, JsonFormatter
+from lookalike.serving.probes import ProbeServer
 from lookalike.serving.ranker import RankerService
 from lookalike.settings import Settings
 from lookalike.storage.artefacts import Kind, Ref, find
@@ -39,6 +42,7 @@ def run(
     *,
     host: str = "127.0.0.1",
     port: int = 8000,
+    probe_port: int | None = None,
     index: str | None = None,
     threads: int = 0,
     cache_dir: Path | None = None,
@@ -46,15 +50,17 @@ def run(
 ) -> None:
     """Serve until a signal ends it. `index` (a reference, or the start of an id) pins what is served.
 
+    `probe_port` answers `/livez`, `/readyz` and `/metrics` alone, whatever goes on at `port`; None: no such port.
+
     Raises `SettingsError` where the address cannot be listened on, and the errors of opening the store.
     """
     log_as_json()
     opened = open_store(store)
-    config = config or ServingConfig()
+    config = _with_files(config or ServingConfig())
     if index is not None:
         config = replace_index(config, opened, index)
     service = SearchService(opened, config, cache_dir=cache_dir or Settings().cache_dir, threads=threads)
-    _serve(make_server(service, create_app(service), host, port))
+    _serve(make_server(service, create_app(service), host, port, probe_port))
 
 
 def run_ranker(
@@ -63,6 +69,7 @@ def run_ranker(
     *,
     host: str = "127.0.0.1",
     port: int = 8001,
+    probe_port: int | None = None,
     threads: int = 0,
     cache_dir: Path | None = None,
     config: ServingConfig | None = None,
@@ -72,11 +79,16 @@ def run_ranker(
     service = RankerService(
         open_store(store),
         Part.parse(part),
-        config or ServingConfig(),
+        _with_files(config or ServingConfig(connections_per_address=0)),  # search pods are few and ask much
         cache_dir=cache_dir or Settings().cache_dir,
         threads=threads,
     )
-    _serve(make_server(service, service.app(), host, port))
+    _serve(make_server(service, service.app(), host, port, probe_port))
+
+
+def _with_files(config: ServingConfig) -> ServingConfig:
+    """As many connections as this process may open files for."""
+    return replace(config, connections=allow_files(config.connections))
 
 
 def _serve(server: DrainingServer) -> None:
@@ -107,40 +119,62 @@ class Drainable(Protocol):
 
 
 class Service(Protocol):
-    """What is served: its settings, and the life that ends with it."""
+    """What is served: its settings and counters, what probes ask, and the life that ends with it."""
 
     @property
     def config(self) -> ServingConfig: ...
 
     @property
+    def metrics(self) -> Metrics: ...
+
+    def probe_routes(self) -> list[Route]: ...
+
+    @property
     def lifecycle(self) -> Drainable: ...
 
 
-def make_server(service: Service, app: ASGIApp, host: str, port: int) -> DrainingServer:
-    """A server for the application of a service; port 0 takes a free one."""
-    config = service.config
+def make_server(
+    service: Service, app: ASGIApp, host: str, port: int, probe_port: int | None = None
+) -> DrainingServer:
+    """A server for the application of a service, and one for its probes; port 0 takes a free one."""
+    config, metrics = service.config, service.metrics
+    public = Connections(
+        ConnectionLimits(
+            config.connections,
+            config.connections_per_address,
+            header_seconds=config.header_seconds,
+            header_bytes=2 * MAXIMUM_HEAD_BYTES,
+            write_seconds=config.write_seconds,
+        ),
+        metrics.refuse_connection,
+    )
+    metrics.watch(public)
+    probes = None
+    if probe_port is not None:
+        draining = lambda: service.lifecycle.draining  # noqa: E731
+        probes = ProbeServer(service.probe_routes(), metrics, host, probe_port, draining=draining)
     settings = uvicorn.Config(
         app,
         host=host,
         port=port,
-        http=limited_protocol(config.header_seconds, 2 * MAXIMUM_HEAD_BYTES),
+        http=limited_protocol(public),
         ws="none",
         lifespan="on",
         log_config=None,
         access_log=False,
         server_header=False,
-        limit_concurrency=config.connections,
+        backlog=BACKLOG,
         timeout_graceful_shutdown=config.drain_seconds,
     )
-    return DrainingServer(settings, service)
+    return DrainingServer(settings, service, probes)
 
 
 class DrainingServer(uvicorn.Server):
     """Says that it is stopping before it stops."""
 
-    def __init__(self, settings: uvicorn.Config, service: Service) -> None:
+    def __init__(self, settings: uvicorn.Config, service: Service, probes: ProbeServer | None = None) -> None:
         super().__init__(settings)
-        self.service = service
+        self.service, self.probes = service, probes
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Unlike uvicorn's own, it does not raise the signal again at the end: an orderly end is exit code 0."""
@@ -153,11 +187,20 @@ class DrainingServer(uvicorn.Server):
         asyncio.get_running_loop().call_later(notice, setattr, self, "should_exit", True)
 
     async def startup(self, sockets: list[Any] | None = None) -> None:
+        if self.probes is not None:
+            await self.probes.open()
         await super().startup(sockets)
         for server in getattr(self, "servers", ()):
             for socket in server.sockets:
                 host, port = socket.getsockname()[:2]
                 _LOG.info("listening on http://%s:%d", host, port)
+
+    async def shutdown(self, sockets: list[Any] | None = None) -> None:
+        try:
+            await super().shutdown(sockets)
+        finally:
+            if self.probes is not None:
+                await self.probes.close()
 
 
 def log_as_json() -> None:
