@@ -71,7 +71,7 @@ def many_queries(count: int) -> list[Query]:
         SearchRequest(k=100, categories=("home", "shoes/boot"), blend=0.3),
         SearchRequest(k=100, filters=Filters((("mark", ("dark",)), ("brand", ("Acme", "Bolt"))))),
         SearchRequest(k=100, categories=("clothing",), filters=Filters((), 10, 40)),
-        SearchRequest(k=100, filters=Filters((("no such aspect", ("x",)),))),
+        SearchRequest(k=100, filters=Filters((("mark", ("purple",)),))),
         SearchRequest(k=5, exclude=frozenset({"0-001", "3-005"}), blend=1.0),
         SearchRequest(k=1, categories=("home/vase",)),
     ]
