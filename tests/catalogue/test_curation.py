@@ -310,6 +310,41 @@ def test_a_configuration_out_of_range_is_refused(wrong: dict[str, float]) -> Non
         CurationConfig(**wrong)
 
 
+@pytest.mark.parametrize("stage", ["read photos", "decode photos"])
+def test_a_catalogue_that_changes_while_it_is_read_is_refused(shop: Shop, stage: str) -> None:
+    uri = shop.write(plain(6), photos(6))
+
+    def export_goes_on(now: str, done: int, total: int, note: str = "") -> None:
+        if (now, done) == (stage, 3):
+            with Path(uri).open("a") as file:
+                file.write("L006,L006.jpg,a/x\n")
+
+    with pytest.raises(CatalogueError, match=r"catalogue\.csv changed while it was read; run it again when"):
+        shop.curate(progress=export_goes_on)
+    assert not visible(shop.store)
+    shop.curate()  # at rest
+
+    def export_begins_again(now: str, done: int, total: int, note: str = "") -> None:
+        Path(uri).unlink(missing_ok=True)
+
+    with pytest.raises(CatalogueError, match=r"catalogue\.csv was removed while it was read"):
+        shop.curate(progress=export_begins_again)
+
+
+def test_a_half_written_catalogue_is_named_where_it_changes(shop: Shop) -> None:
+    uri = Path(shop.write(plain(8), photos(8)))
+    whole = uri.read_text()
+    uri.write_text(whole.rstrip().removesuffix(",a/y"))
+    assert shop.curate().report["left_out"]["by_reason"] == {"cut off": 1}
+
+    def export_goes_on(now: str, done: int, total: int, note: str = "") -> None:
+        uri.write_text(whole)
+
+    uri.write_text(whole.rstrip().removesuffix("L007.jpg,a/y"))
+    with pytest.raises(CatalogueError, match="; what was read ends in the middle of line 9; run it again"):
+        shop.curate(progress=export_goes_on)
+
+
 def test_a_store_that_cannot_be_written_says_so(shop: Shop, tmp_path: Path) -> None:
     uri = shop.write(plain(6), photos(6))
     (tmp_path / "file").write_text("not a folder")

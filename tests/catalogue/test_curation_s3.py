@@ -11,7 +11,7 @@ from moto.server import ThreadedMotoServer
 
 from lookalike.catalogue.curation import curate
 from lookalike.catalogue.snapshot import CuratedSnapshot
-from lookalike.errors import AccessDenied, StoreUnavailable
+from lookalike.errors import AccessDenied, CatalogueError, StoreUnavailable
 from lookalike.settings import S3Settings
 from lookalike.storage.objects import open_store
 from tests.catalogue.conftest import SMALL, Shop, by_id, photo, photos, plain, reasons, visible
@@ -45,6 +45,22 @@ def test_from_s3_to_s3(shop: Shop, s3: S3Settings) -> None:
         curate(
             open_store("s3://wrong/x", s3), str(shop.folder / "catalogue.csv"), SMALL, cache_dir=shop.cache
         )
+
+
+def test_a_catalogue_that_changes_in_s3_while_it_is_read_is_refused(shop: Shop, s3: S3Settings) -> None:
+    shop.write(plain(6), photos(6))
+    bucket = open_store("s3://shop/changing", s3)
+    for path in shop.folder.iterdir():
+        bucket.put(path.name, path.read_bytes())
+    uri = "s3://shop/changing/catalogue.csv"
+
+    def export_goes_on(stage: str, done: int, total: int, note: str = "") -> None:
+        bucket.put("catalogue.csv", bucket.get("catalogue.csv") + b"L006,L006.jpg,a/x\n")
+
+    with pytest.raises(CatalogueError, match="changed while it was read"):
+        curate(shop.store, uri, SMALL, s3=s3, cache_dir=shop.cache, progress=export_goes_on)
+    assert not visible(shop.store)
+    assert curate(shop.store, uri, SMALL, s3=s3, cache_dir=shop.cache)
 
 
 def deny(s3: S3Settings, keys: str) -> None:

@@ -126,6 +126,22 @@ def test_every_bad_row_is_left_out_with_its_line(tmp_path: Path) -> None:
     assert by_line[12].listing_id == "L1"
 
 
+@pytest.mark.parametrize(
+    ("ending", "reason"),
+    [
+        ("L2,2.jp", "cut off"),
+        ("L2,2.jp\n", "wrong number of fields"),  # whoever wrote it went on
+        ("L2,2.jpg,a,b", "wrong number of fields"),  # not cut off: too much
+        ("L2,2.jp\nL3,3.jpg,a", "wrong number of fields"),  # not the last
+    ],
+)
+def test_a_last_line_that_ends_in_the_middle_is_told_from_a_bad_row(
+    tmp_path: Path, ending: str, reason: str
+) -> None:
+    found = catalogue(tmp_path, f"listing_id,image,category\nL1,1.jpg,a\n{ending}")
+    assert problems(found) == {3: reason}
+
+
 def test_lines_stay_right_after_quoted_newlines_and_blank_lines(tmp_path: Path) -> None:
     found = catalogue(
         tmp_path,

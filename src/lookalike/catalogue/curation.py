@@ -71,12 +71,14 @@ def curate(
     bucket. `known` are the categories of the model release that will search the snapshot, none where one is to learn
     from it: they stay as they are (`plan_categories`). Where they would anyway, the snapshot is the one to learn from.
 
-    Raises `CatalogueError` where too little is left to learn, `SettingsError`, and the `StorageError`s of the store.
+    Raises `CatalogueError` where too little is left to learn or the table changes while it and its photos are read,
+    `SettingsError`, and the `StorageError`s of the store.
     """
     config = config or CurationConfig()
     catalogue = read_catalogue(catalogue_uri, columns=columns, photo_roots=photo_roots, s3=s3)
     chosen, left_out = _capped(catalogue.listings, config.seller_cap)
     identified = identify(catalogue, chosen, config.limits, progress)
+    catalogue.check_unchanged()
 
     def writer_for(known: Collection[str]) -> ArtefactWriter:
         settings = asdict(config) | {"rules": _RULES, "columns": dict(columns or {})}
@@ -102,6 +104,7 @@ def curate(
     with tempfile.TemporaryDirectory(prefix="curate-", dir=cache_dir) as folder:
         with ShardWriter(Path(folder), config.shard_bytes) as shards:
             examined = examine(catalogue, wanted, config, shards, progress)
+        catalogue.check_unchanged()
         identified = identified.without(examined.moved)  # and the id of the snapshot follows
         for listing in chosen:
             if refusal := identified.refused.get(listing.listing_id):

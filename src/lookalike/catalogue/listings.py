@@ -18,7 +18,7 @@ from typing import Any
 from lookalike.catalogue import fields, tally
 from lookalike.catalogue.fields import ASPECT_PREFIX, OPTIONAL, REQUIRED, is_aspect, required
 from lookalike.catalogue.places import PhotoPlaces
-from lookalike.catalogue.tables import RowProblem, Table, read_table
+from lookalike.catalogue.tables import CUT_OFF, RowProblem, Table, read_table
 from lookalike.errors import CatalogueError, ObjectNotFound, PhotoOutside, SettingsError
 from lookalike.settings import S3Settings
 from lookalike.storage.objects import open_store, split_uri
@@ -71,6 +71,8 @@ class Catalogue:
         aspects: tuple[str, ...] = (),
         unit: str = "line",
         places: PhotoPlaces | None = None,
+        etag: str = "",
+        s3: S3Settings | None = None,
     ) -> None:
         self.uri = uri
         self.digest = digest
@@ -84,9 +86,25 @@ class Catalogue:
         self.unit = unit
         """What the number of a row counts: `line` or `row`."""
         self._places = places or PhotoPlaces(split_uri(uri)[0])
+        self._etag, self._s3 = etag, s3
 
     def __len__(self) -> int:
         return len(self.listings)
+
+    def check_unchanged(self) -> None:
+        """Raises `CatalogueError` where the table is no longer the one whose reading began (its etag says so)."""
+        folder, name = split_uri(self.uri)
+        try:
+            if open_store(folder, self._s3).head(name).etag == self._etag:
+                return
+            what = "changed"
+        except ObjectNotFound:
+            what = "was removed"
+        cut = [row.line for row in self.left_out if row.reason == CUT_OFF]
+        ends = f"; what was read ends in the middle of line {cut[0]}" if cut else ""
+        raise CatalogueError(
+            f"{self.uri} {what} while it was read{ends}; run it again when the export is finished"
+        )
 
     def photo(self, listing: Listing, *, max_bytes: int | None = None) -> bytes:
         """The bytes of a listing's photo, or the first `max_bytes` + 1 of them.
@@ -117,7 +135,7 @@ def read_catalogue(
     """
     folder, name = split_uri(uri)
     try:
-        data = open_store(folder, s3).get(name)
+        data, etag = open_store(folder, s3).get_with_etag(name)
     except ObjectNotFound as error:
         raise CatalogueError(f"{uri}: there is no such catalogue") from error
     if not data:
@@ -159,6 +177,8 @@ def read_catalogue(
         aspects=aspects,
         unit=table.unit,
         places=places,
+        etag=etag,
+        s3=s3,
     )
 
 

@@ -27,6 +27,10 @@ _NO_VALUE = (
 _NO_TEXT = (pa.types.is_struct, pa.types.is_map, pa.types.is_union)
 
 
+CUT_OFF = "cut off"
+"""Reason of a last line that ends in the middle, as in an export that was not finished."""
+
+
 class RowProblem(Exception):
     """Why a row is left out: a stable word or two, and a sentence."""
 
@@ -66,15 +70,21 @@ def _csv(uri: str, data: bytes) -> Table:
     csv.field_size_limit(max(csv.field_size_limit(), len(text)))  # long fields are judged by us, row by row
     first = text.split("\n", 1)[0]
     delimiter = max(",;\t", key=first.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    stream = io.StringIO(text, newline="")
+    reader = csv.reader(stream, delimiter=delimiter, strict=True)
+    unfinished = not text.endswith(("\n", "\r"))
     try:
         header = tuple(name.strip() for name in next(reader, []))
     except csv.Error as error:
         raise CatalogueError(f"{uri}: the header is not CSV: {error}") from error
-    return Table(header, "line", lambda _: _csv_rows(uri, reader, header))
+    return Table(
+        header,
+        "line",
+        lambda _: _csv_rows(uri, reader, header, lambda: unfinished and stream.tell() == len(text)),
+    )
 
 
-def _csv_rows(uri: str, reader: Any, header: tuple[str, ...]) -> Rows:
+def _csv_rows(uri: str, reader: Any, header: tuple[str, ...], ends_unfinished: Callable[[], bool]) -> Rows:
     while True:
         line = reader.line_num + 1
         try:
@@ -91,7 +101,10 @@ def _csv_rows(uri: str, reader: Any, header: tuple[str, ...]) -> Rows:
             continue
         if len(fields) != len(header):
             detail = f"it has {len(fields)} fields, the header {len(header)}"
-            yield line, RowProblem("wrong number of fields", detail)
+            if len(fields) < len(header) and ends_unfinished():
+                yield line, RowProblem(CUT_OFF, f"the table ends in the middle of this line: {detail}")
+            else:
+                yield line, RowProblem("wrong number of fields", detail)
         else:
             yield line, dict(zip(header, fields, strict=True))
 

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
+from lookalike.catalogue.tables import CUT_OFF
+
 if TYPE_CHECKING:
     from lookalike.catalogue.listings import Catalogue, LeftOut, Listing
 
@@ -18,6 +20,7 @@ _ADVICE = {
     "blank": "give a photo that shows the thing",
     "category too small": "add listings to the category, or lower --min-category",
     "changed while it was read": "run it again when the photos are at rest",
+    CUT_OFF: "run it again when the export is finished",
     "damaged": "save the photo anew",
     "duplicate listing id": "give every row a listing id of its own; one photo a listing is taken",
     "extreme shape": "crop the photo",

@@ -49,7 +49,8 @@ class DirectoryStore:
 
     def get_with_etag(self, key: str) -> tuple[bytes, str]:
         with self._translated(key), self._path(key).open("rb") as file:
-            return file.read(), _info(key, os.fstat(file.fileno())).etag
+            before = os.fstat(file.fileno())  # somebody else may be writing this very file
+            return file.read(), _info(key, before).etag
 
     def download(self, key: str, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
