@@ -6,9 +6,14 @@ Only references and plain settings stand here. Defaults fit a shop of some ten t
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from lookalike.settings import DataGateSettings
+
+_BOUNDS = DataGateSettings()
+"""Of the environment in which the flows are registered, or run without being asked for others."""
 
 Reference = Annotated[str, Field(pattern=r"^[a-z]+/[0-9a-f]{16}@[0-9a-f]{64}$")]
 
@@ -164,8 +169,63 @@ class _Gate(_Parameters):
     )
 
 
-class Publish(_Gate):
-    """Pass the quality gate, verify every file, and move the live ref."""
+class DataGate(_Parameters):
+    """Bounds of the data gate, and an operator's word that what lies beyond them is meant."""
+
+    fewer_listings: float = Field(
+        default=_BOUNDS.fewer_listings,
+        ge=0,
+        le=1,
+        title="Fewer listings",
+        description="Share of the live listings by which they may become fewer; 0.2 is a fifth.",
+    )
+    fewer_photos: float = Field(
+        default=_BOUNDS.fewer_photos,
+        ge=0,
+        le=1,
+        title="Fewer photos",
+        description="Share of the live photos by which they may become fewer.",
+    )
+    fewer_categories: float = Field(
+        default=_BOUNDS.fewer_categories,
+        ge=0,
+        le=1,
+        title="Vanished categories",
+        description="Share of the live categories that may vanish; one always may.",
+    )
+    more_left_out: float = Field(
+        default=_BOUNDS.more_left_out,
+        ge=0,
+        le=1,
+        title="More rows left out",
+        description="By how much the share of catalogue rows left out may rise; 0.1 is ten points.",
+    )
+    fewer_prices: float = Field(
+        default=_BOUNDS.fewer_prices,
+        ge=0,
+        le=1,
+        title="Fewer prices",
+        description="By how much the share of listings with a price may fall; 0.1 is ten points.",
+    )
+    slack: int = Field(
+        default=_BOUNDS.slack,
+        ge=0,
+        title="Slack",
+        description="Listings, photos or rows by which a number may always change.",
+    )
+    accept: bool = Field(
+        default=False,
+        title="Accept the numbers",
+        description="Publish beyond the data gate's bounds; who did and the numbers go on record.",
+    )
+
+    def data_gate(self) -> dict[str, Any]:
+        """These fields alone, to hand them on."""
+        return self.model_dump(include=set(DataGate.model_fields) - set(_Parameters.model_fields))
+
+
+class Publish(_Gate, DataGate):
+    """Pass the quality gate and the data gate, verify every file, and move the live ref."""
 
     index: Reference = Field(title="Index snapshot", description="Its reference.")
     replaces: str = Field(
@@ -193,7 +253,7 @@ class _Retention(_Parameters):
     )
 
 
-class Retrain(_Gate, _Retention, _Training, _Sharded, _Curation):
+class Retrain(_Gate, DataGate, _Retention, _Training, _Sharded, _Curation):
     """Train a new model release on the current catalogue and publish it with its index, if it is good enough."""
 
     nodes: int = Field(
@@ -212,7 +272,7 @@ class Retrain(_Gate, _Retention, _Training, _Sharded, _Curation):
     )
 
 
-class Reindex(_Retention, _Sharded, _Catalogue):
+class Reindex(DataGate, _Retention, _Sharded, _Catalogue):
     """Bring the live index up to the current catalogue, with the live model release.
 
     Curates as the live snapshot was curated: columns, smallest category and caps are taken from there, and what the

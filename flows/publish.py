@@ -1,4 +1,4 @@
-"""Index snapshot -> live, through the quality gate."""
+"""Index snapshot -> live, through the quality gate and the data gate."""
 
 from prefect import State, flow
 
@@ -9,7 +9,7 @@ from tasks import stages, steps
 
 @flow(name="publish")
 def publish(parameters: Publish) -> str | State[str]:
-    """Pass the gate, then make the pair live; returns the reference of the index snapshot that is live.
+    """Pass the gates, then make the pair live; returns the reference of the index snapshot that is live.
 
     Ends as *Held* where a roll-back keeps it from being published.
     """
@@ -19,7 +19,9 @@ def publish(parameters: Publish) -> str | State[str]:
         parameters.store, parameters.index, parameters.margin, parameters.gate_queries, parameters.threads
     )
     try:
-        live = steps.publish(parameters.store, parameters.index, parameters.replaces)
+        live = steps.publish(
+            parameters.store, parameters.index, parameters.replaces, **parameters.data_gate()
+        )
     except PublishingHeld as error:  # a roll-back came while the gate measured
         return stages.held(str(error))
     return stages.leave_reference(live)

@@ -35,7 +35,10 @@ def reindex(parameters: Reindex = Reindex()) -> str | State[str]:
         index, Index(store=store, threads=threads, extraction=extraction, shards=parameters.shards)
     )
     try:
-        live = run_stage(publish, Publish(store=store, threads=threads, index=built, replaces=release))
+        live = run_stage(
+            publish,
+            Publish(store=store, threads=threads, index=built, replaces=release, **parameters.data_gate()),
+        )
     except PublishingHeld as error:
         return stages.held(str(error))
     steps.retain(store, parameters.keep_records, parameters.grace_hours)

@@ -14,6 +14,7 @@ from lookalike.catalogue.photos import contact_sheet, thumbnail
 from lookalike.catalogue.report import read_tally
 from lookalike.catalogue.snapshot import CuratedSnapshot
 from lookalike.catalogue.tally import Tally
+from lookalike.data_gate import DataGateReport
 from lookalike.quality_gate import GateReport
 from lookalike.storage.artefacts import Ref, read_manifest
 from lookalike.storage.objects import ObjectStore
@@ -77,6 +78,22 @@ def gate(report: GateReport, new: Ref, live: Ref | None) -> None:
     against = "nothing" if live is None else live.id
     title = f"{'passed' if report.passed else 'FAILED'}: {new.id} against {against}. {report.verdict()}"
     _table("quality-gate", rows, title)
+
+
+def data_gate(report: DataGateReport) -> None:
+    """The data gate's table: every number of both index snapshots, and the verdict."""
+    verdicts = {True: "passed", False: "BEYOND", None: ""}
+    rows = [
+        {
+            "measure": row.measure,
+            "live": row.live,
+            "new": row.new,
+            "bound": row.bound,
+            "": verdicts[row.passed],
+        }
+        for row in report.rows
+    ]
+    _table("data-gate", rows, f"{'passed' if report.passed else 'FAILED'}: {report.verdict()}")
 
 
 def live(store: ObjectStore, moved: LiveRef) -> None:

@@ -14,10 +14,11 @@ from typing import Any
 from prefect import task
 from prefect.exceptions import TerminationSignal
 from prefect.logging import get_run_logger
+from prefect.runtime import flow_run
 
 from lookalike import publishing, quality_gate
 from lookalike.errors import LostRace, SettingsError, TrainingError, TrainingStopped
-from lookalike.settings import S3Settings, Settings
+from lookalike.settings import DataGateSettings, S3Settings, Settings
 from lookalike.storage import refs, retention
 from lookalike.storage.artefacts import Kind, Ref, fetch, read_manifest
 from lookalike.storage.objects import ObjectStore, open_store
@@ -253,16 +254,22 @@ def pass_gate(store: str, index: str, margin: float, queries: int, threads: int)
 
 
 @task(**patient())
-def publish(store: str, index: str, replaces: str) -> str:
-    """Verify every file of the pair and move the live ref; raises `LostRace` where something else is live by now."""
+def publish(store: str, index: str, replaces: str, accept: bool, **bounds: float) -> str:
+    """Verify every file of the pair and move the live ref, with the data gate's numbers as a table.
+
+    Raises `DataGateError` beyond its bounds unless told to accept; `LostRace` where something else is live by now.
+    """
     opened = place(store)
     before = replaces if replaces in ("anything", "nothing") else Ref.parse(replaces)
     live = publishing.publish_index(
         opened,
         Ref.parse(index),
-        by=f"{publishing.somebody()} (flow)",
+        by=f"{publishing.somebody()} (flow run {flow_run.name})",
         cache_dir=Settings().cache_dir,
         replaces=before,  # type: ignore[arg-type]  # one of the two words
+        bounds=DataGateSettings(**bounds),  # type: ignore[arg-type]  # checked by the model
+        accept=accept,
+        told=reports.data_gate,
         progress=ProgressArtifacts(),
     )
     reports.live(opened, live)

@@ -26,6 +26,7 @@ where they enter (storage, photos, index files, the Kubernetes API), with the ca
     ├── ServiceBusy              a search process cannot take a request now; later, or another, can
     ├── QualityGateError         the new model release is worse than the live one
     ├── PublishingHeld           a roll-back keeps this from being published unattended
+    ├── DataGateError            the new index differs too much from the live one
     └── RolloutError             the cluster could not be rolled to the snapshot that is to be live
         └── RolloutRefused       its pods did not come up with it: it is taken back
 """
@@ -153,6 +154,10 @@ class QualityGateError(LookalikeError):
 
 class PublishingHeld(LookalikeError):
     """A roll-back keeps this from being published without a person: a hold, or this was rejected. Nothing is wrong."""
+
+
+class DataGateError(LookalikeError):
+    """The new index differs from the live one by more than the bounds: rather a broken catalogue than a new one."""
 
 
 class RolloutError(LookalikeError):

@@ -1,11 +1,12 @@
 """Moving what is live: verified publication, and the way back.
 
 In comes the reference of an index snapshot; out goes the live ref that names it and its model release as one pair.
-Every file of both is read at the store and checked against its digest before the ref moves, so a damaged or
-half-removed artefact never becomes live, whatever this machine's cache holds. The move itself is one compare-and-swap
-(`storage.refs`). Where settings name a search Deployment it is then rolled to the pair that is live, and both go back
-where it does not come up. Every step finds out what is done already, so whoever is killed in the middle is run again.
-The command line, the flows and the console all publish and roll back through here.
+The data gate compares it with what is live (`data_gate`), and every file of both is read at the store and checked
+against its digest before the ref moves, so neither half a catalogue nor a damaged artefact becomes live, whatever this
+machine's cache holds. The move itself is one compare-and-swap (`storage.refs`). Where settings name a search Deployment
+it is then rolled to the pair that is live, and both go back where it does not come up. Every step finds out what is
+done already, so whoever is killed in the middle is run again. The command line, the flows and the console all publish
+and roll back through here.
 
 A roll-back says that a person is at work, so it holds publishing: whoever publishes unattended (flows, and commands
 that name no index) gets `PublishingHeld` until somebody resumes. What the roll-back left is never published unattended
@@ -16,12 +17,14 @@ from __future__ import annotations
 
 import getpass
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from lookalike import data_gate
 from lookalike.catalogue.snapshot import first_photo, is_shard
+from lookalike.data_gate import DataGateReport
 from lookalike.errors import (
     CorruptObject,
     LostRace,
@@ -33,7 +36,7 @@ from lookalike.errors import (
     StorageError,
 )
 from lookalike.progress import Progress, silent
-from lookalike.settings import RolloutSettings
+from lookalike.settings import DataGateSettings, RolloutSettings
 from lookalike.storage import keys, refs, verification
 from lookalike.storage.artefacts import Kind, Ref, read_manifest
 from lookalike.storage.objects import ObjectStore
@@ -57,16 +60,22 @@ def publish_index(
     replaces: Replaces = "anything",
     attended: bool = False,
     rejected_too: bool = False,
+    bounds: DataGateSettings | None = None,
+    accept: bool = False,
+    told: Callable[[DataGateReport], None] = lambda _: None,
     progress: Progress = silent,
 ) -> refs.LiveRef:
-    """Make `index` live, with the model release it was built for.
+    """Make `index` live, with the model release it was built for. What is live already passes.
 
     A hold, or a rejection of index or release, stops this with `PublishingHeld`, unless a person who names the index
     publishes it (`attended`) and, for what was rejected, says so (`rejected_too`). The hold stays either way.
     `replaces` guards long work: a re-index that began under one model release must not take back another that was
-    published meanwhile. Raises `LostRace` where something else is live than `replaces` says or another publisher was
-    first; `CorruptObject` or `ObjectNotFound` naming the file where either artefact is not whole; `RolloutError`
-    where a search Deployment could not be rolled to it, `RolloutRefused` after both were taken back.
+    published meanwhile. `bounds` of the data gate are the environment's unless given; with `accept` a breach of them
+    goes on record instead of stopping the publication; `told` hears what was compared.
+
+    Raises `DataGateError` beyond the bounds; `LostRace` where something else is live than `replaces` says or another
+    publisher was first; `CorruptObject` or `ObjectNotFound` naming the file where either artefact is not whole;
+    `RolloutError` where a search Deployment could not be rolled to it, `RolloutRefused` after both were taken back.
     """
     release, deployment = release_of(store, index), _search_deployment()
     expected = refs.read_live(store)
@@ -74,8 +83,20 @@ def publish_index(
         if said := why_not(expected, release, index, attended=attended, rejected_too=rejected_too):
             raise PublishingHeld(said)
         _check_replaces(store, replaces, expected)
+    if expected is None or expected.live.index.id != index.id:
+        data_gate.guard(
+            store,
+            index,
+            None if expected is None else expected.live.index,
+            bounds or DataGateSettings(),
+            by=by,
+            accept=accept,
+            cache_dir=cache_dir,
+            told=told,
+        )
     _verify(store, release, index, progress)
     live = refs.publish(store, release, index, by=by, expected=expected)
+    data_gate.settle(store, index, by=by)
     marks = live.rejected if expected is None else expected.rejected
     _roll_out(deployment, store, live, marks, by=by, cache_dir=cache_dir, progress=progress)
     return live

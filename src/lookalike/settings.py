@@ -101,6 +101,29 @@ class RolloutSettings(BaseSettings):
     `progressDeadlineSeconds` is given up before."""
 
 
+class DataGateSettings(BaseSettings):
+    """How far one publication may fall behind what is live before it is refused (`lookalike.data_gate`)."""
+
+    model_config = SettingsConfigDict(env_prefix="LOOKALIKE_DATA_GATE_", frozen=True)
+
+    fewer_listings: float = Field(default=0.2, ge=0, le=1)
+    """Share of the live listings (fraction of 1) by which they may become fewer. From one run to the next a shop sells
+    a few percent; a fifth at once is more often an export that was cut short than a sale."""
+    fewer_photos: float = Field(default=0.2, ge=0, le=1)
+    """The same of distinct photos: they go with the listings, or with a folder that cannot be read."""
+    fewer_categories: float = Field(default=0.1, ge=0, le=1)
+    """Share of the live categories (fraction of 1) that may vanish; one always may. A shop closes single shelves, and
+    searches for what a vanished one held find nothing."""
+    more_left_out: float = Field(default=0.1, ge=0, le=1)
+    """By how much the share of catalogue rows left out (fraction of 1) may rise. A tenth more bad rows is a column that
+    changed its meaning, not carelessness."""
+    fewer_prices: float = Field(default=0.1, ge=0, le=1)
+    """By how much the share of listings with a price (fraction of 1) may fall. Prices are lost all at once, when their
+    format changes."""
+    slack: int = Field(default=5, ge=0)
+    """Listings, photos or rows by which a number may always change: a fifth of a small shop is a handful."""
+
+
 def traceback_wanted() -> bool:
     """Whether a command that fails is to show where, not only why (``LOOKALIKE_TRACEBACK``)."""
     return bool(os.environ.get("LOOKALIKE_TRACEBACK"))

@@ -10,6 +10,7 @@ from typing import Any
 import promql_parser
 
 from lookalike import rollout, search_pods
+from lookalike.console import metrics
 from lookalike.serving.config import ServingConfig
 from lookalike.serving.metrics import Metrics
 from tests.k8s.conftest import Build, Manifest
@@ -203,7 +204,8 @@ def test_images_say_which(build: Build) -> None:
 
 
 def test_alerts_are_about_metrics_that_exist_and_are_explained(build: Build) -> None:
-    exported = set(re.findall(r"^# TYPE (\S+)", Metrics().text().decode(), re.MULTILINE))
+    texts = Metrics().text() + metrics.text(None)
+    exported = set(re.findall(r"^# TYPE (\S+)", texts.decode(), re.MULTILINE))
     known = exported | {f"{name}_bucket" for name in exported}
     explained = OPERATIONS.read_text()
     for rules in build.of("PrometheusRule"):

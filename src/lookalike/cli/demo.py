@@ -16,7 +16,9 @@ import typer
 from lookalike.cli import searching, steps
 from lookalike.cli.options import Json, Recipe, Workplace, open_workplace
 from lookalike.cli.output import Output
+from lookalike.cli.publishing import publish_step
 from lookalike.progress import Progress
+from lookalike.settings import DataGateSettings
 from lookalike.storage.artefacts import Ref
 
 Directory = Annotated[Path, typer.Option(help="Where catalogue, store and pictures go.")]
@@ -122,4 +124,6 @@ def show(
 
 def _plain_chain(place: Workplace, course: Course, progress: Progress) -> Ref:
     config = steps.curation_config(min_category=course.min_category, seller_cap=0, sellers_apart=False)
-    return steps.run_all(place, course.catalogue, {}, config, course.recipe, 1, None, 0, progress)["curated"]
+    refs = steps.build_all(place, course.catalogue, {}, config, course.recipe, 1, None, 0, progress)
+    publish_step(Output(), place, refs["index"], DataGateSettings())
+    return refs["curated"]

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import ValidationError
 
 from lookalike.errors import ObjectNotFound, SettingsError
 from lookalike.learning.recipes import recipe_named
-from lookalike.settings import S3Settings, Settings
+from lookalike.settings import DataGateSettings, S3Settings, Settings
 from lookalike.storage.artefacts import Kind, Ref, find, latest
 from lookalike.storage.objects import ObjectStore, open_store
 
@@ -59,6 +60,22 @@ PhotoRoots = Annotated[
         metavar="PLACE",
         help="A folder, or s3://bucket/prefix, that photos may lie in beside the catalogue's own folder or bucket.",
         show_default="LOOKALIKE_PHOTO_ROOTS",
+    ),
+]
+Accept = Annotated[
+    bool,
+    typer.Option(
+        "--accept", help="Publish beyond the data gate's bounds; who did and the numbers go on record."
+    ),
+]
+Bounds = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--bound",
+        metavar="NAME=NUMBER",
+        help="A bound of the data gate: fewer_listings, fewer_photos, fewer_categories, more_left_out, fewer_prices "
+        "(shares, 0 to 1), slack (a number that may always change). Also LOOKALIKE_DATA_GATE_NAME.",
+        show_default="0.2, 0.2, 0.1, 0.1, 0.1, 5",
     ),
 ]
 
@@ -132,6 +149,23 @@ def parse_columns(pairs: Sequence[str] | None) -> dict[str, str]:
             raise SettingsError(f"--column {pair!r}: write it as OURS=THEIRS, such as seller=sender_id")
         columns[ours] = theirs
     return columns
+
+
+def parse_bounds(pairs: Sequence[str] | None) -> DataGateSettings:
+    """``["fewer_listings=0.5"]`` over what the environment says. Raises `SettingsError`."""
+    given = {}
+    for pair in pairs or ():
+        name, _, number = pair.partition("=")
+        if name not in DataGateSettings.model_fields:
+            known = ", ".join(DataGateSettings.model_fields)
+            raise SettingsError(f"--bound {pair!r}: write it as NAME=NUMBER; the bounds are {known}")
+        given[name] = number
+    try:
+        return DataGateSettings(**given)  # type: ignore[arg-type]  # texts, as in the environment
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"]))
+        raise SettingsError(f"the data gate's bound {name} is {first['input']!r}: {first['msg']}") from error
 
 
 def parse_names(text: str | None) -> frozenset[str] | None:

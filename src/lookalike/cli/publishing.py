@@ -10,10 +10,12 @@ import typer
 from rich.markup import escape
 
 from lookalike import publishing
-from lookalike.cli.options import Json, Store, Workplace, open_workplace
+from lookalike.cli.options import Accept, Bounds, Json, Store, Workplace, open_workplace, parse_bounds
 from lookalike.cli.output import Output
+from lookalike.data_gate import DataGateReport
 from lookalike.errors import PublishingHeld, SettingsError
 from lookalike.progress import Progress, silent
+from lookalike.settings import DataGateSettings
 from lookalike.storage import audit, refs
 from lookalike.storage.artefacts import Kind, Ref
 
@@ -29,24 +31,35 @@ def publish(
     resume: Annotated[
         bool, typer.Option("--resume", help="End the hold of a roll-back, once this is live.")
     ] = False,
+    accept: Accept = False,
+    bound: Bounds = None,
     store: Store = None,
     as_json: Json = False,
 ) -> None:
     """Make an index snapshot live, with the model release it was built for.
 
-    Every file of both is read at the store first. Search processes that follow the live ref swap to it without
-    failing a request. Publishing what is live already changes nothing. While a roll-back holds publishing, the index
+    It must not fall behind the live one by more than the data gate's bounds, and every file of both is read at the
+    store first. Search processes that follow the live ref swap to it without failing a request. Publishing what is
+    live already changes nothing. While a roll-back holds publishing, the index
     must be named, and the hold stays.
 
     [dim]Example:[/dim] lookalike publish --index 9c41
     """
-    out, place = Output(as_json=as_json), open_workplace(store)
+    out, place, bounds = Output(as_json=as_json), open_workplace(store), parse_bounds(bound)
     if rejected and index is None:
         raise SettingsError("--rejected: name the index snapshot with --index")
     ref = place.ref(Kind.INDEX, index)
     with out.progress() as progress:
         move = partial(
-            publish_step, place, ref, attended=index is not None, rejected_too=rejected, progress=progress
+            publish_step,
+            out,
+            place,
+            ref,
+            bounds,
+            accept=accept,
+            attended=index is not None,
+            rejected_too=rejected,
+            progress=progress,
         )
         if rejected or resume:
             detail = {"index": str(ref), "rejected": rejected, "resume": resume}
@@ -98,14 +111,22 @@ def resume(store: Store = None, as_json: Json = False) -> None:
 
 
 def publish_step(
+    out: Output,
     place: Workplace,
     index: Ref,
+    bounds: DataGateSettings,
     *,
+    accept: bool = False,
     attended: bool = False,
     rejected_too: bool = False,
     progress: Progress = silent,
 ) -> refs.LiveRef:
-    """Verify the index snapshot and its model release file by file, then move the live ref."""
+    """Pass the data gate, verify the index snapshot and its model release file by file, then move the live ref."""
+
+    def say(report: DataGateReport) -> None:
+        if report.live is not None and (report.passed or accept):  # else the error says it
+            out.note(escape(f"{'' if report.passed else 'accepted: '}{report.verdict()}"))
+
     return publishing.publish_index(
         place.store,
         index,
@@ -113,6 +134,9 @@ def publish_step(
         cache_dir=place.cache_dir,
         attended=attended,
         rejected_too=rejected_too,
+        bounds=bounds,
+        accept=accept,
+        told=say,
         progress=progress,
     )
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from lookalike.cli.options import (
+    Accept,
+    Bounds,
     CatalogueUri,
     Columns,
     IndexSplits,
@@ -17,10 +19,12 @@ from lookalike.cli.options import (
     Threads,
     Workplace,
     open_workplace,
+    parse_bounds,
     parse_columns,
     parse_names,
 )
 from lookalike.cli.output import Output
+from lookalike.cli.publishing import publish_step, require_not_held
 from lookalike.errors import SettingsError, unknown
 from lookalike.settings import Launch
 from lookalike.storage.artefacts import Kind, Ref, read_manifest
@@ -172,6 +176,8 @@ def run(
     shards: Shards = 0,
     index_splits: IndexSplits = None,
     threads: Threads = 0,
+    accept: Accept = False,
+    bound: Bounds = None,
     as_json: Json = False,
 ) -> None:
     """All steps in order: curate, train, extract, index, publish. Finished steps are skipped.
@@ -179,11 +185,12 @@ def run(
     [dim]Example:[/dim] lookalike run --catalogue s3://shop/listings.parquet --store s3://shop/lookalike
     """
     out, place = Output(as_json=as_json), open_workplace(store, photo_root)
-    config = curation_config(min_category, seller_cap, sellers_apart)
+    config, bounds = curation_config(min_category, seller_cap, sellers_apart), parse_bounds(bound)
     with out.progress() as progress:
-        refs = run_all(
+        refs = build_all(
             place, catalogue, parse_columns(column), config, recipe, shards, index_splits, threads, progress
         )
+    publish_step(out, place, refs["index"], bounds, accept=accept)
     if not as_json:
         show_curated(out, place, refs["curated"])
         show_release(out, place, refs["release"])
@@ -192,7 +199,7 @@ def run(
     out.result(told | {"curation": curated_words(place, refs["curated"])[0]}, "[bold green]live[/bold green]")
 
 
-def run_all(
+def build_all(
     place: Workplace,
     catalogue: str,
     columns: Mapping[str, str],
@@ -203,16 +210,13 @@ def run_all(
     threads: int,
     progress: Progress,
 ) -> dict[str, Ref]:
-    """The whole way, in order; the references of what was made or found."""
-    from lookalike.cli.publishing import publish_step, require_not_held
-
+    """The whole way but for publishing, in order; the references of what was made or found."""
     require_not_held(place)
     curated = curated_step(place, catalogue, columns, config, progress)
     _check_splits(place, curated, index_splits)
     release = trained_step(place, curated, recipe, threads, progress)
     extraction = extracted_step(place, curated, release, threads, progress)
     built = indexed_step(place, extraction, shards, index_splits, progress)
-    publish_step(place, built)
     return {"curated": curated, "release": release, "extraction": extraction, "index": built}
 
 

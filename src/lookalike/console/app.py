@@ -2,7 +2,8 @@
 
 Looking is free to whoever reaches the port, acting needs the token (`access`). An action is recorded before it is
 done and again with its outcome, so nothing happens unrecorded; it must repeat its own name as `confirm`, and a
-roll-back must name the record it returns from, so that two people who press at once do not go back two steps.
+roll-back must name the record it returns from, so that two people who press at once do not go back two steps. So
+must an acceptance name the index snapshot whose numbers somebody has seen.
 """
 
 from __future__ import annotations
@@ -27,14 +28,16 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lookalike import publishing
+from lookalike import data_gate, publishing
+from lookalike.console import metrics
 from lookalike.console.access import COOKIE, SESSION_S, Access, Operator
 from lookalike.console.bodies import Reply, read_object
 from lookalike.console.orchestrator import Orchestrator, Unreachable
 from lookalike.console.overview import Overview
 from lookalike.console.plot import quality_plot
 from lookalike.errors import LookalikeError, LostRace, SettingsError, StorageError
-from lookalike.storage import audit
+from lookalike.storage import audit, keys, refs
+from lookalike.storage.artefacts import Ref
 
 _LOG = logging.getLogger("lookalike.console")
 _WEB = Path(__file__).parent / "web"
@@ -81,6 +84,11 @@ class Console:
         """GET /livez"""
         return JSONResponse({"live": True})
 
+    async def metrics(self, request: Request) -> Response:
+        """GET /metrics; where the store does not answer the scrape fails, instead of saying that all is well."""
+        found = await asyncio.to_thread(data_gate.refusal, self.overview.store)
+        return Response(metrics.text(found), media_type=metrics.CONTENT_TYPE)
+
     async def state(self, request: Request) -> Response:
         """GET /api/state: all that the page shows; what cannot be reached is said in `problems`, the rest is there."""
         problems: list[str] = []
@@ -95,7 +103,7 @@ class Console:
                 "search_url": self.search_url,
                 "prefect_url": self.orchestrator.ui,
                 "you": None if operator is None else asdict(operator),
-                **(store or {"live": None, "releases": [], "plot": "", "actions": []}),
+                **(store or {"live": None, "refused": None, "releases": [], "plot": "", "actions": []}),
                 "store_answers": store is not None,
                 "runs": None if runs is None else asdict(runs),
                 "problems": problems,
@@ -169,6 +177,30 @@ class Console:
         next_ = await asyncio.to_thread(publishing.what_next, store, live)
         return {"message": f"#{live.live.sequence} is live: index snapshot {live.live.index.id}. {next_}"}
 
+    async def accept(self, body: dict[str, Any], operator: Operator) -> dict[str, Any]:
+        """POST /api/actions/accept {confirm, index}: publish what the data gate refused."""
+        found, live = await asyncio.to_thread(
+            lambda: (self.overview.refused(), refs.read_live(self.overview.store))
+        )
+        if found is None or found["index"] != body.get("index"):
+            what = "nothing was refused" if found is None else f"the data gate refused {found['index']}"
+            raise LostRace(keys.AUDIT, f"{what} last; look again, and name its index")
+        if live is None or str(live.live.index) != found["live"]:
+            raise LostRace(
+                keys.LIVE_REF, "something else is live by now, so the numbers are others: run it again"
+            )
+        publish = partial(
+            publishing.publish_index,
+            self.overview.store,
+            Ref.parse(found["index"]),
+            by=f"{operator.name} (console)",
+            cache_dir=self.cache_dir,
+            accept=True,
+            attended=True,
+        )
+        live = await asyncio.to_thread(publish)
+        return {"message": f"#{live.live.sequence} is live: index snapshot {live.live.index.id}"}
+
     def guarded(self, name: str, action: Action) -> Callable[[Request], Awaitable[Response]]:
         """The endpoint of an action: who, meant, recorded, done, recorded."""
 
@@ -211,6 +243,7 @@ class Console:
         releases = self.overview.releases()
         return {
             "live": self.overview.live(),
+            "refused": self.overview.refused(),
             "releases": [asdict(release) for release in releases],
             "plot": quality_plot(releases),
             "actions": self.overview.actions(problems),
@@ -232,11 +265,13 @@ def create_app(console: Console) -> ASGIApp:
         "rollback": console.rollback,
         "rollback-model": console.rollback_model,
         "resume": console.resume,
+        "accept": console.accept,
     }
     return Starlette(
         routes=[
             Route("/", console.page),
             Route("/livez", console.livez),
+            Route("/metrics", console.metrics),
             Route("/api/state", console.state),
             Route("/api/forms/{name}", console.form),
             Route("/api/session", console.log_in, methods=["POST"]),

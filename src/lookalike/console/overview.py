@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from lookalike import data_gate
 from lookalike.errors import CorruptObject
 from lookalike.storage import audit, keys, refs
 from lookalike.storage.artefacts import Kind, Manifest, Ref, find, read_manifest
@@ -113,6 +114,20 @@ class Overview:
             for r in found
             if r.outcome != audit.ASKED
         ][:ACTIONS]
+
+    def refused(self) -> dict[str, Any] | None:
+        """The last publication, if the data gate refused it: which index against which, when, by whom, and why."""
+        found = data_gate.refusal(self.store)
+        if found is None:
+            return None
+        index, live = (str(found.detail.get(name)) for name in ("index", "live"))
+        return {
+            "at": found.at,
+            "by": found.by,
+            "index": index,
+            "live": live,
+            "why": data_gate.reason(found),
+        }
 
     def _photos(self, index: Manifest) -> int | None:
         extraction = Ref.parse(index.inputs["extraction"])

@@ -62,7 +62,8 @@ def build(
     """Build, or find built, the index snapshot of the listings of `curated` with the codes of `extraction`.
 
     `splits` names the splits whose listings become searchable; None takes all. The rows of a category are dealt out to
-    the `shards` segments in turn. Listings whose photo has no code are left out and counted in the manifest. Raises
+    the `shards` segments in turn. Listings whose photo has no code are left out and counted in the manifest,
+    as are distinct photos and listings with a price. Raises
     `CatalogueError` where no listing is left, `SettingsError` for a wrong number of shards.
     """
     if not 1 <= shards <= MAX_SHARDS:
@@ -116,7 +117,13 @@ def build(
         del maps
         for file in files:
             writer.add(file.name, file, give=True)
-    counts = {"rows": coded.num_rows, "categories": rows, "without_code": listings.num_rows - coded.num_rows}
+    counts = {
+        "rows": coded.num_rows,
+        "categories": rows,
+        "without_code": listings.num_rows - coded.num_rows,
+        "photos": pc.count_distinct(coded["photo_id"]).as_py(),
+        "priced": coded.num_rows - coded["price"].null_count,
+    }
     return writer.commit(shape | counts)
 
 

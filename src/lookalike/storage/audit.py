@@ -1,7 +1,8 @@
 """The audit log: who asked for what, one immutable object per action, kept beside the artefacts.
 
 A record is written if absent under a key that begins with its time, so records list in order, nobody can overwrite
-one through this code, and two writers never meet.
+one through this code, and two writers never meet. The key names the action, too, so that the newest of one kind is
+found by listing.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def record(
     """Write one record. Numbers of `detail` that are not finite are recorded as null."""
     at = datetime.now(UTC).isoformat(timespec="microseconds")
     entry = AuditRecord(at, by, action, dict(detail), outcome)
-    key = keys.audit(at, uuid.uuid4().hex[:8])
+    key = keys.audit(at, action, uuid.uuid4().hex[:8])
     text = json.dumps(strict_json.plain(asdict(entry)), indent=1, ensure_ascii=False, allow_nan=False)
     store.put(key, text.encode() + b"\n", if_absent=True)
     return entry
@@ -69,16 +70,28 @@ def recent(
     records = []
     for key in reversed(found):
         try:
-            records.append(_read(store.get(key)))
-        except ValueError as error:
-            unreadable = CorruptObject(key, f"{store.uri}/{key} is not an audit record: {error}")
+            records.append(_read(store, key))
+        except CorruptObject as unreadable:
             if damaged is None:
-                raise unreadable from error
+                raise
             damaged.append(unreadable)
     return records
 
 
-def _read(data: bytes) -> AuditRecord:
+def newest(store: ObjectStore, action: str) -> AuditRecord | None:
+    """The last record of that action, if there is one. Raises `CorruptObject` where it cannot be read."""
+    found = [info.key for info in store.list(keys.AUDIT) if keys.audited_action(info.key) == action]
+    return _read(store, found[-1]) if found else None
+
+
+def _read(store: ObjectStore, key: str) -> AuditRecord:
+    try:
+        return _parsed(store.get(key))
+    except ValueError as error:
+        raise CorruptObject(key, f"{store.uri}/{key} is not an audit record: {error}") from error
+
+
+def _parsed(data: bytes) -> AuditRecord:
     """Raises `ValueError`: a record that no browser could read is damaged, too."""
     body = strict_json.parse(data, depth=2 * strict_json.DEPTH)
     if not isinstance(body, dict) or set(body) != {"at", "by", "action", "detail", "outcome"}:

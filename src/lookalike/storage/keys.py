@@ -9,7 +9,7 @@
     index/<id>/manifest.json        index snapshots
     checkpoints/<id>/...            work in progress on the artefact of that id: what it is made from, where it stands
     refs/live.json                  the one mutable object
-    audit/<time>-<random>.json      who asked for what
+    audit/<time>-<action>-<random>.json    who asked for what (old ones lack the action)
 """
 
 from __future__ import annotations
@@ -57,6 +57,12 @@ def in_progress(artefact_id: str) -> str:
     return f"checkpoints/{artefact_id}/inputs.json"
 
 
-def audit(at: str, unique: str) -> str:
+def audit(at: str, action: str, unique: str) -> str:
     """One audit record; the time (ISO 8601, UTC) comes first so that records list in order."""
-    return f"{AUDIT}{at.replace(':', '').removesuffix('+0000')}-{unique}.json"
+    return f"{AUDIT}{at.replace(':', '').removesuffix('+0000')}-{action}-{unique}.json"
+
+
+def audited_action(key: str) -> str:
+    """The action that an audit record's key names; empty for those written before keys named one."""
+    parts = key.removeprefix(AUDIT).removesuffix(".json").split("-", 3)  # a date has two hyphens of its own
+    return parts[3].rpartition("-")[0] if len(parts) == 4 else ""

@@ -183,6 +183,9 @@ function draw() {
   $("log-in").hidden = you !== null;
   $("log-out").hidden = you === null;
   $("log-out").textContent = you ? `Log out ${you.name}` : "";
+  $("refused").hidden = !state.refused;
+  $("refused-why").textContent = state.refused?.why ?? "";
+  $("refused-by").textContent = state.refused ? `${since(state.refused.at)} ago, asked for by ${state.refused.by}` : "";
   drawHold(live?.hold);
   allow("rollback", live?.back, "There is nothing to go back to.");
   allow("rollback-model", live?.model_back, "No other model release is known that was live and not rejected.");
@@ -261,9 +264,10 @@ const WORDS = {
   rollback: ["Roll back", "", "Roll back now"],
   "rollback-model": ["Roll back the model", "", "Roll back the model now"],
   resume: ["Resume publishing", "Scheduled runs publish again: the next re-index brings the index up to the current catalogue. What was rejected is never published by them.", "Resume now"],
+  accept: ["Publish anyway", "", "Publish it"],
 };
 const WHY = { why: { type: "string", title: "Why", maxLength: 300, default: "", description: "Kept with the hold, for those who find it." } };
-const FORMS = { rollback: WHY, "rollback-model": WHY, resume: {} }; // the others' come from their flows
+const FORMS = { rollback: WHY, "rollback-model": WHY, resume: {}, accept: {} }; // the others' come from their flows
 
 function rollBackText(live, back) {
   return `Index snapshot ${live.index} (#${live.sequence}) goes and is rejected${back.release === live.release ? "" : ", and so is its model release"}; `
@@ -273,12 +277,14 @@ function rollBackText(live, back) {
 function confirmText(action, live) {
   if (action === "rollback" && live?.back) return rollBackText(live, live.back);
   if (action === "rollback-model" && live?.model_back) return rollBackText(live, live.model_back);
+  if (action === "accept") return `You accept these numbers, and it goes on record. ${state.refused?.why ?? ""}`;
   return WORDS[action][1];
 }
 
 function requestOf(action, dialog, form) {
   if (action.startsWith("rollback")) return { from_sequence: Number(dialog.dataset.sequence), ...values(form) };
   if (action === "resume") return { sequence: Number(dialog.dataset.hold) };
+  if (action === "accept") return { index: dialog.dataset.refused };
   return { parameters: values(form) };
 }
 
@@ -297,6 +303,7 @@ async function ask(action) {
   $("confirm-text").textContent = confirmText(action, state.live);
   dialog.dataset.sequence = state.live?.sequence ?? "";
   dialog.dataset.hold = state.live?.hold?.sequence ?? "";
+  dialog.dataset.refused = state.refused?.index ?? "";
   $("fields").replaceChildren();
   $("more-fields").replaceChildren();
   let form = FORMS[action];
