@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,6 +49,11 @@ def test_a_roll_back_holds_says_so_and_is_resumed(client: httpx.Client, changed:
     assert reply.status_code == 200
     assert "#4 is live" in reply.json()["message"]
     assert "`lookalike resume` lets the next re-index" in reply.json()["message"]
+    scraped = client.get("/metrics").text
+    assert "\nlookalike_publishing_held 1.0\n" in scraped
+    since = re.search(r"^lookalike_publishing_held_timestamp_seconds (\S+)$", scraped, re.MULTILINE)
+    assert since is not None
+    assert 0 <= time.time() - float(since[1]) < 60
     live = client.get("/api/state").json()["live"]
     assert live["hold"]["sequence"] == 4
     assert live["hold"]["why"] == "boots are gone"
@@ -60,6 +66,7 @@ def test_a_roll_back_holds_says_so_and_is_resumed(client: httpx.Client, changed:
     assert client.get("/api/state").json()["live"]["hold"] is not None
     assert act(client, "resume", sequence=4).status_code == 200
     assert client.get("/api/state").json()["live"]["hold"] is None
+    assert "\nlookalike_publishing_held 0.0\n" in client.get("/metrics").text
     done, asked = audit.recent(changed.store, 2)
     assert (done.action, done.outcome) == ("resume", "done: runs publish again; what was rejected stays so")
     assert (asked.action, asked.detail, asked.outcome) == ("resume", {"sequence": 4}, audit.ASKED)

@@ -204,7 +204,7 @@ def test_images_say_which(build: Build) -> None:
 
 
 def test_alerts_are_about_metrics_that_exist_and_are_explained(build: Build) -> None:
-    texts = Metrics().text() + metrics.text(None)
+    texts = Metrics().text() + metrics.text(None, None)
     exported = set(re.findall(r"^# TYPE (\S+)", texts.decode(), re.MULTILINE))
     known = exported | {f"{name}_bucket" for name in exported}
     explained = OPERATIONS.read_text()

@@ -86,8 +86,10 @@ class Console:
 
     async def metrics(self, request: Request) -> Response:
         """GET /metrics; where the store does not answer the scrape fails, instead of saying that all is well."""
-        found = await asyncio.to_thread(data_gate.refusal, self.overview.store)
-        return Response(metrics.text(found), media_type=metrics.CONTENT_TYPE)
+        store = self.overview.store
+        found, live = await asyncio.to_thread(lambda: (data_gate.refusal(store), refs.read_live(store)))
+        text = metrics.text(found, None if live is None else live.hold)
+        return Response(text, media_type=metrics.CONTENT_TYPE)
 
     async def state(self, request: Request) -> Response:
         """GET /api/state: all that the page shows; what cannot be reached is said in `problems`, the rest is there."""

@@ -11,11 +11,12 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from lookalike.storage.audit import AuditRecord
+from lookalike.storage.refs import Hold
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 
-def text(refusal: AuditRecord | None) -> bytes:
+def text(refusal: AuditRecord | None, hold: Hold | None) -> bytes:
     """All metrics, in the format that Prometheus scrapes; `refusal` is the last publication's, if it was refused."""
     registry = CollectorRegistry()
     refused = Gauge(
@@ -28,6 +29,17 @@ def text(refusal: AuditRecord | None) -> bytes:
         "When the data gate refused the last publication (Unix time); 0 where it did not",
         registry=registry,
     )
+    held = Gauge(
+        "lookalike_publishing_held", "1 while a roll-back holds unattended publishing", registry=registry
+    )
+    held_since = Gauge(
+        "lookalike_publishing_held_timestamp_seconds",
+        "When the roll-back came that holds publishing (Unix time); 0 where none does",
+        registry=registry,
+    )
+    if hold is not None:
+        held.set(1)
+        held_since.set(datetime.fromisoformat(hold.at).timestamp())
     if refusal is not None:
         refused.set(1)
         since.set(datetime.fromisoformat(refusal.at).timestamp())
