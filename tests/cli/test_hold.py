@@ -17,7 +17,8 @@ from .conftest import Run
 
 
 def publish(shop: Shop) -> None:
-    publishing.publish_index(shop.store, shop.index, by="test", cache_dir=shop.cache_dir)
+    """Unattended, and past the data gate: these shops grow and shrink as no shop does."""
+    publishing.publish_index(shop.store, shop.index, by="test", cache_dir=shop.cache_dir, accept=True)
 
 
 def live_of(shop: Shop) -> refs.LiveRef:
