@@ -106,7 +106,10 @@ def test_probes_have_a_port_of_their_own(build: Build) -> None:
     (port,) = build.named("Service", "lookalike-search-pods")["spec"]["ports"]
     assert (port["port"], port["targetPort"]) == (search_pods.PROBE_PORT, "probes")
     for monitor in build.of("ServiceMonitor"):
-        assert [endpoint["port"] for endpoint in monitor["spec"]["endpoints"]] == ["probes"]
+        port = (
+            "http" if monitor["metadata"]["name"] == "lookalike-console" else "probes"
+        )  # it has but one port
+        assert [endpoint["port"] for endpoint in monitor["spec"]["endpoints"]] == [port]
     (rule, *_) = build.named("NetworkPolicy", "lookalike-search")["spec"]["ingress"]
     assert {port["port"] for port in rule["ports"]} == {"http", "probes"}
     (public,) = build.named("Service", "lookalike-search")["spec"]["ports"]
