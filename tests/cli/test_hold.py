@@ -145,7 +145,7 @@ def test_a_roll_back_of_the_model_finds_the_good_one_after_many_re_indexes(
     bad = write_release(shop.store, shop.listings, shop.cache_dir, seed=1)
     for pair in (shop, last_good):
         publish(pair)
-    for n in range(4, 11):
+    for n in range(8, 15):
         newest = reindex(shop, per_category=n, release=bad, prefix=f"n{n}-")
         publish(newest)
         keep = retention.RetentionConfig(grace=timedelta(0), releases=1)
