@@ -178,7 +178,10 @@ def write_release(
         np.arange(len(sample)) % 4 == 0,
         threads=1,
     )
-    models.save(trees := cache_dir / f"trees-{seed}-{side}.npz")
+    files: dict[str, Path] = {}
+    if models.models:
+        models.save(trees := cache_dir / f"trees-{seed}-{side}.npz")
+        files[TREES] = trees
     card = ModelCard(
         "grid",
         "test",
@@ -190,7 +193,7 @@ def write_release(
         metrics={"aspects": dict(models.metrics)},
         data_digest=str(seed),
     )
-    return _write(store, card, _network(preset, photos, labels, seed), {TREES: trees}, cache_dir)
+    return _write(store, card, _network(preset, photos, labels, seed), files, cache_dir)
 
 
 def open_shop(
