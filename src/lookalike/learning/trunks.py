@@ -1,13 +1,15 @@
 """Trunks by name: the network up to its pooled features, without a classifier.
 
-Two families of names. Our ResNets, ``resnet10`` to ``resnet101``, each optionally with a width, ``resnet18-w32``, which
-is the same network with that many channels in the first stage instead of 64: cost falls with the square, and a few
-thousand photos need no more; and with ``-fine``, ``resnet10-w32-fine``, which begins with one 3x3 convolution of stride
-1 instead of ImageNet's stem, which would shrink a photo of 28 pixels to 7 before the first block sees it. And every
-classification model of torchvision that ends in a linear layer, by torchvision's own name: ``efficientnet_b0``,
-``convnext_tiny``, ``mobilenet_v3_small``, ``regnet_y_400mf``, ``vit_b_16``.
+Three families of names. Our ResNets, ``resnet10`` to ``resnet101``, each optionally with a width, ``resnet18-w32``,
+which is the same network with that many channels in the first stage instead of 64: cost falls with the square, and a
+few thousand photos need no more; and with ``-fine``, ``resnet10-w32-fine``, which begins with one 3x3 convolution of
+stride 1 instead of ImageNet's stem, which would shrink a photo of 28 pixels to 7 before the first block sees it. Small
+networks for CPUs, ``efficientnet_lite0`` to ``efficientnet_lite4`` (`efficientnet_lite`). And every classification
+model of torchvision that ends in a linear layer, by torchvision's own name: ``efficientnet_b0``, ``convnext_tiny``,
+``mobilenet_v3_small``, ``regnet_y_400mf``, ``vit_b_16``.
 
-The state dict of a trunk is torchvision's without the last layer, so torchvision's published weights fit.
+The state dict of a ResNet and of torchvision's models is torchvision's without the last layer, so torchvision's
+published weights fit. Where a trunk ends in a feature map it has `maps` beside its forward pass, which pools them.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import torch
 from torch import nn
 
 from lookalike.errors import TrainingError
-from lookalike.learning import torchvision_operators  # noqa: F401  before torchvision
+from lookalike.learning import efficientnet_lite, torchvision_operators  # noqa: F401  before torchvision
 
 from torchvision import models  # isort: skip
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet  # isort: skip
@@ -41,10 +43,14 @@ def build_trunk(name: str) -> tuple[nn.Module, int]:
         block, layers = _RESNETS[match[1]]
         trunk = _SlimResNet(block, layers, int(match[2] or 64), fine=match[3] is not None)
         return trunk, trunk.feature_count
+    if name in efficientnet_lite.SIZES:
+        lite = efficientnet_lite.EfficientNetLite(name)
+        return lite, lite.feature_count
     if name not in models.list_models(module=models) or name in _WITHOUT_ONE_OUTPUT:
         raise TrainingError(
-            f"unknown trunk {name!r}; known are {', '.join(_RESNETS)}, each also with -w<channels> and -fine, and "
-            "torchvision's classification models that have one output, such as efficientnet_b0 or convnext_tiny"
+            f"unknown trunk {name!r}; known are {', '.join(_RESNETS)}, each also with -w<channels> and -fine, "
+            f"{', '.join(efficientnet_lite.SIZES)}, and torchvision's classification models that have one output, such "
+            "as efficientnet_b0 or convnext_tiny"
         )
     model: nn.Module = models.get_model(name, weights=None)
     return model, _cut(model, name)
@@ -97,3 +103,10 @@ class _SlimResNet(ResNet):  # type: ignore[misc]
             elif isinstance(module, (BasicBlock, Bottleneck)):
                 last = module.bn3 if isinstance(module, Bottleneck) else module.bn2
                 nn.init.zeros_(last.weight)
+
+    def maps(self, photos_NCHW: torch.Tensor) -> torch.Tensor:
+        """The last feature map f32 [n, features, h', w']."""
+        found: torch.Tensor = self.maxpool(self.relu(self.bn1(self.conv1(photos_NCHW))))
+        for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
+            found = layer(found)
+        return found
