@@ -63,6 +63,10 @@ class ModelCard:
     code_version: str = ""
     hash_head: str = "sigmoid"
     """The kind of hash layer, by its name in the recipe."""
+    colours: int = 0
+    """How many of the features, the last ones, are the object's colours."""
+    colour_bits: int = 0
+    """How many of the bits, the last ones, are about those alone."""
 
     @cached_property
     def threshold_array(self) -> NDArray[np.float32]:
@@ -94,6 +98,8 @@ class ModelCard:
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ReleaseError(f"{path} is not a model card: {error}") from error
+        if not 0 <= card.colour_bits <= card.bits or not 0 <= card.colours <= card.features:
+            raise ReleaseError(f"{path}: {card.colours} colours in {card.colour_bits} bits do not fit")
         if card.bits % 8 or card.bits <= 0 or len(card.thresholds) not in (0, card.bits):
             raise ReleaseError(f"{path}: {card.bits} bits with {len(card.thresholds)} thresholds do not fit")
         return card

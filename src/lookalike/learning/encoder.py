@@ -57,7 +57,11 @@ def open_torch_encoder(
     card = ModelCard.read(release.path("model.json"))
     device = device or torch.device("cuda")
     network = HashNetwork(
-        card.architecture, categories=len(card.categories), bits=card.bits, hash_head=card.hash_head
+        card.architecture,
+        categories=len(card.categories),
+        bits=card.bits,
+        hash_head=card.hash_head,
+        looks=card.preset if card.colours else None,
     )
     path = release.path("weights.safetensors")
     try:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from lookalike.coding.release import TransformPreset
-from lookalike.learning.network import HashNetwork
+from lookalike.learning.network import HashNetwork, Outputs
 
 _OPSET = 20
 
@@ -33,8 +33,8 @@ class _Served(nn.Module):
     def forward(self, photos: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         window = slice(self.start, self.start + self.crop)
         pixels_NCHW = photos[:, window, window].permute(0, 3, 1, 2).float()
-        features = self.network.trunk((pixels_NCHW - self.mean) / self.scale)
-        return self.network.category_head(features), self.network.hash_head(features), features
+        found: Outputs = self.network((pixels_NCHW - self.mean) / self.scale)
+        return found.logits, found.activations, found.features
 
 
 def export_onnx(network: HashNetwork, preset: TransformPreset, path: Path) -> None:

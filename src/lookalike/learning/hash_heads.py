@@ -6,7 +6,8 @@
 of the category head's probabilities. The others say what it looks like: signs of random projections of the
 features (Charikar, STOC 2002), orthogonal in blocks (Ji et al., NIPS 2012). Hamming distances add, so photos of one
 category come first and, among them, those that look alike; a layer trained to tell categories apart does the
-first at the cost of the second. `docs/quality.md` has the numbers.
+first at the cost of the second. Where the features end in the object's colours, an eighth of the bits is about those
+alone: among thousands of features they would drown. `docs/quality.md` has the numbers.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ _AT_ONCE = 16384
 _CATEGORY_PART = 4
 """One bit in so many is about the category. With half of them mAP is a point better, and look-alikes within a
 category are worse than the paper's head finds them."""
+_COLOUR_PART = 8
+"""One bit in so many, the last ones, is about the object's colours, where the features have them."""
 
 
 class HashHead(nn.Module):
@@ -46,17 +49,34 @@ class HashHead(nn.Module):
 
 
 class SplitHashHead(nn.Module):
-    """A quarter of the bits (or `category_bits`) for the category of `categories`, the rest for the look."""
+    """A quarter of the bits (or `category_bits`) for the category of `categories`, the rest for the look.
 
-    def __init__(self, features: int, bits: int, categories: int, category_bits: int | None = None) -> None:
+    Of those `colour_bits`, the last, see the `colours` values behind the `features` alone.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        bits: int,
+        categories: int,
+        category_bits: int | None = None,
+        *,
+        colours: int = 0,
+    ) -> None:
         super().__init__()
         own = bits // _CATEGORY_PART if category_bits is None else category_bits
+        self.features = features
+        self.colour_bits = bits // _COLOUR_PART if colours else 0
         self.category = nn.Linear(features, categories)
         self.of_category = nn.Linear(categories, own)
-        self.of_look = nn.Linear(features, bits - own)
+        self.of_look = nn.Linear(features, bits - own - self.colour_bits)
+        self.of_colours = nn.Linear(colours, self.colour_bits) if colours else None
 
     def forward(self, features: Tensor) -> Tensor:
-        parts = self.of_category(self._probabilities(features)), self.of_look(features)
+        seen = features[:, : self.features]
+        parts = [self.of_category(self._probabilities(seen)), self.of_look(seen)]
+        if self.of_colours is not None:
+            parts.append(self.of_colours(features[:, self.features :]))
         return torch.sigmoid(torch.cat(parts, dim=1))
 
     @torch.no_grad()
@@ -67,18 +87,30 @@ class SplitHashHead(nn.Module):
         """
         self.category.load_state_dict(category_head.state_dict())
         nn.init.normal_(self.of_category.weight)
-        for rows in torch.split(self.of_look.weight, features.shape[1]):
-            nn.init.orthogonal_(rows)
-        _centre(self.of_category, features, self._probabilities)
-        _centre(self.of_look, features, lambda rows: rows)
+        seen = features[:, : self.features]
+        _project(self.of_look, seen)
+        if self.of_colours is not None:
+            _project(self.of_colours, features[:, self.features :])
+        _centre(self.of_category, seen, self._probabilities)
 
     def _probabilities(self, features: Tensor) -> Tensor:
         return torch.softmax(_SHARPNESS * self.category(features), dim=1)
 
 
-def build_head(kind: str, features: int, bits: int, categories: int) -> HashHead | SplitHashHead:
-    """The layer of a recipe's `hash_head`."""
-    return SplitHashHead(features, bits, categories) if kind == "split" else HashHead(features, bits)
+def build_head(
+    kind: str, features: int, bits: int, categories: int, colours: int = 0
+) -> HashHead | SplitHashHead:
+    """The layer of a recipe's `hash_head`, over `features` and, behind them, `colours` values."""
+    if kind == "split":
+        return SplitHashHead(features, bits, categories, colours=colours)
+    return HashHead(features + colours, bits)
+
+
+def _project(layer: nn.Linear, inputs: Tensor) -> None:
+    """Random projections, orthogonal in blocks, centred on `inputs` f32 [n, d]."""
+    for rows in torch.split(layer.weight, inputs.shape[1]):
+        nn.init.orthogonal_(rows)
+    _centre(layer, inputs, lambda rows: rows)
 
 
 @torch.no_grad()

@@ -76,6 +76,8 @@ def write(
         preset=recipe.preset,
         bits=recipe.bits,
         features=network.feature_count,
+        colours=network.colours,
+        colour_bits=getattr(network.hash_head, "colour_bits", 0),
         temperature=fit_temperature(validation["logits"], data.validation.labels),
         aspects=aspects.values,
         metrics=metrics,
