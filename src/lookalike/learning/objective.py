@@ -58,3 +58,30 @@ class CategoryObjective(Objective):
             features = self.trunk(inputs)
         scores: Tensor = self.category_head(features.float())
         return scores
+
+
+class HeadObjective(Objective):
+    """Stage 1 of a frozen trunk: the category head alone; inputs are features f32 [n, d].
+
+    It learns on features of mean 0 and deviation 1, as `features` f32 [m, d] of the training photos have them, or the
+    widest would set the pace; `hand_over` gives the network what is the same on features as they are.
+    """
+
+    def __init__(self, network: HashNetwork, stage: Stage, features: Tensor) -> None:
+        super().__init__(stage)
+        d = network.category_head.in_features
+        self.mean = nn.Buffer(features[:, :d].mean(dim=0))
+        self.deviation = nn.Buffer(features[:, :d].std(dim=0).clamp(min=1e-6))
+        self.head = nn.Linear(d, network.category_head.out_features)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    def scores(self, inputs: Tensor) -> Tensor:
+        scores: Tensor = self.head((inputs[:, : len(self.mean)] - self.mean) / self.deviation)
+        return scores
+
+    @torch.no_grad()
+    def hand_over(self, network: HashNetwork) -> None:
+        weight = self.head.weight / self.deviation
+        network.category_head.weight.copy_(weight)
+        network.category_head.bias.copy_(self.head.bias - weight @ self.mean)

