@@ -61,6 +61,9 @@ def search(
     alpha: Annotated[
         float | None, typer.Option(min=0, max=1, help="Weight of appearance against aspects.")
     ] = None,
+    colour: Annotated[
+        float | None, typer.Option(min=0, max=16, help="How many times colours count; 0 leaves them out.")
+    ] = None,
     sheet: Annotated[
         Path | None, typer.Option(help="Write the query and its hits as a picture (PNG).")
     ] = None,
@@ -83,7 +86,9 @@ def search(
     except OSError as error:
         raise QueryError(f"{photo}: {error.strerror}") from error
     live = live_record(place)
-    request = SearchRequest(k=k, categories=tuple(category or ()), filters=filters, blend=alpha)
+    request = SearchRequest(
+        k=k, categories=tuple(category or ()), filters=filters, blend=alpha, colour=colour
+    )
     (answer,) = answer_photos(place, live, [data], request, box=part, threads=threads)
     show_answer(out, answer)
     if sheet is not None:

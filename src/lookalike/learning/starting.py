@@ -96,7 +96,7 @@ class StartingWeights:
         """Raises `SettingsError` where `text` is no reference, no name that torchvision knows, and no file."""
         if text in _PACKAGED:
             _packaged_file(text)
-            return cls(text, f"{text}:{_PACKAGED[text].sha256}")
+            return cls(text, text)
         if "@" in text and text.startswith(f"{Kind.RELEASE}/"):
             return cls(text, str(Ref.parse(text)))
         if Path(text).is_file():

@@ -17,6 +17,8 @@ from lookalike.errors import QueryError, SettingsError, unknown
 
 MAXIMUM_K = 200
 """The most hits that one request may ask for."""
+MAXIMUM_COLOUR = 16.0
+"""The most that a bit about colours may count; beyond, nothing else is seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,10 @@ class RankingConfig:
     """Nearest rows that are ranked; more where k or the grouping needs more."""
     asymmetric: bool = True
     """Score candidates by the query's real-valued activations against their bits, not by Hamming distance."""
+    colour: float = 4.0
+    """How many times a bit about the object's colours counts in the re-score, where a release has such bits
+    (`emphasis`). On the sample, of 1, 2, 4 and 8: the photographed product first 86, 84, 86 and 84 %, the query's
+    colour among the first eight other products 17, 19, 22 and 24 % (16 by chance, 31 at best)."""
     blend: float = 0.75
     """Weight of appearance against aspect reward, as in the paper; 1 switches aspects off."""
     relative: bool = True
@@ -79,6 +85,8 @@ class RankingConfig:
             raise SettingsError(
                 f"box_margin must be 0 to 1 and same_photo 0 to below 0.5, not {self.box_margin} and {self.same_photo}"
             )
+        if not 0 <= self.colour <= MAXIMUM_COLOUR:
+            raise SettingsError(f"colour must be between 0 and {MAXIMUM_COLOUR:g}, not {self.colour}")
         if self.minimum_categories < 1 or self.maximum_categories < 0 or self.candidates < 1:
             raise SettingsError(
                 "minimum_categories and candidates must be at least 1, maximum_categories 0 or more"
@@ -122,6 +130,8 @@ class SearchRequest:
     filters: Filters = Filters()
     blend: float | None = None
     """Weight of appearance, 0 to 1; None: the configured one."""
+    colour: float | None = None
+    """How many times a bit about colours counts, 0 to 16; None: as configured."""
     exclude: frozenset[str] = frozenset()
     """Listings that are not to be answered."""
 
@@ -130,6 +140,8 @@ class SearchRequest:
             raise QueryError(f"k must be between 1 and {MAXIMUM_K}, not {self.k}")
         if self.blend is not None and not 0 <= self.blend <= 1:
             raise QueryError(f"alpha must be between 0 and 1, not {self.blend:g}")
+        if self.colour is not None and not 0 <= self.colour <= MAXIMUM_COLOUR:
+            raise QueryError(f"colour must be between 0 and {MAXIMUM_COLOUR:g}, not {self.colour:g}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from lookalike.coding.encoder import Encoder, Encoding, open_encoder
 from lookalike.errors import QueryError, ReleaseError
 from lookalike.learning.aspects import AspectModels, Predictions, load_aspects
 from lookalike.ranking import encoded as encode
+from lookalike.ranking.emphasis import Emphasis
 from lookalike.ranking.encoded import EncodedQuery
 from lookalike.ranking.grouping import first_of_each_group
 from lookalike.ranking.listings import Candidates, Listings, Summary, Wanted
@@ -214,9 +215,14 @@ class Searcher:
             categories=categories,
             filters=request.filters,
             k=max(self.config.candidates, request.k),
-            weights=query.bit_probabilities if self.config.asymmetric else None,
+            weights=self._emphasis(request).moved(query.bit_probabilities)
+            if self.config.asymmetric
+            else None,
             aspects=tuple(query.expected.aspects),
         )
+
+    def _emphasis(self, request: SearchRequest) -> Emphasis:
+        return Emphasis.of(self.card, self.config.colour if request.colour is None else request.colour)
 
     def _rows(self, categories: Sequence[str]) -> int:
         return sum(self.summary.rows.get(category, 0) for category in categories)
@@ -270,7 +276,9 @@ class Searcher:
 
     def _scores(self, query: EncodedQuery, request: SearchRequest, candidates: Candidates) -> np.ndarray:
         """f64[m], 0 to 1: the blend of appearance and aspect reward."""
-        distances = candidates.expected_distances() if self.config.asymmetric else candidates.distance
+        distances = candidates.distance
+        if self.config.asymmetric:
+            distances = self._emphasis(request).distances(candidates.expected_distances())
         appearance = self._appearance(distances)
         blend = self.config.blend if request.blend is None else request.blend
         if not query.expected or blend == 1:

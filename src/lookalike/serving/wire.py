@@ -21,7 +21,7 @@ from lookalike.ranking.parameters import (
 )
 from lookalike.ranking.request import Answer, Filters, Hit, SearchRequest
 
-PARAMETERS = ("listing_id", "k", "categories", "aspects", "price", "box", "alpha", "exclude")
+PARAMETERS = ("listing_id", "k", "categories", "aspects", "price", "box", "alpha", "colour", "exclude")
 _REPEATED = ("categories", "aspects", "exclude")
 _MAXIMUM_REPEATS = 100
 _MAXIMUM_TEXT = 500
@@ -60,6 +60,7 @@ def parse_parameters(items: Iterable[tuple[str, str]]) -> SearchParameters:
         categories=tuple(repeated["categories"]),
         filters=Filters(parse_aspects(repeated["aspects"]), low, high),
         blend=parse_number("alpha", single["alpha"]) if "alpha" in single else None,
+        colour=parse_number("colour", single["colour"]) if "colour" in single else None,
         exclude=frozenset(repeated["exclude"]),
     )
     box = parse_box(single["box"]) if "box" in single else None

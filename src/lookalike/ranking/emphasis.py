@@ -1,0 +1,52 @@
+"""How much the bits about an object's colours count beside the others, in the re-score of the candidates.
+
+A release's last bits may be about colours alone (`ModelCard.colour_bits`). The scan counts every bit once, so which
+rows become candidates stays a matter of the whole code. Among them a colour bit counts as often as asked: 0 leaves
+colours out, as for a shop whose variants differ in nothing else and that looks for the product; 16 puts the same colour
+before the same cut.
+
+A weighted sum of expected bit differences is the sum over moved probabilities: with p of a bit drawn towards 1/2 by a
+factor w, its expected difference is w times what it was, plus (1 - w) / 2 whatever the stored bit is. So whoever
+re-scores, here or in a ranker, needs to know of no weights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lookalike.coding.release import ModelCard
+
+
+@dataclass(frozen=True, slots=True)
+class Emphasis:
+    """`colour` times the weight for the last `colour_bits` of `bits`."""
+
+    bits: int
+    colour_bits: int
+    colour: float
+
+    @classmethod
+    def of(cls, card: ModelCard, colour: float) -> Emphasis:
+        """That of a release's codes; none where they have no bits about colours."""
+        return cls(card.bits, card.colour_bits, colour if card.colour_bits else 1.0)
+
+    def moved(self, probabilities: np.ndarray) -> np.ndarray:
+        """f32[bits]: the probabilities that each bit is 1, drawn towards 1/2 where a bit is to count less."""
+        if self.colour == 1:
+            return probabilities
+        most = max(1.0, self.colour)
+        weights = np.full(self.bits, 1 / most, np.float32)
+        weights[self.bits - self.colour_bits :] = self.colour / most
+        found: np.ndarray = (0.5 + weights * (probabilities - 0.5)).astype(np.float32)
+        return found
+
+    def distances(self, expected: np.ndarray) -> np.ndarray:
+        """f64[m]: the weighted mean difference of a bit times `bits`, from distances by `moved` probabilities."""
+        if self.colour == 1:
+            return expected
+        most, others = max(1.0, self.colour), self.bits - self.colour_bits
+        weights = (others + self.colour_bits * self.colour) / most
+        found: np.ndarray = (expected - (self.bits - weights) / 2) * (self.bits / weights)
+        return found
