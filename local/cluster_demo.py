@@ -26,7 +26,7 @@ from typing import Any
 
 from local.cluster import ROOT, Cluster, ClusterError, Missing, S3Server, find_cluster, find_s3
 from lookalike.catalogue.sample import SamplePaths, write_sample
-from lookalike.cli.demo import MIN_CATEGORY, RECIPE
+from lookalike.cli.demo import FROM_SCRATCH, MIN_CATEGORY
 
 NAMESPACE, BUCKET = "lookalike", "lookalike-demo"
 _RETRAIN_S, _POLL_S = 3600.0, 3.0
@@ -157,7 +157,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--directory", type=Path, default=Path(".demo"), help="the sample catalogue and settings"
     )
-    parser.add_argument("--recipe", default=RECIPE, help="of the training")
+    parser.add_argument(
+        "--recipe", default=FROM_SCRATCH, help="of the training; the images hold no weights to start from"
+    )
     parser.add_argument("--products", type=int, default=12, help="of each leaf category")
     parser.add_argument("--tag", default="dev", help="of the images")
     options = parser.parse_args(arguments)
