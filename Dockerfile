@@ -52,9 +52,12 @@ RUN cd /opt/venv/lib/python3.11/site-packages \
   && find openvino/libs -regex '.*_\(pytorch\|tensorflow\|tensorflow_lite\|paddle\|jax\|gguf\)_.*' -delete \
   && find botocore/data -mindepth 1 -maxdepth 1 -type d ! -name s3 ! -name 'sso*' ! -name sts -exec rm -rf {} +
 
+FROM code AS search-code
+RUN rm -rf /opt/code/lib/python3.11/site-packages/sample_shop
+
 FROM runtime AS search
 COPY --from=search-packages /opt/venv /opt/venv
-COPY --from=code /opt/code /opt/venv
+COPY --from=search-code /opt/code /opt/venv
 USER 10001:10001
 # That nothing was taken away that is needed after all; the compiled kernels of this machine's CPU are not kept.
 RUN NUMBA_CACHE_DIR=/tmp/numba python -c "import lookalike.serving.server, lookalike.storage.s3, openvino as ov; \

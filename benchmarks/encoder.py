@@ -23,15 +23,15 @@ import torch
 
 from benchmarks.grown import live_photos, median_ms
 from benchmarks.report import entries, machine, write
-from lookalike.catalogue import photos
 from lookalike.coding.encoder import Encoder, compile_encoder, encoding_of
 from lookalike.coding.release import ModelCard, TransformPreset
+from lookalike.imaging import photos
 from lookalike.learning.export import export_onnx
 from lookalike.learning.network import HashNetwork
+from lookalike.publishing.live_ref import read_live
 from lookalike.settings import available_cores
 from lookalike.storage.artefacts import Artefact, fetch
 from lookalike.storage.objects import open_store
-from lookalike.storage.refs import read_live
 
 PHOTOS = 64
 

@@ -23,10 +23,10 @@ import pyarrow.parquet as pq
 from lookalike.catalogue.snapshot import CuratedSnapshot, listings_schema
 from lookalike.index.builder import build
 from lookalike.index.reader import IndexSnapshot
+from lookalike.publishing.live_ref import publish
 from lookalike.storage import keys
 from lookalike.storage.artefacts import ArtefactWriter, Kind, Ref, fetch, read_manifest
 from lookalike.storage.objects import ObjectStore, open_store
-from lookalike.storage.refs import publish
 
 CATEGORY = "everything"
 

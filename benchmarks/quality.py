@@ -42,7 +42,7 @@ from lookalike.coding.extraction import read_features
 from lookalike.coding.release import ModelCard
 from lookalike.index.hamming import Scanner
 from lookalike.index.reader import Partition
-from lookalike.learning.metrics import rank_relevance, ranking_quality
+from lookalike.quality.metrics import rank_relevance, ranking_quality
 from lookalike.storage.artefacts import Kind, Ref, fetch, find, latest, read_manifest
 from lookalike.storage.objects import ObjectStore, open_store
 

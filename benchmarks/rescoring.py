@@ -17,15 +17,15 @@ from typing import Any
 import numpy as np
 
 from benchmarks.report import entries, machine, write
-from lookalike.catalogue import photos
 from lookalike.catalogue.snapshot import CuratedSnapshot
 from lookalike.coding.codes import hamming, pack, unpack
 from lookalike.coding.encoder import open_encoder
+from lookalike.imaging import photos
 from lookalike.index.reader import IndexSnapshot
+from lookalike.publishing.live_ref import read_live
 from lookalike.ranking.rescoring import bit_probabilities, expected_distances
 from lookalike.storage.artefacts import Ref, fetch, read_manifest
 from lookalike.storage.objects import ObjectStore, open_store
-from lookalike.storage.refs import read_live
 
 LENGTHS = (32, 64, 128, 256, 1024)
 CANDIDATES, SHOWN, DRAWS, BATCH = 300, 10, 3, 64

@@ -34,14 +34,14 @@ import numpy as np
 
 from benchmarks.grown import CATEGORY, Grown, grow, live_photos, make_index
 from benchmarks.report import entries, machine, write
-from lookalike.catalogue import photos
 from lookalike.catalogue.snapshot import CuratedSnapshot
+from lookalike.imaging import photos
 from lookalike.index.reader import IndexSnapshot
+from lookalike.publishing.live_ref import publish, read_live
 from lookalike.ranking.local import MappedListings
 from lookalike.ranking.search import Searcher, open_searcher
 from lookalike.storage.artefacts import ArtefactWriter, Kind, Ref, fetch, read_manifest
 from lookalike.storage.objects import ObjectStore, open_store
-from lookalike.storage.refs import publish, read_live
 
 CANDIDATES = 300
 QUERIES = 32

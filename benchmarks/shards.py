@@ -30,10 +30,11 @@ from typing import Any, TypeVar
 from benchmarks.grown import CATEGORY, Grown, grow, live_photos
 from benchmarks.report import entries, machine, write
 from benchmarks.search_load import free_port, run_load, until_ready
-from lookalike.catalogue.photos import load_square
 from lookalike.catalogue.snapshot import CuratedSnapshot
+from lookalike.imaging.photos import load_square
 from lookalike.index.hamming import Scanner
 from lookalike.index.reader import IndexSnapshot
+from lookalike.publishing.live_ref import read_live
 from lookalike.ranking.listings import Wanted
 from lookalike.ranking.local import MappedListings
 from lookalike.ranking.request import Filters, Query
@@ -43,7 +44,6 @@ from lookalike.sharding.remote import merge_nearest
 from lookalike.sizing import Catalogue, Measured
 from lookalike.storage.artefacts import Ref, fetch, read_manifest
 from lookalike.storage.objects import open_store
-from lookalike.storage.refs import read_live
 
 T = TypeVar("T")
 

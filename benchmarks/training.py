@@ -32,12 +32,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.report import entries, machine, write
 from lookalike.ahead import ahead
 from lookalike.catalogue.curation import CurationConfig, curate
-from lookalike.catalogue.photos import load_square
-from lookalike.catalogue.sample import write_sample
 from lookalike.catalogue.snapshot import CuratedSnapshot
 from lookalike.coding.encoder import Encoder, compile_encoder
 from lookalike.coding.extraction import Pace, encode_lots
 from lookalike.coding.release import ModelCard
+from lookalike.imaging.photos import load_square
 from lookalike.learning import distributed
 from lookalike.learning.checkpoint import Checkpoints
 from lookalike.learning.dataset import TrainingData, load_training_data
@@ -54,6 +53,7 @@ from lookalike.settings import available_cores
 from lookalike.storage.artefacts import Kind, Ref, latest
 from lookalike.storage.directory import DirectoryStore
 from lookalike.storage.objects import ObjectStore, open_store
+from sample_shop import write_sample
 
 WARM_UP = 5
 """Steps that do not count: the first choose algorithms, compile, and fill the queues."""

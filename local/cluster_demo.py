@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from local.cluster import ROOT, Cluster, ClusterError, Missing, S3Server, find_cluster, find_s3
-from lookalike.catalogue.sample import SamplePaths, write_sample
 from lookalike.cli.demo import FROM_SCRATCH, MIN_CATEGORY
+from sample_shop import SamplePaths, write_sample
 
 NAMESPACE, BUCKET = "lookalike", "lookalike-demo"
 _RETRAIN_S, _POLL_S = 3600.0, 3.0

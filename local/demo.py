@@ -10,12 +10,11 @@ from pathlib import Path
 
 import typer
 
-from lookalike import publishing
 from lookalike.cli import demo as plain
 from lookalike.cli.options import Json, Recipe, Workplace
 from lookalike.errors import LookalikeError, PublishingHeld, SettingsError
 from lookalike.progress import Progress
-from lookalike.storage import refs
+from lookalike.publishing import live_ref, publication
 from lookalike.storage.artefacts import Ref, read_manifest
 from tasks import environment
 
@@ -43,7 +42,7 @@ def demo(
 
 
 def _through_prefect(place: Workplace, course: plain.Course, progress: Progress) -> Ref:
-    if why := publishing.why_not(refs.read_live(place.store)):
+    if why := publication.why_not(live_ref.read_live(place.store)):
         raise PublishingHeld(why)
     progress("start Prefect's embedded server", 0, 1)
     from flows.parameters import RecipeName, Retrain

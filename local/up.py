@@ -243,7 +243,7 @@ def _sample_where_nothing_is_named(home: Path) -> None:
     """Without LOOKALIKE_CATALOGUE the sample catalogue is the shop's, drawn at the first start."""
     if "LOOKALIKE_CATALOGUE" in os.environ:
         return
-    from lookalike.catalogue.sample import write_sample
+    from sample_shop import write_sample
 
     print("no LOOKALIKE_CATALOGUE is set: working on the sample catalogue", flush=True)
     write_sample(home / "catalogue")

@@ -10,16 +10,16 @@ from typing import Any
 from prefect.artifacts import create_image_artifact, create_link_artifact, create_table_artifact
 from prefect.logging import get_run_logger
 
-from lookalike.catalogue.photos import contact_sheet, thumbnail
 from lookalike.catalogue.report import read_tally
 from lookalike.catalogue.snapshot import CuratedSnapshot
 from lookalike.catalogue.tally import Tally
-from lookalike.data_gate import DataGateReport
-from lookalike.quality_gate import GateReport
+from lookalike.imaging.photos import contact_sheet, thumbnail
+from lookalike.publishing.data_gate import DataGateReport
+from lookalike.publishing.live_ref import LiveRef
+from lookalike.publishing.retention import RetentionPlan
+from lookalike.quality.gate import GateReport
 from lookalike.storage.artefacts import Ref, read_manifest
 from lookalike.storage.objects import ObjectStore
-from lookalike.storage.refs import LiveRef
-from lookalike.storage.retention import RetentionPlan
 
 _SHEET_PHOTOS, _SHEET_COLUMNS, _SHEET_SIDE, _SHEET_PIXELS = 24, 8, 120, 960
 

@@ -16,10 +16,10 @@ from prefect.exceptions import TerminationSignal
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
-from lookalike import publishing, quality_gate
 from lookalike.errors import LostRace, SettingsError, TrainingError, TrainingStopped
+from lookalike.publishing import live_ref, publication, retention
+from lookalike.quality import gate
 from lookalike.settings import DataGateSettings, S3Settings, Settings
-from lookalike.storage import refs, retention
 from lookalike.storage.artefacts import Kind, Ref, fetch, read_manifest
 from lookalike.storage.objects import ObjectStore, open_store
 from tasks import reports
@@ -38,7 +38,7 @@ def place(store: str) -> ObjectStore:
 @task(**patient())
 def live_release(store: str) -> str:
     """The model release that is live, or `nothing`: what a publication at the end may replace."""
-    live = refs.read_live(place(store))
+    live = live_ref.read_live(place(store))
     return "nothing" if live is None else str(live.live.release)
 
 
@@ -47,8 +47,8 @@ def held(store: str, index: str = "") -> str:
     """Why nothing (or not this index) may be published unattended now, or ``""``."""
     opened = place(store)
     snapshot = [Ref.parse(index)] if index else []
-    artefacts = snapshot + [publishing.release_of(opened, ref) for ref in snapshot]
-    return publishing.why_not(refs.read_live(opened), *artefacts)
+    artefacts = snapshot + [publication.release_of(opened, ref) for ref in snapshot]
+    return publication.why_not(live_ref.read_live(opened), *artefacts)
 
 
 def check_weights(store: str, asked: str) -> None:
@@ -81,7 +81,7 @@ def starting_weights(store: str, asked: str, curated: str, recipe: str) -> str:
 def live_curation(store: str) -> dict[str, Any]:
     """How the live index's catalogue was curated, so that a re-index does the same."""
     opened = place(store)
-    live = refs.read_live(opened)
+    live = live_ref.read_live(opened)
     if live is None:
         raise SettingsError(
             f"{opened.uri}: nothing is live yet, so there is nothing to re-index; retrain first"
@@ -223,7 +223,7 @@ def build_index(store: str, extraction: str, shards: int) -> str:
         opened,
         Ref.parse(read_manifest(opened, source).inputs["curated"]),
         source,
-        shards=shards or publishing.live_shards(opened),
+        shards=shards or publication.live_shards(opened),
         cache_dir=Settings().cache_dir,
         progress=ProgressArtifacts(),
     )
@@ -235,16 +235,16 @@ def build_index(store: str, extraction: str, shards: int) -> str:
 def pass_gate(store: str, index: str, margin: float, queries: int, threads: int) -> None:
     """Compare the model release of `index` with the live one; raises `QualityGateError` where it is worse."""
     opened, snapshot = place(store), Ref.parse(index)
-    new, live = publishing.release_of(opened, snapshot), refs.read_live(opened)
+    new, live = publication.release_of(opened, snapshot), live_ref.read_live(opened)
     if live is not None and live.live.release == new:
         get_run_logger().info("model release %s is live already: nothing to compare", new.id)
         return
-    report = quality_gate.compare(
+    report = gate.compare(
         opened,
         Ref.parse(read_manifest(opened, snapshot).inputs["curated"]),
         new,
         None if live is None else live.live.release,
-        quality_gate.GateConfig(margin=margin, queries=queries),
+        gate.GateConfig(margin=margin, queries=queries),
         cache_dir=Settings().cache_dir,
         threads=threads,
         progress=ProgressArtifacts(),
@@ -261,10 +261,10 @@ def publish(store: str, index: str, replaces: str, accept: bool, **bounds: float
     """
     opened = place(store)
     before = replaces if replaces in ("anything", "nothing") else Ref.parse(replaces)
-    live = publishing.publish_index(
+    live = publication.publish_index(
         opened,
         Ref.parse(index),
-        by=f"{publishing.somebody()} (flow run {flow_run.name})",
+        by=f"{publication.somebody()} (flow run {flow_run.name})",
         cache_dir=Settings().cache_dir,
         replaces=before,  # type: ignore[arg-type]  # one of the two words
         bounds=DataGateSettings(**bounds),  # type: ignore[arg-type]  # checked by the model

@@ -20,14 +20,14 @@ import pyarrow.parquet as pq
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image, ImageDraw
 
-from lookalike.catalogue.photos import load_square
+from lookalike.aspects.models import TREES
+from lookalike.aspects.training import fit_aspects
 from lookalike.catalogue.snapshot import PHOTOS_SCHEMA, listings_schema, shard_name
 from lookalike.coding.encoder import open_encoder
 from lookalike.coding.extraction import extract
 from lookalike.coding.release import ModelCard, TransformPreset
+from lookalike.imaging.photos import load_square
 from lookalike.index.builder import build
-from lookalike.learning.aspect_training import fit_aspects
-from lookalike.learning.aspects import TREES
 from lookalike.storage.artefacts import ArtefactWriter, Kind, Ref, fetch
 from lookalike.storage.objects import ObjectStore
 

@@ -102,7 +102,7 @@ class RolloutSettings(BaseSettings):
 
 
 class DataGateSettings(BaseSettings):
-    """How far one publication may fall behind what is live before it is refused (`lookalike.data_gate`)."""
+    """How far one publication may fall behind what is live before it is refused (`lookalike.publishing.data_gate`)."""
 
     model_config = SettingsConfigDict(env_prefix="LOOKALIKE_DATA_GATE_", frozen=True)
 

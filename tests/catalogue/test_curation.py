@@ -17,12 +17,12 @@ import pytest
 from PIL import Image
 
 from lookalike.catalogue.curation import CurationConfig, curate
-from lookalike.catalogue.photos import load_square, probe
-from lookalike.catalogue.sample.flaws import near_copy
 from lookalike.catalogue.snapshot import CuratedSnapshot
 from lookalike.errors import CatalogueError, CorruptObject, SettingsError, StoreUnavailable
+from lookalike.imaging.photos import load_square, probe
 from lookalike.storage.artefacts import Kind, Ref
 from lookalike.storage.directory import DirectoryStore
+from sample_shop.flaws import near_copy
 from tests.catalogue.conftest import SMALL, Shop, by_id, photo, photos, plain, reasons, visible
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from lookalike.catalogue.curation import CurationConfig, curate
-from lookalike.catalogue.sample import write_sample
 from lookalike.catalogue.snapshot import CuratedSnapshot
 from lookalike.storage.directory import DirectoryStore
+from sample_shop import write_sample
 from tests.catalogue.test_curation import by_id, reasons
 
 

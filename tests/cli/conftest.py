@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from lookalike import publishing
 from lookalike.cli import main
+from lookalike.publishing import publication
 from lookalike.storage.directory import DirectoryStore
 from tests.shop import Shop, open_shop
 
@@ -55,5 +55,5 @@ def live_shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     """A small shop whose index is live. Do not write to its store."""
     root = tmp_path_factory.mktemp("live")
     shop = open_shop(DirectoryStore(root / "store"), root / "cache", per_category=4)
-    publishing.publish_index(shop.store, shop.index, by="a test", cache_dir=shop.cache_dir)
+    publication.publish_index(shop.store, shop.index, by="a test", cache_dir=shop.cache_dir)
     return shop

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lookalike.catalogue.sample import write_sample
+from sample_shop import write_sample
 from tests.cli.conftest import Run
 
 VERBS = [

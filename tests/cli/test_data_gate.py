@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lookalike.storage import audit, refs
+from lookalike.publishing import live_ref
+from lookalike.storage import audit
 from lookalike.storage.artefacts import Ref, read_manifest
 from lookalike.storage.directory import DirectoryStore
 from tests.cli.conftest import Run
@@ -20,8 +21,8 @@ def shop(tmp_path: Path) -> Shop:
     return open_shop(DirectoryStore(tmp_path / "store"), tmp_path / "cache", per_category=8)
 
 
-def live(shop: Shop) -> refs.LiveRecord:
-    found = refs.read_live(shop.store)
+def live(shop: Shop) -> live_ref.LiveRecord:
+    found = live_ref.read_live(shop.store)
     assert found is not None
     return found.live
 

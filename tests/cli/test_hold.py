@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lookalike import publishing
-from lookalike.storage import audit, refs, retention
+from lookalike.publishing import live_ref, publication, retention
+from lookalike.storage import audit
 from lookalike.storage.artefacts import read_manifest
 from lookalike.storage.directory import DirectoryStore
 from tests.shop import Shop, open_shop, reindex, write_release
@@ -18,11 +18,11 @@ from .conftest import Run
 
 def publish(shop: Shop) -> None:
     """Unattended, and past the data gate: these shops grow and shrink as no shop does."""
-    publishing.publish_index(shop.store, shop.index, by="test", cache_dir=shop.cache_dir, accept=True)
+    publication.publish_index(shop.store, shop.index, by="test", cache_dir=shop.cache_dir, accept=True)
 
 
-def live_of(shop: Shop) -> refs.LiveRef:
-    live = refs.read_live(shop.store)
+def live_of(shop: Shop) -> live_ref.LiveRef:
+    live = live_ref.read_live(shop.store)
     assert live is not None
     return live
 
@@ -96,7 +96,7 @@ def test_what_was_rejected_needs_a_word_of_its_own_which_goes_on_record(
     asked = next(r for r in audit.recent(first.store, 99) if r.outcome == audit.ASKED)
     assert (asked.action, asked.detail["index"]) == ("publish", str(second.index))
     assert asked.detail["rejected"]
-    assert asked.by == publishing.somebody()
+    assert asked.by == publication.somebody()
 
 
 def test_publishing_can_end_the_hold(run: Run, held: tuple[Shop, Shop]) -> None:
@@ -161,7 +161,7 @@ def test_a_roll_back_of_the_model_finds_the_good_one_after_many_re_indexes(
 
     assert run("resume", "--store", shop.store.uri).code == 0
     again = reindex(shop, per_category=12, release=bad)
-    with pytest.raises(publishing.PublishingHeld, match=f"releases/{bad.id} was rejected by roll-back #10"):
+    with pytest.raises(publication.PublishingHeld, match=f"releases/{bad.id} was rejected by roll-back #10"):
         publish(again)
     fresh = reindex(shop, per_category=12)
     publish(fresh)
@@ -182,10 +182,10 @@ def test_a_roll_back_of_the_model_takes_the_newest_index_that_is_whole_and_else_
         publish(pair)
     segments = [read_manifest(shop.store, pair.index).files[0].key for pair in (newer, shop)]
     shop.store.delete(segments[0])
-    live = publishing.roll_back(shop.store, by="test", cache_dir=shop.cache_dir, model=True)
+    live = publication.roll_back(shop.store, by="test", cache_dir=shop.cache_dir, model=True)
     assert live.live.index == shop.index
 
-    publishing.publish_index(
+    publication.publish_index(
         shop.store, reindex(shop, per_category=7, release=bad).index,
         by="test", cache_dir=shop.cache_dir, attended=True, rejected_too=True,
     )  # fmt: skip

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from lookalike.catalogue.sample import write_sample
 from lookalike.errors import unknown
 from lookalike.learning.recipes import RECIPES
+from sample_shop import write_sample
 from tests.cli.conftest import Run
 from tests.shop import Shop
 

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from lookalike import publishing
-from lookalike.catalogue.photos import load_square
+from lookalike.imaging.photos import load_square
+from lookalike.publishing import live_ref, publication
 from lookalike.ranking.request import Query, SearchRequest
 from lookalike.ranking.search import open_searcher
-from lookalike.storage import refs
 from lookalike.storage.artefacts import fetch
 from lookalike.storage.directory import DirectoryStore
 from tests.cli.conftest import Run
@@ -22,7 +21,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with a small shop that is live."""
     folder = tmp_path_factory.mktemp("searched")
     shop = open_shop(DirectoryStore(folder / "store"), folder / "cache", per_category=6)
-    publishing.publish_index(shop.store, shop.index, by="test", cache_dir=shop.cache_dir)
+    publication.publish_index(shop.store, shop.index, by="test", cache_dir=shop.cache_dir)
     (folder / "vase.jpg").write_bytes(render("home/vase", 5))
     return folder
 
@@ -45,7 +44,7 @@ def test_filters_of_a_search(run: Run, store: Path) -> None:
 
 def test_a_box_is_searched_for_with_its_margin_as_over_http(run: Run, store: Path) -> None:
     opened = DirectoryStore(store / "store")
-    live = refs.read_live(opened)
+    live = live_ref.read_live(opened)
     assert live is not None
     searcher = open_searcher(
         *(fetch(opened, ref, store / "cache") for ref in (live.live.release, live.live.index)), threads=1

@@ -28,13 +28,13 @@ import pytest
 import typer
 from PIL import Image
 
-from lookalike.catalogue.sample import SamplePaths, write_sample
 from lookalike.cli import main
 from lookalike.cli.app import app
 from lookalike.coding.release import ModelCard
+from lookalike.publishing.live_ref import read_live
 from lookalike.storage.artefacts import Ref, fetch
 from lookalike.storage.directory import DirectoryStore
-from lookalike.storage.refs import read_live
+from sample_shop import SamplePaths, write_sample
 from tests.serving.running import eventually
 
 TOKEN = "a token of at least sixteen characters"

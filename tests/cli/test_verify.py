@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterator
 import boto3
 import pytest
 
-from lookalike import publishing
 from lookalike.errors import CorruptObject, ObjectNotFound, StorageError
+from lookalike.publishing import live_ref, publication
 from lookalike.settings import S3Settings
-from lookalike.storage import refs
 from lookalike.storage.artefacts import FileEntry, Ref, fetch, read_manifest
 from lookalike.storage.s3 import S3Store
 from tests.shop import Shop, open_shop, reindex
@@ -41,7 +40,7 @@ def whole(endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
         shop = open_shop(store, tmp_path_factory.mktemp("whole") / "cache", per_category=6)
         later = reindex(shop, per_category=8)
         for pair in (shop, later):
-            publishing.publish_index(store, pair.index, by="test", cache_dir=shop.cache_dir)
+            publication.publish_index(store, pair.index, by="test", cache_dir=shop.cache_dir)
             for ref in (pair.release, pair.index, pair.curated):
                 fetch(store, ref, shop.cache_dir)
         yield later
@@ -143,7 +142,7 @@ def test_a_lost_manifest_is_named_too(run: Run, remote: Shop) -> None:
 def test_neither_publishing_nor_rolling_back_goes_to_what_the_store_has_lost(
     remote: Shop, kind: str, name: str, harm: Callable[[Shop, FileEntry], None], error: type[StorageError]
 ) -> None:
-    live = refs.read_live(remote.store)
+    live = live_ref.read_live(remote.store)
     assert live is not None
     first = live.history[0]
     target = first.index
@@ -152,9 +151,9 @@ def test_neither_publishing_nor_rolling_back_goes_to_what_the_store_has_lost(
     entry = file_of(remote, target, name)
     harm(remote, entry)
     with pytest.raises(error, match=entry.key):
-        publishing.roll_back(remote.store, by="test", cache_dir=remote.cache_dir)
+        publication.roll_back(remote.store, by="test", cache_dir=remote.cache_dir)
     with pytest.raises(error, match=entry.key):
-        publishing.publish_index(
+        publication.publish_index(
             remote.store, first.index, by="test", cache_dir=remote.cache_dir, accept=True
         )  # a quarter smaller than what is live
-    assert refs.read_live(remote.store) == live
+    assert live_ref.read_live(remote.store) == live

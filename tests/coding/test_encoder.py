@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lookalike.catalogue.photos import load_square
 from lookalike.coding import codes
 from lookalike.coding.encoder import OpenVinoEncoder, compile_encoder, encoding_of, open_encoder
 from lookalike.coding.release import ModelCard, TransformPreset
 from lookalike.errors import ReleaseError
+from lookalike.imaging.photos import load_square
 from lookalike.storage.artefacts import Artefact, fetch
 from tests.shop import Shop
 

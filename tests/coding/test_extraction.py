@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from lookalike.catalogue.photos import load_square
 from lookalike.coding.encoder import open_encoder
 from lookalike.coding.extraction import Pace, code_shards, extract, extract_part, read_features
 from lookalike.errors import SettingsError
+from lookalike.imaging.photos import load_square
 from lookalike.storage import keys
 from lookalike.storage.artefacts import Kind, Ref, fetch
 from lookalike.storage.directory import DirectoryStore

@@ -10,10 +10,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from lookalike import publishing
 from lookalike.console.access import COOKIE, SESSION_S, Access
 from lookalike.errors import SettingsError
-from lookalike.storage import audit, refs
+from lookalike.publishing import live_ref, publication
+from lookalike.storage import audit
 from lookalike.storage.directory import DirectoryStore
 from tests.console.running import TOKEN, running
 from tests.shop import Shop, open_shop, reindex
@@ -24,7 +24,7 @@ def rolled(tmp_path: Path) -> Shop:
     """A shop whose second index snapshot is live, so that there is one to go back to."""
     shop = open_shop(DirectoryStore(tmp_path / "store"), tmp_path / "cache", per_category=6)
     for pair in (shop, reindex(shop, per_category=8)):
-        publishing.publish_index(shop.store, pair.index, by="test", cache_dir=shop.cache_dir)
+        publication.publish_index(shop.store, pair.index, by="test", cache_dir=shop.cache_dir)
     return shop
 
 
@@ -64,7 +64,7 @@ def test_a_stranger_may_look_but_not_act(client: httpx.Client, rolled: Shop, hea
 
 
 def live_sequence(shop: Shop) -> int:
-    live = refs.read_live(shop.store)
+    live = live_ref.read_live(shop.store)
     assert live is not None
     return live.live.sequence
 
@@ -72,7 +72,7 @@ def live_sequence(shop: Shop) -> int:
 def test_an_operator_rolls_back_and_it_is_on_record(client: httpx.Client, rolled: Shop) -> None:
     reply = client.post("/api/actions/rollback", json=ROLL_BACK, headers=log_in(client))
     assert reply.status_code == 200
-    live = refs.read_live(rolled.store)
+    live = live_ref.read_live(rolled.store)
     assert live is not None
     assert (live.live.sequence, live.live.index, live.live.by) == (3, rolled.index, "Ada (console)")
     done, asked = audit.recent(rolled.store, 9)

@@ -9,10 +9,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from lookalike import publishing
 from lookalike.errors import DataGateError
+from lookalike.publishing import live_ref, publication
 from lookalike.settings import S3Settings
-from lookalike.storage import audit, refs
+from lookalike.storage import audit
 from lookalike.storage.artefacts import Ref
 from lookalike.storage.directory import DirectoryStore
 from lookalike.storage.objects import open_store
@@ -26,7 +26,7 @@ def rolled(tmp_path: Path) -> Shop:
     """A shop of 48 listings, the second generation that was published."""
     shop = open_shop(DirectoryStore(tmp_path / "store"), tmp_path / "cache", per_category=6)
     for pair in (shop, reindex(shop, per_category=8)):
-        publishing.publish_index(shop.store, pair.index, by="test", cache_dir=shop.cache_dir)
+        publication.publish_index(shop.store, pair.index, by="test", cache_dir=shop.cache_dir)
     return shop
 
 
@@ -41,7 +41,7 @@ def cut(rolled: Shop) -> Ref:
     """An index of a fifth of the catalogue, which a flow could not publish."""
     index = reindex(rolled, per_category=2).index
     with pytest.raises(DataGateError):
-        publishing.publish_index(rolled.store, index, by="worker (flow run x)", cache_dir=rolled.cache_dir)
+        publication.publish_index(rolled.store, index, by="worker (flow run x)", cache_dir=rolled.cache_dir)
     return index
 
 
@@ -64,7 +64,7 @@ def test_a_refusal_is_shown_counted_and_accepted(client: httpx.Client, rolled: S
     assert metric(client, "lookalike_publication_refused") == 0
     index = reindex(rolled, per_category=2).index
     with pytest.raises(DataGateError):
-        publishing.publish_index(rolled.store, index, by="worker (flow run x)", cache_dir=rolled.cache_dir)
+        publication.publish_index(rolled.store, index, by="worker (flow run x)", cache_dir=rolled.cache_dir)
 
     refused = client.get("/api/state").json()["refused"]
     assert (refused["index"], refused["by"]) == (str(index), "worker (flow run x)")
@@ -74,7 +74,7 @@ def test_a_refusal_is_shown_counted_and_accepted(client: httpx.Client, rolled: S
 
     reply = accept(client, index, log_in(client))
     assert reply.status_code == 200
-    live = refs.read_live(rolled.store)
+    live = live_ref.read_live(rolled.store)
     assert live is not None
     assert (live.live.index, live.live.by) == (index, "Ada (console)")
     assert client.get("/api/state").json()["refused"] is None
@@ -96,7 +96,7 @@ def test_only_an_operator_accepts_and_only_what_was_refused(
         reply = accept(client, other, headers)
         assert reply.status_code == 409
         assert "look again, and name its index" in reply.json()["detail"]
-    live = refs.read_live(rolled.store)
+    live = live_ref.read_live(rolled.store)
     assert live is not None
     assert live.live.sequence == 2
 
@@ -104,7 +104,7 @@ def test_only_an_operator_accepts_and_only_what_was_refused(
 def test_numbers_against_something_else_are_not_accepted(
     client: httpx.Client, rolled: Shop, cut: Ref
 ) -> None:
-    publishing.roll_back(rolled.store, by="somebody else", cache_dir=rolled.cache_dir)
+    publication.roll_back(rolled.store, by="somebody else", cache_dir=rolled.cache_dir)
     reply = accept(client, cut, log_in(client))
     assert reply.status_code == 409
     assert "something else is live by now" in reply.json()["detail"]
@@ -113,7 +113,7 @@ def test_numbers_against_something_else_are_not_accepted(
 def test_the_alarm_ends_with_the_next_publication(client: httpx.Client, rolled: Shop, cut: Ref) -> None:
     assert metric(client, "lookalike_publication_refused") == 1
     mended = reindex(rolled, per_category=9).index
-    publishing.publish_index(rolled.store, mended, by="worker", cache_dir=rolled.cache_dir)
+    publication.publish_index(rolled.store, mended, by="worker", cache_dir=rolled.cache_dir)
     assert metric(client, "lookalike_publication_refused") == 0
 
 

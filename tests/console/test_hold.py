@@ -12,8 +12,8 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
-from lookalike import publishing
-from lookalike.storage import audit, refs
+from lookalike.publishing import live_ref, publication
+from lookalike.storage import audit
 from lookalike.storage.artefacts import read_manifest
 from lookalike.storage.directory import DirectoryStore
 from tests.console.running import TOKEN, running
@@ -28,7 +28,7 @@ def changed(tmp_path: Path) -> Shop:
     shop = open_shop(DirectoryStore(tmp_path / "store"), tmp_path / "cache", per_category=6)
     bad = write_release(shop.store, shop.listings, shop.cache_dir, seed=1)
     for pair in (shop, *(reindex(shop, per_category=n, release=bad) for n in (7, 8))):
-        publishing.publish_index(shop.store, pair.index, by="test", cache_dir=shop.cache_dir)
+        publication.publish_index(shop.store, pair.index, by="test", cache_dir=shop.cache_dir)
     return shop
 
 
@@ -80,7 +80,7 @@ def test_a_roll_back_of_the_model_leads_to_the_release_before(client: httpx.Clie
         "/api/actions/rollback-model", json={"confirm": "rollback", "from_sequence": 3}
     ).is_error
     assert act(client, "rollback-model", from_sequence=3).status_code == 200
-    live = refs.read_live(changed.store)
+    live = live_ref.read_live(changed.store)
     assert live is not None
     assert (live.live.release, live.live.index) == (changed.release, changed.index)
     assert len(live.rejected) == 2
@@ -98,7 +98,7 @@ def test_a_roll_back_to_what_the_store_has_lost_is_refused_with_the_file(
     reply = act(client, "rollback-model", from_sequence=3)
     assert reply.status_code == 502
     assert lost in reply.json()["detail"]
-    live = refs.read_live(changed.store)
+    live = live_ref.read_live(changed.store)
     assert live is not None
     assert (live.live.sequence, live.hold) == (3, None)
 
@@ -107,7 +107,7 @@ def test_a_roll_back_to_what_the_store_has_lost_is_refused_with_the_file(
 def test_a_stranger_may_not_act(client: httpx.Client, changed: Shop, action: str) -> None:
     client.headers.pop("Authorization")
     assert act(client, action, sequence=1, from_sequence=3).status_code == 401
-    live = refs.read_live(changed.store)
+    live = live_ref.read_live(changed.store)
     assert live is not None
     assert live.live.sequence == 3
 
@@ -155,7 +155,7 @@ def test_an_operator_rolls_the_model_back_and_resumes(page: Page, changed: Shop)
     page.get_by_role("button", name="Resume publishing").click()
     page.get_by_role("button", name="Resume now").click()
     expect(page.locator("#held")).to_be_hidden()
-    live = refs.read_live(changed.store)
+    live = live_ref.read_live(changed.store)
     assert live is not None
     assert live.hold is None
     asked = [(r.by, r.action) for r in audit.recent(changed.store, 9) if r.outcome == audit.ASKED]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from xml.etree import ElementTree
 
-from lookalike import publishing
 from lookalike.console.overview import Overview, ReleaseQuality, headline
 from lookalike.console.plot import quality_plot
+from lookalike.publishing import publication
 from lookalike.storage.directory import DirectoryStore
 from tests.shop import CATEGORIES, open_shop, reindex
 
@@ -16,14 +16,14 @@ def test_the_live_pair_its_categories_and_where_a_roll_back_leads(tmp_path: Path
     shop = open_shop(DirectoryStore(tmp_path / "store"), tmp_path / "cache", per_category=6)
     overview = Overview(shop.store)
     assert overview.live() is None
-    publishing.publish_index(shop.store, shop.index, by="ada", cache_dir=shop.cache_dir)
+    publication.publish_index(shop.store, shop.index, by="ada", cache_dir=shop.cache_dir)
     first = overview.live()
     assert first is not None
     assert (first["release"], first["index"], first["by"]) == (shop.release.id, shop.index.id, "ada")
     assert first["back"] is None
     assert first["age_s"] < 60
     later = reindex(shop, per_category=8)
-    publishing.publish_index(shop.store, later.index, by="ada", cache_dir=shop.cache_dir)
+    publication.publish_index(shop.store, later.index, by="ada", cache_dir=shop.cache_dir)
     live = overview.live()
     assert live is not None
     assert live["listings"] == 8 * len(CATEGORIES)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lookalike.catalogue.sample import write_sample
+from sample_shop import write_sample
 
 KILLED_AT = (0.3, 0.45, 0.6, 0.75, 0.9)
 """Moments of the kills, as parts of the undisturbed run's time."""

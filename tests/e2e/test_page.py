@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
+from lookalike.publishing.live_ref import publish
 from lookalike.storage.directory import DirectoryStore
-from lookalike.storage.refs import publish
 from tests.serving.running import Running, running
 from tests.shop import Shop
 

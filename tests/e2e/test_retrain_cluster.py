@@ -16,13 +16,13 @@ from typing import Any
 import pytest
 
 from local.cluster import ROOT, S3Server
-from lookalike.catalogue.sample import SamplePaths, write_sample
 from lookalike.learning.recipes import RECIPES
 from lookalike.learning.training import trained
+from lookalike.publishing.live_ref import read_live
 from lookalike.storage import keys
 from lookalike.storage.artefacts import Ref, fetch, read_manifest
-from lookalike.storage.refs import read_live
 from lookalike.storage.s3 import S3Store
+from sample_shop import SamplePaths, write_sample
 from tasks import nodes
 from tests.e2e.cluster import Namespace, eventually, open_bucket
 

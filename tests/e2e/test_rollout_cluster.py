@@ -19,9 +19,9 @@ import httpx
 import pytest
 
 from local.cluster import ClusterError, S3Server
-from lookalike.rollout import INDEX
+from lookalike.publishing.live_ref import LiveRecord, read_live
+from lookalike.publishing.rollout import INDEX
 from lookalike.storage.artefacts import Ref, read_manifest
-from lookalike.storage.refs import LiveRecord, read_live
 from lookalike.storage.s3 import S3Store
 from tests.e2e.cluster import Namespace, eventually, open_bucket, stopped
 from tests.shop import Shop, open_shop, reindex, render, write_release

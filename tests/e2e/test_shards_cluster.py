@@ -16,14 +16,14 @@ import httpx
 import pytest
 
 from local.cluster import S3Server
-from lookalike.catalogue.photos import load_square
 from lookalike.coding.extraction import extract
+from lookalike.imaging.photos import load_square
 from lookalike.index.builder import build
+from lookalike.publishing.live_ref import publish
 from lookalike.ranking.request import Filters, Query, SearchRequest
 from lookalike.ranking.search import Searcher, open_searcher
 from lookalike.serving.wire import hit_json
 from lookalike.storage.artefacts import Ref, fetch
-from lookalike.storage.refs import publish
 from tests.e2e.cluster import Namespace, eventually, open_bucket
 from tests.shop import CATEGORIES, SIDE, Shop, open_shop, render
 

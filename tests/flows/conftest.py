@@ -23,11 +23,10 @@ from typing import Any
 
 import pytest
 
-from lookalike import publishing
 from lookalike.catalogue.curation import CurationConfig, curate
 from lookalike.coding.extraction import extract
 from lookalike.index.builder import build
-from lookalike.storage import refs
+from lookalike.publishing import live_ref, publication
 from lookalike.storage.artefacts import Ref, read_manifest
 from lookalike.storage.directory import DirectoryStore
 from tests.shop import Listing, make_listings, write_release
@@ -128,8 +127,8 @@ class Shop:
     def where(self) -> dict[str, Any]:
         return {"store": self.store.uri, "catalogue": str(self.catalogue), "threads": 1}
 
-    def live(self) -> refs.LiveRecord:
-        found = refs.read_live(self.store)
+    def live(self) -> live_ref.LiveRecord:
+        found = live_ref.read_live(self.store)
         assert found is not None
         return found.live
 
@@ -216,7 +215,7 @@ def first(listings: tuple[Listing, ...], tmp_path_factory: pytest.TempPathFactor
     made.offer(listings[:-50])
     curated = made.curate()
     release = write_release(made.store, listings, made.cache)
-    publishing.publish_index(made.store, made.index(curated, release), by="test", cache_dir=made.cache)
+    publication.publish_index(made.store, made.index(curated, release), by="test", cache_dir=made.cache)
     return made
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from lookalike import data_gate, publishing
 from lookalike.coding.extraction import extract
 from lookalike.errors import DataGateError
 from lookalike.index.builder import build
+from lookalike.publishing import data_gate, publication
 from lookalike.settings import DataGateSettings
 from lookalike.storage import audit, keys
 from lookalike.storage.artefacts import ArtefactWriter, Kind, Ref, read_manifest
@@ -154,11 +154,11 @@ def test_what_an_older_manifest_lacks_is_not_compared_and_that_is_said(
         curated = shop.curate()
         extraction = extract(shop.store, curated, shop.live().release, cache_dir=shop.cache, threads=1)
         old = build(shop.store, curated, extraction, cache_dir=shop.cache)
-    publishing.publish_index(shop.store, old, by="test", cache_dir=shop.cache)
+    publication.publish_index(shop.store, old, by="test", cache_dir=shop.cache)
     shop.offer(listings[:-30])
     said: list[data_gate.DataGateReport] = []
     new = shop.index(shop.curate(), shop.live().release)
-    publishing.publish_index(shop.store, new, by="test", cache_dir=shop.cache, told=said.append)
+    publication.publish_index(shop.store, new, by="test", cache_dir=shop.cache, told=said.append)
     assert said[0].verdict() == (
         "data gate: listings 104 -> 114, photos 104 -> 114, categories 6 -> 6, rows left out 0 of 104 -> 0 of 114; "
         "not compared, as an older manifest lacks it: listings with a price"
@@ -172,8 +172,8 @@ def test_a_live_index_that_cannot_be_read_is_replaced_only_by_somebodys_word(
     index = shop.index(shop.curate(), shop.live().release)
     shop.store.delete(keys.manifest(Kind.INDEX, shop.live().index.id))
     with pytest.raises(DataGateError, match=r"nothing to compare with: .*does not exist"):
-        publishing.publish_index(shop.store, index, by="test", cache_dir=shop.cache)
-    publishing.publish_index(shop.store, index, by="test", cache_dir=shop.cache, accept=True)
+        publication.publish_index(shop.store, index, by="test", cache_dir=shop.cache)
+    publication.publish_index(shop.store, index, by="test", cache_dir=shop.cache, accept=True)
     assert shop.live().index == index
 
 

@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from lookalike import publishing
 from lookalike.errors import LostRace
-from lookalike.storage import keys, refs
+from lookalike.publishing import live_ref, publication
+from lookalike.storage import keys
 from tests.shop import Listing
 
 from .conftest import RECIPE, Prefect, Shop
 
 
-def roll_back(shop: Shop) -> refs.LiveRef:
-    return publishing.roll_back(shop.store, by="ada@shop", cache_dir=shop.cache, why="no shoes at all")
+def roll_back(shop: Shop) -> live_ref.LiveRef:
+    return publication.roll_back(shop.store, by="ada@shop", cache_dir=shop.cache, why="no shoes at all")
 
 
 def contents(shop: Shop) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def test_a_roll_back_is_not_undone_by_the_next_scheduled_run(
     assert (state["type"], state["name"]) == ("COMPLETED", "Held")
     assert contents(shop) == before, "nothing was read, trained or written"
 
-    publishing.resume(shop.store)
+    publication.resume(shop.store)
     state = ended(prefect, "reindex", shop.where())
     assert state["name"] == "Held", "the catalogue is as bad as it was"
     assert f"nothing published: index/{bad.id} was rejected by roll-back #3" in state["message"]
@@ -71,7 +71,7 @@ def test_a_run_that_a_roll_back_overtakes_ends_as_held_and_keeps_its_work(
     prefect: Prefect, shop: Shop, listings: tuple[Listing, ...]
 ) -> None:
     shop.offer(listings[:-30])
-    publishing.publish_index(
+    publication.publish_index(
         shop.store, shop.index(shop.curate(), shop.live().release), by="test", cache_dir=shop.cache
     )
     shop.offer(listings)
@@ -89,7 +89,7 @@ def test_a_run_that_a_roll_back_overtakes_ends_as_held_and_keeps_its_work(
     assert (state["type"], state["name"]) == ("COMPLETED", "Held")
     assert "publishing is held since roll-back #3" in state["message"]
     assert last_state(prefect, "publish")["name"] == "Held"
-    assert refs.read_live(shop.store) == held
+    assert live_ref.read_live(shop.store) == held
     made = {info.key.split("/")[1] for info in shop.store.list("index/") if info.key.endswith(keys.MANIFEST)}
     assert len(made) == 3, "what the run has built is there, to be published by name"
 
@@ -97,7 +97,7 @@ def test_a_run_that_a_roll_back_overtakes_ends_as_held_and_keeps_its_work(
 def test_a_publisher_that_read_before_the_roll_back_loses(shop: Shop, listings: tuple[Listing, ...]) -> None:
     """Between its look at the live ref and its move the whole pair is read: time enough for a person."""
     shop.offer(listings[:-30])
-    publishing.publish_index(
+    publication.publish_index(
         shop.store, shop.index(shop.curate(), shop.live().release), by="test", cache_dir=shop.cache
     )
     shop.offer(listings)
@@ -110,8 +110,8 @@ def test_a_publisher_that_read_before_the_roll_back_loses(shop: Shop, listings: 
             roll_back(shop)
 
     with pytest.raises(LostRace, match="another publisher moved the live ref first"):
-        publishing.publish_index(shop.store, index, by="hourly", cache_dir=shop.cache, progress=person)
-    live = refs.read_live(shop.store)
+        publication.publish_index(shop.store, index, by="hourly", cache_dir=shop.cache, progress=person)
+    live = live_ref.read_live(shop.store)
     assert live is not None
     assert live.hold is not None
     assert live.live.action == "rollback"

@@ -6,9 +6,9 @@ import dataclasses
 
 import pytest
 
-from lookalike import publishing
 from lookalike.errors import CorruptObject, LostRace, ObjectNotFound, QualityGateError, SettingsError
-from lookalike.quality_gate import GateConfig, compare
+from lookalike.publishing import publication
+from lookalike.quality.gate import GateConfig, compare
 from lookalike.storage.artefacts import Ref, read_manifest
 from tests.shop import CATEGORIES, Listing, write_release
 
@@ -100,20 +100,20 @@ def test_a_damaged_index_never_becomes_live(shop: Shop, listings: tuple[Listing,
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
     with pytest.raises(CorruptObject, match="does not match its digest"):
-        publishing.publish_index(shop.store, damaged, by="test", cache_dir=shop.cache)
+        publication.publish_index(shop.store, damaged, by="test", cache_dir=shop.cache)
     assert shop.live() == live
 
 
 def test_rolling_back_returns_to_a_pair_that_is_whole(shop: Shop, listings: tuple[Listing, ...]) -> None:
     first = shop.live()
     with pytest.raises(SettingsError, match="nothing to roll back to"):
-        publishing.roll_back(shop.store, by="test", cache_dir=shop.cache)
-    publishing.publish_index(
+        publication.roll_back(shop.store, by="test", cache_dir=shop.cache)
+    publication.publish_index(
         shop.store, another_pair(shop, listings, seed=4), by="test", cache_dir=shop.cache
     )
     with pytest.raises(LostRace, match="#2 is live by now, not #1"):
-        publishing.roll_back(shop.store, by="test", cache_dir=shop.cache, from_sequence=1)
-    back = publishing.roll_back(shop.store, by="test", cache_dir=shop.cache, from_sequence=2)
+        publication.roll_back(shop.store, by="test", cache_dir=shop.cache, from_sequence=1)
+    back = publication.roll_back(shop.store, by="test", cache_dir=shop.cache, from_sequence=2)
     assert (back.live.release, back.live.index) == (first.release, first.index)
 
 
@@ -121,10 +121,10 @@ def test_a_pair_that_is_no_longer_whole_is_not_rolled_back_to(
     shop: Shop, listings: tuple[Listing, ...]
 ) -> None:
     first = shop.live()
-    publishing.publish_index(
+    publication.publish_index(
         shop.store, another_pair(shop, listings, seed=5), by="test", cache_dir=shop.cache
     )
     shop.store.delete(read_manifest(shop.store, first.index).files[0].key)
     with pytest.raises(ObjectNotFound, match="does not exist"):
-        publishing.roll_back(shop.store, by="test", cache_dir=shop.cache)
+        publication.roll_back(shop.store, by="test", cache_dir=shop.cache)
     assert shop.live().sequence == 2

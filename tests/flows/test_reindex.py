@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from lookalike import publishing
 from lookalike.catalogue.curation import CurationConfig, curate
 from lookalike.catalogue.snapshot import CuratedSnapshot
 from lookalike.coding.extraction import extract
 from lookalike.index.builder import build
 from lookalike.index.reader import IndexSnapshot
+from lookalike.publishing import publication
 from lookalike.storage import keys
 from lookalike.storage.artefacts import fetch, read_manifest
 from tests.shop import Listing
@@ -64,7 +64,7 @@ def test_it_keeps_the_categories_of_the_model_and_the_shards_of_the_index(
     curated = curate(shop.store, str(shop.catalogue), CurationConfig(min_category=5), cache_dir=shop.cache)
     extraction = extract(shop.store, curated, release, cache_dir=shop.cache, threads=1)
     index = build(shop.store, curated, extraction, shards=2, cache_dir=shop.cache)
-    publishing.publish_index(shop.store, index, by="test", cache_dir=shop.cache)
+    publication.publish_index(shop.store, index, by="test", cache_dir=shop.cache)
     lamps = [row for row in listings if row.category == "home/lamp"]
     left = [row for row in listings if row.category != "home/lamp"] + lamps[:3]
     shop.offer(left)

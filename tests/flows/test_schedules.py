@@ -14,9 +14,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from lookalike import publishing
 from lookalike.coding.extraction import extract
 from lookalike.learning.recipes import RECIPES
+from lookalike.publishing import publication
 from lookalike.storage.artefacts import read_manifest
 from lookalike.storage.directory import DirectoryStore
 from tests.shop import Listing
@@ -152,8 +152,8 @@ def test_a_stage_that_was_held_elsewhere_is_held_for_its_parent(
     first = shop.live().index
     shop.offer(listings)
     newer = shop.index(shop.curate(), shop.live().release)
-    publishing.publish_index(shop.store, newer, by="test", cache_dir=shop.cache)
-    publishing.roll_back(shop.store, by="ada", cache_dir=shop.cache)
+    publication.publish_index(shop.store, newer, by="test", cache_dir=shop.cache)
+    publication.roll_back(shop.store, by="ada", cache_dir=shop.cache)
     process = subprocess.Popen(
         [sys.executable, "-c", HELD_PARENT, shop.store.uri, str(newer)],
         cwd=ROOT,

@@ -9,8 +9,8 @@ from typing import Any
 
 import promql_parser
 
-from lookalike import rollout, search_pods
 from lookalike.console import metrics
+from lookalike.publishing import rollout, search_pods
 from lookalike.serving.config import ServingConfig
 from lookalike.serving.metrics import Metrics
 from tests.k8s.conftest import Build, Manifest

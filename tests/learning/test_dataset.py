@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lookalike.catalogue.photos import load_square
 from lookalike.catalogue.snapshot import CuratedSnapshot
 from lookalike.errors import CorruptObject, TrainingError
+from lookalike.imaging.photos import load_square
 from lookalike.learning.dataset import TrainingData, load_training_data, shuffled_batches
 from lookalike.learning.squares import DecodedSquares, MappedSquares
 from lookalike.storage.directory import DirectoryStore

@@ -9,12 +9,12 @@ import pytest
 import safetensors.torch
 import torch
 
-from lookalike.catalogue.photos import load_square
 from lookalike.coding import codes
 from lookalike.coding.encoder import open_encoder
 from lookalike.coding.extraction import Pace, read_features
 from lookalike.coding.extraction import extract as extract_with
 from lookalike.errors import ReleaseError
+from lookalike.imaging.photos import load_square
 from lookalike.learning.encoder import open_torch_encoder
 from lookalike.learning.extraction import extract, has_gpu
 from lookalike.storage.artefacts import Artefact, Ref, fetch, read_manifest

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from lookalike.catalogue.photos import load_square
 from lookalike.coding import codes
 from lookalike.coding.encoder import open_encoder
 from lookalike.errors import TrainingStopped
+from lookalike.imaging.photos import load_square
 from lookalike.learning.augmentation import Augmentation
 from lookalike.learning.checkpoint import Checkpoints
 from lookalike.learning.dataset import Examples, TrainingData

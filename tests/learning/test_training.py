@@ -16,11 +16,11 @@ import pytest
 import safetensors.torch
 import torch
 
-from lookalike.catalogue.photos import load_square
 from lookalike.coding import codes
 from lookalike.coding.encoder import open_encoder
 from lookalike.coding.release import ModelCard
 from lookalike.errors import CorruptObject, TrainingError
+from lookalike.imaging.photos import load_square
 from lookalike.learning.identity import configurations
 from lookalike.learning.network import HashNetwork
 from lookalike.learning.recipes import Recipe, tiny

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lookalike.catalogue.photos import load_square
+from lookalike.imaging.photos import load_square
 from lookalike.ranking.request import Query, RankingConfig, SearchRequest
 from lookalike.ranking.search import Searcher, open_searcher
 from lookalike.storage.artefacts import fetch

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from lookalike.catalogue.photos import load_square
 from lookalike.coding.extraction import extract
 from lookalike.errors import QueryError, ReleaseError
+from lookalike.imaging.photos import load_square
 from lookalike.index.builder import build
 from lookalike.ranking.local import MappedListings
 from lookalike.ranking.request import (

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from lookalike.catalogue.photos import load_square
 from lookalike.coding.encoder import OpenVinoEncoder
 from lookalike.errors import SettingsError
+from lookalike.imaging.photos import load_square
 from lookalike.ranking.request import Answer, Query, RankingConfig, SearchRequest
 from lookalike.ranking.search import Searcher, open_searcher
 from lookalike.ranking.trust import at_least, trusted

@@ -90,7 +90,7 @@ def test_a_path_with_a_space_is_hidden_where_it_is_known() -> None:
 
 
 def test_the_cause_stays_with_the_error() -> None:
-    from lookalike.catalogue.photos import load_square
+    from lookalike.imaging.photos import load_square
 
     with pytest.raises(PhotoError, match=r"^cannot be decoded: the file is damaged$") as caught:
         load_square(STRANGE["png data"], 32)

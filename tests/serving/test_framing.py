@@ -8,8 +8,8 @@ import httpx
 import pytest
 from PIL import Image
 
-from lookalike.catalogue.photos import Box, load_square
 from lookalike.errors import SettingsError
+from lookalike.imaging.photos import Box, load_square
 from lookalike.ranking.framing import framed
 from lookalike.ranking.request import Query, RankingConfig, SearchRequest
 from lookalike.ranking.search import open_searcher

@@ -20,9 +20,9 @@ import psutil
 import pytest
 from PIL import Image
 
-from lookalike.catalogue.photo_limits import QueryLimits
-from lookalike.catalogue.photos import load_square
 from lookalike.errors import ServiceBusy
+from lookalike.imaging.limits import QueryLimits
+from lookalike.imaging.photos import load_square
 from lookalike.serving.bodies import BodyBudget
 from lookalike.serving.config import ServingConfig
 from lookalike.serving.decoding import HEAVY_BYTES, DecodingTurns, Effort
@@ -258,7 +258,7 @@ def test_ordinary_photos_overtake_heavy_ones_however_many_wait(shop: Shop) -> No
         pytest.MonkeyPatch.context() as patch,
         ThreadPoolExecutor(7) as pool,
     ):
-        patch.setattr("lookalike.catalogue.photos.load_square", slowly)
+        patch.setattr("lookalike.imaging.photos.load_square", slowly)
         huge = [pool.submit(process.client.post, "/v1/search", content=heavy) for _ in range(7)]
         try:
             assert begun.wait(60)

@@ -20,6 +20,7 @@ from lookalike.coding.encoder import open_encoder
 from lookalike.coding.extraction import extract
 from lookalike.errors import ReleaseError, ServiceBusy
 from lookalike.index.builder import build
+from lookalike.publishing.live_ref import publish, read_live, roll_back
 from lookalike.ranking.request import Query, SearchRequest
 from lookalike.ranking.search import open_searcher
 from lookalike.serving.batching import SearchQueue
@@ -32,7 +33,6 @@ from lookalike.serving.snapshot import open_snapshot
 from lookalike.storage.artefacts import Artefact, ArtefactWriter, Kind, Ref, fetch, read_manifest
 from lookalike.storage.directory import DirectoryStore
 from lookalike.storage.objects import ObjectStore
-from lookalike.storage.refs import publish, read_live, roll_back
 from tests.serving.running import FarStore, eventually, running
 from tests.shop import Shop, open_shop, reindex, render, write_release
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import httpx
 import numpy as np
 
+from lookalike.publishing.live_ref import publish, read_live
 from lookalike.serving.config import ServingConfig
 from lookalike.storage.directory import DirectoryStore
-from lookalike.storage.refs import publish, read_live
 from tests.serving.running import eventually, running
 from tests.shop import Shop, open_shop, reindex, render, write_release
 

@@ -9,8 +9,8 @@ import pytest
 
 from lookalike.coding.extraction import extract
 from lookalike.index.builder import build
+from lookalike.publishing.live_ref import publish, read_live
 from lookalike.storage.directory import DirectoryStore
-from lookalike.storage.refs import publish, read_live
 from tests.shop import Shop, make_listings, open_shop, write_curated
 
 SHARDS = 3

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pytest
 
-from lookalike.catalogue.photos import load_square
 from lookalike.errors import ServiceBusy
+from lookalike.imaging.photos import load_square
 from lookalike.ranking.request import Answer, Filters, Query, RankingConfig, SearchRequest
 from lookalike.ranking.search import Searcher, open_searcher
 from lookalike.sharding.fleet import Fleet, FleetConfig

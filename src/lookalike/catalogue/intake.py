@@ -19,8 +19,6 @@ from typing import TypeVar
 import numpy as np
 
 from lookalike.catalogue.listings import Catalogue, LeftOut, Listing
-from lookalike.catalogue.photo_limits import PhotoLimits
-from lookalike.catalogue.photos import PreparedPhoto, prepare, thumbnail
 from lookalike.catalogue.rules import CurationConfig
 from lookalike.catalogue.shards import Place, ShardWriter
 from lookalike.errors import (
@@ -31,6 +29,8 @@ from lookalike.errors import (
     StorageError,
     StoreUnavailable,
 )
+from lookalike.imaging.limits import PhotoLimits
+from lookalike.imaging.photos import PreparedPhoto, prepare, thumbnail
 from lookalike.progress import Progress
 from lookalike.settings import available_cores
 from lookalike.storage.artefacts import digest_of

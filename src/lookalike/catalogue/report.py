@@ -17,12 +17,12 @@ from typing import Any
 from lookalike.catalogue.categories import CategoryPlan
 from lookalike.catalogue.intake import SAMPLES_PER_REASON, THUMBNAIL_SIDE
 from lookalike.catalogue.listings import Catalogue, LeftOut, Listing
-from lookalike.catalogue.photos import thumbnail
 from lookalike.catalogue.snapshot import REPORT
 from lookalike.catalogue.splits import Splits
 from lookalike.catalogue.suspects import Suspect
 from lookalike.catalogue.tally import Tally
 from lookalike.errors import PhotoError
+from lookalike.imaging.photos import thumbnail
 from lookalike.storage.artefacts import Ref, fetch
 from lookalike.storage.objects import ObjectStore
 from lookalike.strict_json import plain

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from lookalike.catalogue.photo_limits import PhotoLimits
 from lookalike.errors import SettingsError
+from lookalike.imaging.limits import PhotoLimits
 
 
 @dataclass(frozen=True, slots=True)

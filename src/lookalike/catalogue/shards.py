@@ -9,8 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from lookalike.catalogue.photo_headers import recognise
 from lookalike.catalogue.snapshot import shard_name
+from lookalike.imaging.headers import recognise
 
 _HEADER = 512  # of one member in the ustar format, right before its bytes
 _SUFFIX = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", None: "bin"}

@@ -74,8 +74,8 @@ def show(
 ) -> None:
     """The demo with a chain of the caller's choice."""
     from lookalike.catalogue.listings import read_catalogue
-    from lookalike.catalogue.sample import write_sample
     from lookalike.ranking.request import SearchRequest
+    from sample_shop import write_sample
 
     began = time.monotonic()
     out, place = Output(as_json=as_json), open_workplace(str(directory / "store"))

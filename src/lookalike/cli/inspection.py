@@ -9,13 +9,13 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from lookalike import publishing
 from lookalike.catalogue.snapshot import is_shard
 from lookalike.cli.options import Json, Store, Workplace, open_workplace
 from lookalike.cli.output import Output
 from lookalike.errors import CorruptObject, LookalikeError, ObjectNotFound, SettingsError
 from lookalike.progress import Progress
-from lookalike.storage import keys, refs, verification
+from lookalike.publishing import live_ref, publication
+from lookalike.storage import keys, verification
 from lookalike.storage.artefacts import Kind, Ref, fetch, find, read_manifest
 
 Name = Annotated[
@@ -35,7 +35,7 @@ def inspect(name: Name = None, store: Store = None, as_json: Json = False) -> No
     else:
         details = [_detail(out, place, ref) for ref in _named(place, name)]
         if name == "live":
-            live = refs.read_live(place.store)
+            live = live_ref.read_live(place.store)
             _say_hold(out, live)
             out.result({"live": details} | _marks(live))
         else:
@@ -68,7 +68,7 @@ def verify(
             if (found := _problems(place, ref, is_shard if only_live else _no_file, progress))
         }
     checked = [str(ref) for ref in targets]
-    if name in (None, "live") and (said := publishing.disagreement(place.store)):
+    if name in (None, "live") and (said := publication.disagreement(place.store)):
         problems["live"] = [said]
     for found in problems.values():
         for problem in found:
@@ -83,7 +83,7 @@ def verify(
 
 def _named(place: Workplace, name: str) -> list[Ref]:
     if name == "live":
-        live = refs.read_live(place.store)
+        live = live_ref.read_live(place.store)
         if live is None:
             raise SettingsError(f"{place.store.uri}: nothing is live yet; run `lookalike publish`")
         return [live.live.release, live.live.index]
@@ -119,7 +119,7 @@ def _artefacts(place: Workplace) -> list[Ref]:
 
 
 def _overview(out: Output, place: Workplace) -> None:
-    live = refs.read_live(place.store)
+    live = live_ref.read_live(place.store)
     artefacts: list[dict[str, Any]] = []
     for ref in _artefacts(place):
         manifest = read_manifest(place.store, ref)
@@ -147,15 +147,15 @@ def _overview(out: Output, place: Workplace) -> None:
     )
 
 
-def _marks(live: refs.LiveRef | None) -> dict[str, Any]:
+def _marks(live: live_ref.LiveRef | None) -> dict[str, Any]:
     """The hold, and what was rejected."""
     hold = None if live is None or live.hold is None else asdict(live.hold)
     return {"hold": hold, "rejected": [] if live is None else [found.to_json() for found in live.rejected]}
 
 
-def _say_hold(out: Output, live: refs.LiveRef | None) -> None:
+def _say_hold(out: Output, live: live_ref.LiveRef | None) -> None:
     if live is not None and live.hold is not None:
-        out.note(f"[bold yellow]held[/bold yellow]  {escape(publishing.held_words(live.hold))}")
+        out.note(f"[bold yellow]held[/bold yellow]  {escape(publication.held_words(live.hold))}")
 
 
 def _detail(out: Output, place: Workplace, ref: Ref) -> dict[str, Any]:

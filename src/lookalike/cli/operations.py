@@ -9,7 +9,7 @@ import typer
 
 from lookalike.cli.options import Json, Store, open_workplace
 from lookalike.cli.output import Output
-from lookalike.storage import retention
+from lookalike.publishing import retention
 
 
 def console(

@@ -9,14 +9,14 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from lookalike import publishing
 from lookalike.cli.options import Accept, Bounds, Json, Store, Workplace, open_workplace, parse_bounds
 from lookalike.cli.output import Output
-from lookalike.data_gate import DataGateReport
 from lookalike.errors import PublishingHeld, SettingsError
 from lookalike.progress import Progress, silent
+from lookalike.publishing import live_ref, publication
+from lookalike.publishing.data_gate import DataGateReport
 from lookalike.settings import DataGateSettings
-from lookalike.storage import audit, refs
+from lookalike.storage import audit
 from lookalike.storage.artefacts import Kind, Ref
 
 
@@ -63,10 +63,10 @@ def publish(
         )
         if rejected or resume:
             detail = {"index": str(ref), "rejected": rejected, "resume": resume}
-            with audit.recorded(place.store, by=publishing.somebody(), action="publish", detail=detail):
+            with audit.recorded(place.store, by=publication.somebody(), action="publish", detail=detail):
                 live = move()
                 if resume:
-                    live = publishing.resume(place.store)
+                    live = publication.resume(place.store)
         else:
             live = move()
     show_live(out, live)
@@ -88,14 +88,14 @@ def rollback(
     [dim]Example:[/dim] lookalike rollback --model --why "sandals are taken for boots"
     """
     out, place = Output(as_json=as_json), open_workplace(store)
-    publishing.published(place.store)
-    by, detail = publishing.somebody(), {"model": model, "why": why}
+    publication.published(place.store)
+    by, detail = publication.somebody(), {"model": model, "why": why}
     with audit.recorded(place.store, by=by, action="rollback", detail=detail), out.progress() as progress:
-        live = publishing.roll_back(
+        live = publication.roll_back(
             place.store, by=by, cache_dir=place.cache_dir, model=model, why=why, progress=progress
         )
     show_live(out, live)
-    out.note(publishing.what_next(place.store, live))
+    out.note(publication.what_next(place.store, live))
 
 
 def resume(store: Store = None, as_json: Json = False) -> None:
@@ -104,9 +104,9 @@ def resume(store: Store = None, as_json: Json = False) -> None:
     [dim]Example:[/dim] lookalike resume --store s3://shop/lookalike
     """
     out, place = Output(as_json=as_json), open_workplace(store)
-    publishing.published(place.store)
-    with audit.recorded(place.store, by=publishing.somebody(), action="resume", detail={}):
-        live = publishing.resume(place.store)
+    publication.published(place.store)
+    with audit.recorded(place.store, by=publication.somebody(), action="resume", detail={}):
+        live = publication.resume(place.store)
     show_live(out, live)
 
 
@@ -120,17 +120,17 @@ def publish_step(
     attended: bool = False,
     rejected_too: bool = False,
     progress: Progress = silent,
-) -> refs.LiveRef:
+) -> live_ref.LiveRef:
     """Pass the data gate, verify the index snapshot and its model release file by file, then move the live ref."""
 
     def say(report: DataGateReport) -> None:
         if report.live is not None and (report.passed or accept):  # else the error says it
             out.note(escape(f"{'' if report.passed else 'accepted: '}{report.verdict()}"))
 
-    return publishing.publish_index(
+    return publication.publish_index(
         place.store,
         index,
-        by=publishing.somebody(),
+        by=publication.somebody(),
         cache_dir=place.cache_dir,
         attended=attended,
         rejected_too=rejected_too,
@@ -143,13 +143,13 @@ def publish_step(
 
 def require_not_held(place: Workplace) -> None:
     """Before long work that ends with a publication. Raises `PublishingHeld`."""
-    if why := publishing.why_not(refs.read_live(place.store)):
+    if why := publication.why_not(live_ref.read_live(place.store)):
         raise PublishingHeld(why)
 
 
-def show_live(out: Output, live: refs.LiveRef) -> None:
+def show_live(out: Output, live: live_ref.LiveRef) -> None:
     record = live.live
-    held = f"\n  {escape(publishing.held_words(live.hold))}" if live.hold else ""
+    held = f"\n  {escape(publication.held_words(live.hold))}" if live.hold else ""
     out.result(
         {"live": record.to_json(), "hold": live.hold and asdict(live.hold)},
         f"[bold green]live[/bold green] #{record.sequence} ({record.action} by {record.by}, {record.at})\n"

@@ -23,7 +23,7 @@ from lookalike.cli.options import (
 )
 from lookalike.cli.output import Output
 from lookalike.errors import QueryError, SettingsError
-from lookalike.storage import refs
+from lookalike.publishing import live_ref
 from lookalike.storage.artefacts import Ref, fetch, read_manifest
 from lookalike.strict_json import plain
 
@@ -185,9 +185,9 @@ def evaluate(
     show_report(out, report)
 
 
-def live_record(place: Workplace) -> refs.LiveRecord:
+def live_record(place: Workplace) -> live_ref.LiveRecord:
     """What is live. Raises `SettingsError` where nothing is."""
-    live = refs.read_live(place.store)
+    live = live_ref.read_live(place.store)
     if live is None:
         raise SettingsError(
             f"{place.store.uri}: nothing is live yet; run `lookalike run` or `lookalike publish`"
@@ -197,7 +197,7 @@ def live_record(place: Workplace) -> refs.LiveRecord:
 
 def answer_photos(
     place: Workplace,
-    live: refs.LiveRecord,
+    live: live_ref.LiveRecord,
     photos: Sequence[bytes],
     request: Any,
     *,
@@ -205,7 +205,7 @@ def answer_photos(
     threads: int = 0,
 ) -> list[Answer]:
     """The answer to each photo, asked together, in this process."""
-    from lookalike.catalogue.photos import load_square
+    from lookalike.imaging.photos import load_square
     from lookalike.ranking.framing import framed
     from lookalike.ranking.request import Query
     from lookalike.ranking.search import open_searcher
@@ -228,7 +228,7 @@ def evaluate_live(
     threads: int = 0,
 ) -> dict[str, Any]:
     """The evaluation report of what is live, with its page written where one is asked for."""
-    from lookalike.ranking.evaluation import evaluate
+    from lookalike.quality.evaluation import evaluate
 
     live = live_record(place)
     with out.progress() as progress:
@@ -247,7 +247,7 @@ def evaluate_live(
             progress=progress,
         )
     if page is not None:
-        from lookalike.ranking.evaluation_page import render
+        from lookalike.quality.page import render
 
         page.write_text(render(evaluation, hit_photos(place, live.index)))
         out.note(f"wrote {page}")
@@ -295,10 +295,10 @@ def show_answer(out: Output, answer: Answer) -> None:
 
 
 def write_sheet(
-    place: Workplace, live: refs.LiveRecord, answers: Sequence[tuple[bytes, Answer]], path: Path
+    place: Workplace, live: live_ref.LiveRecord, answers: Sequence[tuple[bytes, Answer]], path: Path
 ) -> None:
     """Query photos and their hits as one picture of seven columns."""
-    from lookalike.catalogue.photos import contact_sheet
+    from lookalike.imaging.photos import contact_sheet
 
     photo_bytes = hit_photos(place, live.index)
     entries = []

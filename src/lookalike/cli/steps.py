@@ -282,7 +282,7 @@ def indexed_step(
     place: Workplace, extraction: Ref, shards: int, index_splits: str | None, progress: Progress
 ) -> Ref:
     from lookalike.index.builder import build
-    from lookalike.publishing import live_shards
+    from lookalike.publishing.publication import live_shards
 
     curated = Ref.parse(read_manifest(place.store, extraction).inputs["curated"])
     _check_splits(place, curated, index_splits)

@@ -51,7 +51,7 @@ class Encoder(Protocol):
         """The model release it runs."""
 
     def encode(self, photos: NDArray[np.uint8]) -> Encoding:
-        """`photos` is u8[n, resize, resize, 3] RGB, as `catalogue.photos.load_square` gives them."""
+        """`photos` is u8[n, resize, resize, 3] RGB, as `imaging.photos.load_square` gives them."""
 
 
 def check_photos(card: ModelCard, photos: NDArray[np.uint8]) -> None:

@@ -27,10 +27,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from lookalike.ahead import ahead
-from lookalike.catalogue.photos import load_square
 from lookalike.catalogue.snapshot import CuratedSnapshot
 from lookalike.coding.encoder import Encoder, Encoding, open_encoder
 from lookalike.errors import CorruptObject, LookalikeError, PhotoError, SettingsError
+from lookalike.imaging.photos import load_square
 from lookalike.progress import Progress, silent
 from lookalike.storage import keys
 from lookalike.storage.artefacts import Artefact, ArtefactWriter, FileEntry, Kind, Ref, fetch, fetch_file

@@ -28,7 +28,6 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lookalike import data_gate, publishing
 from lookalike.console import metrics
 from lookalike.console.access import COOKIE, SESSION_S, Access, Operator
 from lookalike.console.bodies import Reply, read_object
@@ -36,7 +35,8 @@ from lookalike.console.orchestrator import Orchestrator, Unreachable
 from lookalike.console.overview import Overview
 from lookalike.console.plot import quality_plot
 from lookalike.errors import LookalikeError, LostRace, SettingsError, StorageError
-from lookalike.storage import audit, keys, refs
+from lookalike.publishing import data_gate, live_ref, publication
+from lookalike.storage import audit, keys
 from lookalike.storage.artefacts import Ref
 
 _LOG = logging.getLogger("lookalike.console")
@@ -87,7 +87,7 @@ class Console:
     async def metrics(self, request: Request) -> Response:
         """GET /metrics; where the store does not answer the scrape fails, instead of saying that all is well."""
         store = self.overview.store
-        found, live = await asyncio.to_thread(lambda: (data_gate.refusal(store), refs.read_live(store)))
+        found, live = await asyncio.to_thread(lambda: (data_gate.refusal(store), live_ref.read_live(store)))
         text = metrics.text(found, None if live is None else live.hold)
         return Response(text, media_type=metrics.CONTENT_TYPE)
 
@@ -157,7 +157,7 @@ class Console:
     async def resume(self, body: dict[str, Any], operator: Operator) -> dict[str, Any]:
         """POST /api/actions/resume {confirm, sequence}: end the hold of the roll-back of that sequence."""
         sequence = _whole_number(body, "sequence", "the roll-back whose hold is to end")
-        resume = partial(publishing.resume, self.overview.store, sequence=sequence)
+        resume = partial(publication.resume, self.overview.store, sequence=sequence)
         await asyncio.to_thread(resume)
         return {"message": "runs publish again; what was rejected stays so"}
 
@@ -167,7 +167,7 @@ class Console:
         if not isinstance(why, str):
             raise SettingsError("why must be a text")
         back = partial(
-            publishing.roll_back,
+            publication.roll_back,
             store,
             by=f"{operator.name} (console)",
             cache_dir=self.cache_dir,
@@ -176,13 +176,13 @@ class Console:
             from_sequence=sequence,
         )
         live = await asyncio.to_thread(back)
-        next_ = await asyncio.to_thread(publishing.what_next, store, live)
+        next_ = await asyncio.to_thread(publication.what_next, store, live)
         return {"message": f"#{live.live.sequence} is live: index snapshot {live.live.index.id}. {next_}"}
 
     async def accept(self, body: dict[str, Any], operator: Operator) -> dict[str, Any]:
         """POST /api/actions/accept {confirm, index}: publish what the data gate refused."""
         found, live = await asyncio.to_thread(
-            lambda: (self.overview.refused(), refs.read_live(self.overview.store))
+            lambda: (self.overview.refused(), live_ref.read_live(self.overview.store))
         )
         if found is None or found["index"] != body.get("index"):
             what = "nothing was refused" if found is None else f"the data gate refused {found['index']}"
@@ -192,7 +192,7 @@ class Console:
                 keys.LIVE_REF, "something else is live by now, so the numbers are others: run it again"
             )
         publish = partial(
-            publishing.publish_index,
+            publication.publish_index,
             self.overview.store,
             Ref.parse(found["index"]),
             by=f"{operator.name} (console)",

@@ -10,8 +10,8 @@ from datetime import datetime
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from lookalike.publishing.live_ref import Hold
 from lookalike.storage.audit import AuditRecord
-from lookalike.storage.refs import Hold
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 

@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from lookalike import data_gate
 from lookalike.errors import CorruptObject
-from lookalike.storage import audit, keys, refs
+from lookalike.publishing import data_gate, live_ref
+from lookalike.storage import audit, keys
 from lookalike.storage.artefacts import Kind, Manifest, Ref, find, read_manifest
 from lookalike.storage.objects import ObjectStore
 
@@ -51,7 +51,7 @@ class Overview:
     def live(self) -> dict[str, Any] | None:
         """The live pair as JSON: ids, since when and by whom, categories with listings, the hold,
         and where a roll-back leads."""
-        found = refs.read_live(self.store)
+        found = live_ref.read_live(self.store)
         if found is None:
             return None
         record, index = found.live, self._manifest(found.live.index)
@@ -79,7 +79,7 @@ class Overview:
 
     def releases(self) -> list[ReleaseQuality]:
         """The last model releases, oldest first."""
-        live = refs.read_live(self.store)
+        live = live_ref.read_live(self.store)
         ending = "/" + keys.MANIFEST
         made = [info for info in self.store.list(f"{Kind.RELEASE.value}/") if info.key.endswith(ending)]
         made.sort(key=lambda info: (info.modified, info.key))
@@ -160,7 +160,7 @@ def _recipe(release: Manifest) -> str:
     return str(found.get("name", "") if isinstance(found, Mapping) else found)
 
 
-def _short(record: refs.LiveRecord) -> dict[str, Any]:
+def _short(record: live_ref.LiveRecord) -> dict[str, Any]:
     return record.to_json() | {
         "release": record.release.id,
         "index": record.index.id,

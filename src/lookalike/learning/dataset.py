@@ -22,9 +22,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lookalike.catalogue.photos import load_square
 from lookalike.catalogue.snapshot import CuratedSnapshot
 from lookalike.errors import PhotoError, TrainingError
+from lookalike.imaging.photos import load_square
 from lookalike.learning.squares import DecodedSquares, MappedSquares, Squares
 from lookalike.progress import Progress, silent
 from lookalike.settings import Settings

@@ -18,18 +18,18 @@ import torch
 from numpy.typing import NDArray
 
 from lookalike import __version__
+from lookalike.aspects.models import TREES, AspectModels
+from lookalike.aspects.training import fit_aspects
 from lookalike.catalogue.snapshot import ASPECT_PREFIX, CuratedSnapshot
 from lookalike.coding import codes
 from lookalike.coding.encoder import compile_encoder
 from lookalike.coding.release import ModelCard
 from lookalike.errors import TrainingError
-from lookalike.learning.aspect_training import fit_aspects
-from lookalike.learning.aspects import TREES, AspectModels
-from lookalike.learning.calibration import fit_temperature
 from lookalike.learning.curves import draw_curves
 from lookalike.learning.export import export_onnx
-from lookalike.learning.metrics import rank_relevance, ranking_quality, top_k_accuracy
 from lookalike.learning.precision import exact_float32
+from lookalike.quality.calibration import fit_temperature
+from lookalike.quality.metrics import rank_relevance, ranking_quality, top_k_accuracy
 from lookalike.storage.artefacts import ArtefactWriter, Ref
 from lookalike.strict_json import plain
 

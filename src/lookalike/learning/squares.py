@@ -21,9 +21,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.catalogue.photos import load_square
 from lookalike.catalogue.snapshot import CuratedSnapshot, PhotoPlace
 from lookalike.errors import CorruptObject, PhotoError, TrainingError
+from lookalike.imaging.photos import load_square
 
 _AT_ONCE = 16
 """Photos that a worker decodes per task."""

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lookalike.aspects.models import AspectModels, Predictions
 from lookalike.coding.encoder import Encoding
 from lookalike.coding.release import ModelCard
-from lookalike.learning.aspects import AspectModels, Predictions
 from lookalike.ranking.listings import IndexedListing
 from lookalike.ranking.request import Query
 from lookalike.ranking.rescoring import bit_probabilities

@@ -6,7 +6,7 @@ from them. A photo that is cut at the edges of the thing looks different from al
 
 from __future__ import annotations
 
-from lookalike.catalogue.photos import Box
+from lookalike.imaging.photos import Box
 
 
 def framed(box: Box | None, margin: float) -> Box | None:

@@ -12,8 +12,8 @@ import re
 from collections.abc import Sequence
 from difflib import get_close_matches
 
-from lookalike.catalogue.photos import Box
 from lookalike.errors import QueryError
+from lookalike.imaging.photos import Box
 from lookalike.ranking.request import Filters
 
 # A plus that an address does not escape arrives as a space: 1e+21 as "1e 21".

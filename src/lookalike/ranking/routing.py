@@ -1,7 +1,7 @@
 """Which categories to open: the smallest set whose calibrated probabilities reach a mass.
 
 The paper opens a fixed number of top categories. With probabilities that mean what they say (temperature scaling,
-`learning.calibration`), a sure photo opens one category and an unsure one several, and the mass is the chance that
+`quality.calibration`), a sure photo opens one category and an unsure one several, and the mass is the chance that
 the right one is among them: the only place in a search where recall is given up for speed.
 """
 

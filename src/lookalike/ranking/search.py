@@ -14,9 +14,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from lookalike.aspects.models import AspectModels, Predictions, load_aspects
 from lookalike.coding.encoder import Encoder, Encoding, open_encoder
 from lookalike.errors import QueryError, ReleaseError
-from lookalike.learning.aspects import AspectModels, Predictions, load_aspects
 from lookalike.ranking import encoded as encode
 from lookalike.ranking.emphasis import Emphasis
 from lookalike.ranking.encoded import EncodedQuery

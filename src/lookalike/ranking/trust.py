@@ -1,6 +1,6 @@
 """Which predicted aspects are worth anything, by what the release measured on held-out listings.
 
-Enters: the metrics of a release's aspect models (`learning.aspect_training.fit_aspects`). Leaves: for each aspect that
+Enters: the metrics of a release's aspect models (`aspects.training.fit_aspects`). Leaves: for each aspect that
 is predicted better than by always saying the commonest value, the probability from which a prediction may be shown as
 a fact. So what a shopper sees ticked is mostly true, and an aspect that photos do not show, as a size or most brands,
 neither moves a hit nor is ticked.

@@ -24,8 +24,8 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from lookalike.catalogue import photos
 from lookalike.errors import QueryError, ServiceBusy
+from lookalike.imaging import photos
 from lookalike.ranking.framing import framed
 from lookalike.ranking.request import Query
 from lookalike.serving.batching import SearchQueue

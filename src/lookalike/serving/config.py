@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from lookalike.catalogue.photo_limits import QueryLimits
 from lookalike.errors import SettingsError
+from lookalike.imaging.limits import QueryLimits
 from lookalike.ranking.request import RankingConfig
 from lookalike.sharding.fleet import FleetConfig
 from lookalike.storage.artefacts import Ref

@@ -23,6 +23,7 @@ from lookalike.errors import LookalikeError, ReleaseError, SettingsError
 from lookalike.index.hamming import Scanner
 from lookalike.index.reader import IndexSnapshot, Memory
 from lookalike.index.segment import segment_name
+from lookalike.publishing.live_ref import read_live
 from lookalike.ranking.listings import Wanted
 from lookalike.ranking.local import MappedListings
 from lookalike.ranking.request import Filters
@@ -33,7 +34,6 @@ from lookalike.serving.lifecycle import DAMAGED
 from lookalike.serving.metrics import Metrics
 from lookalike.storage.artefacts import Artefact, Ref, read_manifest
 from lookalike.storage.objects import ObjectStore
-from lookalike.storage.refs import read_live
 
 _LOG = logging.getLogger("lookalike.serving")
 NAMED_SECONDS = 30.0

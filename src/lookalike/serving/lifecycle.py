@@ -23,6 +23,7 @@ from lookalike.errors import (
     SegmentError,
     ServiceBusy,
 )
+from lookalike.publishing.live_ref import Hold, read_live
 from lookalike.serving.config import ServingConfig
 from lookalike.serving.copies import Copies
 from lookalike.serving.discretion import discreet
@@ -31,7 +32,6 @@ from lookalike.serving.snapshot import ServedSnapshot, open_snapshot, release_of
 from lookalike.sharding.fleet import Fleet
 from lookalike.storage.artefacts import Ref
 from lookalike.storage.objects import ObjectStore
-from lookalike.storage.refs import Hold, read_live
 
 _LOG = logging.getLogger("lookalike.serving")
 _LONGEST_RETRY_S = 60.0

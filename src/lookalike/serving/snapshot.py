@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from lookalike.catalogue import photos
+from lookalike.aspects.models import aspect_files
 from lookalike.catalogue.snapshot import LISTINGS, PHOTOS
 from lookalike.coding.release import ModelCard
 from lookalike.errors import PhotoError, ReleaseError, SettingsError
-from lookalike.learning.aspects import aspect_files
+from lookalike.imaging import photos
 from lookalike.ranking.listings import Listings, Wanted
 from lookalike.ranking.local import map_listings
 from lookalike.ranking.request import Filters, Query, SearchRequest

@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lookalike.catalogue import photos
 from lookalike.catalogue.snapshot import PHOTOS, shard_name
 from lookalike.errors import CorruptObject
+from lookalike.imaging import photos
 from lookalike.storage.artefacts import Artefact
 from lookalike.storage.objects import ObjectStore
 

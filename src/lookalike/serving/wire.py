@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lookalike.catalogue.photos import Box
 from lookalike.errors import QueryError
+from lookalike.imaging.photos import Box
 from lookalike.ranking.parameters import (
     parse_aspects,
     parse_box,

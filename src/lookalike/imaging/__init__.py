@@ -1,0 +1,1 @@
+"""The only door for image bytes: decoding, orientation, boxes, thumbnails, contact sheets."""

@@ -1,0 +1,283 @@
+"""The live ref: the one mutable object, which says what search pods serve.
+
+`refs/live.json` names a model release and an index snapshot built for it, and carries the records before it, so
+that publishing and rolling back are each one compare-and-swap of one object. A record's `parent` is the record
+that a roll-back returns to.
+
+Beside the records stand the *hold*, which keeps publishers that nobody watches from moving the ref, and the
+*rejected* artefacts, which they must never publish again. A roll-back writes both in the swap that moves the ref, so
+neither can be lost. What follows from them is for `lookalike.publishing.publication` to say; here they are only kept.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from lookalike.errors import CorruptObject, LostRace, ObjectNotFound, OutcomeUnknown, SettingsError
+from lookalike.storage import keys
+from lookalike.storage.artefacts import Ref
+from lookalike.storage.objects import ObjectStore
+from lookalike.strict_json import plain
+
+FORMAT = 1
+_REMEMBERED = 100
+_RELEASES_REMEMBERED = 5
+"""Of so many model releases the last record is remembered, however many moves of the index came after it."""
+
+
+@dataclass(frozen=True, slots=True)
+class LiveRecord:
+    """What was made live, by whom and when (UTC, ISO 8601). `sequence` counts up by one with every move."""
+
+    sequence: int
+    release: Ref
+    index: Ref
+    action: Literal["publish", "rollback"]
+    at: str
+    by: str
+    parent: int | None
+
+    def to_json(self) -> dict[str, object]:
+        return asdict(self) | {"release": str(self.release), "index": str(self.index)}
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Why nothing is published unattended: the roll-back (its record's `sequence`), when, by whom, in which words."""
+
+    sequence: int
+    at: str
+    by: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """An index snapshot, or a model release with all its indexes, that a roll-back left; that roll-back's record."""
+
+    ref: Ref
+    sequence: int
+    at: str
+    by: str
+    why: str
+
+    def marks(self, *refs: Ref) -> bool:
+        """Whether it is one of `refs`: by id, since a manifest that is written anew may have another digest."""
+        return any((self.ref.kind, self.ref.id) == (ref.kind, ref.id) for ref in refs)
+
+    def to_json(self) -> dict[str, object]:
+        return asdict(self) | {"ref": str(self.ref)}
+
+
+@dataclass(frozen=True, slots=True)
+class LiveRef:
+    """The live record, those before it (newest last), the etag that a move must match, the hold and the rejected."""
+
+    live: LiveRecord
+    history: tuple[LiveRecord, ...]
+    etag: str
+    hold: Hold | None = None
+    rejected: tuple[Rejection, ...] = ()
+
+    def record(self, sequence: int) -> LiveRecord | None:
+        return next((r for r in self.history if r.sequence == sequence), None)
+
+    def rejection(self, *refs: Ref) -> Rejection | None:
+        """Why one of `refs` is not to be published unattended."""
+        return next((found for found in self.rejected if found.marks(*refs)), None)
+
+    def before(self) -> LiveRecord | None:
+        """Where a roll-back returns to: what was live before the live record was published."""
+        return None if self.live.parent is None else self.record(self.live.parent)
+
+    def of_previous_release(self) -> tuple[LiveRecord, ...]:
+        """Where a roll-back of the model may return to, newest first: records of the model release before this one.
+
+        Rejected releases and indexes are passed over.
+        """
+        found: list[LiveRecord] = []
+        for record in reversed(self.history):
+            if record.release == self.live.release or self.rejection(record.release, record.index):
+                continue
+            if not found or record.release == found[0].release:
+                found.append(record)
+        return tuple(found)
+
+
+def read_live(store: ObjectStore) -> LiveRef | None:
+    """The live ref, or None where nothing has been published. Raises `CorruptObject`."""
+    try:
+        data, etag = store.get_with_etag(keys.LIVE_REF)
+    except ObjectNotFound:
+        return None
+    try:
+        body = json.loads(data)
+        if body.get("format", FORMAT) != FORMAT:
+            raise ValueError(f"format {body['format']}, this version reads {FORMAT}: update it")
+        records = [_record(entry) for entry in body["records"]]
+        hold = body.get("hold")  # versions before the hold write neither this nor the next
+        return LiveRef(
+            records[-1],
+            tuple(records[:-1]),
+            etag,
+            None if hold is None else Hold(**_known(Hold, hold)),
+            tuple(_rejection(entry) for entry in body.get("rejected", ())),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, SettingsError) as error:
+        raise CorruptObject(
+            keys.LIVE_REF, f"{store.uri}/{keys.LIVE_REF} is not a live ref: {error}"
+        ) from error
+
+
+def publish(store: ObjectStore, release: Ref, index: Ref, *, by: str, expected: LiveRef | None) -> LiveRef:
+    """Make the pair live, if the live ref is still the one that was read (`expected`).
+
+    The hold stays; the pair is no longer rejected. Publishing what is live already changes nothing. Raises `LostRace`
+    where another publisher was first.
+    """
+    if expected and (expected.live.release, expected.live.index) == (release, index):
+        return expected
+    parent = expected.live.sequence if expected else None
+    record = _next(expected, release, index, "publish", by, parent)
+    left = () if expected is None else expected.rejected
+    rejected = tuple(found for found in left if not found.marks(release, index))
+    return _move(store, expected, record, None if expected is None else expected.hold, rejected)
+
+
+def roll_back(
+    store: ObjectStore, *, by: str, expected: LiveRef, to: LiveRecord | None = None, why: str = ""
+) -> LiveRef:
+    """Return to the record before the live one, or to the remembered record `to`; hold, and reject what was left.
+
+    The index snapshot is rejected, and so is its model release where the way back leaves that, too. Raises
+    `SettingsError` where no record before is known.
+    """
+    target = to or expected.before()
+    if target is None and expected.live.parent is not None:
+        raise SettingsError(
+            f"nothing to roll back to: record #{expected.live.parent} is no longer remembered"
+        )
+    if target is None:
+        raise SettingsError("nothing to roll back to: the live snapshot is the first that was published")
+    record = _next(expected, target.release, target.index, "rollback", by, target.parent)
+    left = [expected.live.index]
+    if expected.live.release != target.release:
+        left.append(expected.live.release)
+    kept = [found for found in expected.rejected if not found.marks(*left, target.release, target.index)]
+    marks = (Rejection(ref, record.sequence, record.at, by, why) for ref in left)
+    hold = Hold(record.sequence, record.at, by, why)
+    return _move(store, expected, record, hold, (*kept, *marks))
+
+
+def take_back(store: ObjectStore, *, by: str, expected: LiveRef, rejected: Sequence[Rejection]) -> LiveRef:
+    """Undo the last move, which did not come up: the pair before is live again, with `rejected` from before the move.
+
+    A hold stays: whoever rolled back has not yet got what they wanted. What they left is no longer rejected.
+    """
+    previous = expected.history[-1]
+    if expected.live.action == "rollback":
+        rejected = [found for found in rejected if not found.marks(previous.release, previous.index)]
+        record = _next(expected, previous.release, previous.index, "publish", by, expected.live.sequence)
+    else:
+        record = _next(expected, previous.release, previous.index, "rollback", by, previous.parent)
+    return _move(store, expected, record, expected.hold, rejected)
+
+
+def resume(store: ObjectStore, *, expected: LiveRef) -> LiveRef:
+    """End the hold. What was rejected stays so. Where nothing is held nothing is written."""
+    if expected.hold is None:
+        return expected
+    return _write(store, expected, (*expected.history, expected.live), None, expected.rejected)
+
+
+def _next(
+    expected: LiveRef | None,
+    release: Ref,
+    index: Ref,
+    action: Literal["publish", "rollback"],
+    by: str,
+    parent: int | None,
+) -> LiveRecord:
+    sequence = expected.live.sequence + 1 if expected else 1
+    return LiveRecord(sequence, release, index, action, _now(), by, parent)
+
+
+def _move(
+    store: ObjectStore,
+    expected: LiveRef | None,
+    record: LiveRecord,
+    hold: Hold | None,
+    rejected: Sequence[Rejection],
+) -> LiveRef:
+    history = _remembered((*expected.history, expected.live), rejected) if expected else ()
+    return _write(store, expected, (*history, record), hold, rejected)
+
+
+def _remembered(records: Sequence[LiveRecord], rejected: Sequence[Rejection]) -> tuple[LiveRecord, ...]:
+    """The last records, and with them the last good one of each of the last model releases."""
+    last: dict[Ref, LiveRecord] = {}
+    for record in reversed(records):
+        if not any(found.marks(record.release, record.index) for found in rejected):
+            last.setdefault(record.release, record)
+    kept = {
+        record.sequence for record in [*records[-_REMEMBERED:], *list(last.values())[:_RELEASES_REMEMBERED]]
+    }
+    return tuple(record for record in records if record.sequence in kept)
+
+
+def _write(
+    store: ObjectStore,
+    expected: LiveRef | None,
+    records: tuple[LiveRecord, ...],
+    hold: Hold | None,
+    rejected: Sequence[Rejection],
+) -> LiveRef:
+    wanted = LiveRef(records[-1], records[:-1], "", hold, tuple(rejected))
+    lost = f"{store.uri}: another publisher moved the live ref first; look at it and publish again"
+    try:
+        etag = store.put(
+            keys.LIVE_REF,
+            _to_bytes(records, hold, rejected),
+            if_absent=expected is None,
+            if_match=expected.etag if expected else None,
+        )
+    except OutcomeUnknown as error:
+        found = read_live(store)
+        if found is not None and (found.live, found.hold) == (wanted.live, wanted.hold):
+            return found
+        if found is not None and (expected is None or found.etag != expected.etag):
+            raise LostRace(keys.LIVE_REF, lost) from error
+        raise  # not there yet, but it may still arrive
+    except LostRace as error:
+        raise LostRace(keys.LIVE_REF, lost) from error
+    return LiveRef(wanted.live, wanted.history, etag, wanted.hold, wanted.rejected)
+
+
+def _to_bytes(records: Iterable[LiveRecord], hold: Hold | None, rejected: Iterable[Rejection]) -> bytes:
+    body: dict[str, Any] = {"format": FORMAT, "records": [record.to_json() for record in records]}
+    body |= {"hold": hold and asdict(hold), "rejected": [found.to_json() for found in rejected]}
+    return json.dumps(plain(body), indent=1, allow_nan=False).encode() + b"\n"
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _record(entry: dict[str, Any]) -> LiveRecord:
+    found = _known(LiveRecord, entry)
+    found["release"] = Ref.parse(str(entry["release"]))
+    found["index"] = Ref.parse(str(entry["index"]))
+    return LiveRecord(**found)
+
+
+def _rejection(entry: dict[str, Any]) -> Rejection:
+    return Rejection(**_known(Rejection, entry) | {"ref": Ref.parse(str(entry["ref"]))})
+
+
+def _known(kind: type, entry: dict[str, Any]) -> dict[str, Any]:
+    """The fields of `kind` in an entry; a later version may have written more."""
+    return {field.name: entry[field.name] for field in fields(kind)}

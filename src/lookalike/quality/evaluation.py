@@ -1,0 +1,343 @@
+"""How good the live pair of model release and index snapshot is, with a labelled catalogue as queries.
+
+Three questions are kept apart. *Recognition*: is the true leaf category the likeliest, or among the five likeliest?
+*Codes*: with the whole gallery ranked by Hamming distance, and by the cosine of the float features that the codes
+come from, how good are the two orders? Their difference is what hashing costs. *Search*: what a shopper gets, through
+routing, scan, re-rank and grouping, and what each of these parts gains.
+
+A query never scores by itself: listings with its id or its very photo are excluded. Relevant at category level is
+a listing of the query's leaf category; at product level one of the query's product, where the catalogue says products.
+Ties are broken by listing id.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from lookalike.aspects.models import Predictions
+from lookalike.catalogue.listings import read_catalogue
+from lookalike.coding import codes
+from lookalike.coding.encoder import Encoder
+from lookalike.coding.extraction import read_features
+from lookalike.index.reader import IndexSnapshot
+from lookalike.progress import Progress, silent
+from lookalike.quality.metrics import RankingQuality, rank_relevance, ranking_quality, top_k_accuracy
+from lookalike.quality.queries import Asked, Queries, encode_queries
+from lookalike.ranking.encoded import EncodedQuery
+from lookalike.ranking.request import Answer, RankingConfig, SearchRequest
+from lookalike.ranking.search import Searcher, open_searcher
+from lookalike.settings import S3Settings
+from lookalike.storage.artefacts import Ref, fetch, read_manifest
+from lookalike.storage.objects import ObjectStore
+
+DEPTH = 100
+KS = (1, 10, 100)
+_EXACT_PAIRS = 2_000_000_000
+"""Above so many query x gallery pairs the whole-gallery rankings are left out: they would take minutes."""
+
+
+@dataclass(slots=True)
+class Gallery:
+    """What is searched, as columns sorted by listing id."""
+
+    listing_ids: NDArray[np.str_]
+    photo_ids: NDArray[np.str_]
+    categories: NDArray[np.str_]
+    products: NDArray[np.str_]
+    codes: NDArray[np.uint8]
+    features: NDArray[np.float32] | None
+
+
+@dataclass(slots=True)
+class Evaluation:
+    """The numbers (`report`, JSON-like) and what the page needs to show single queries."""
+
+    report: dict[str, Any]
+    queries: Queries
+    answers: list[Answer]
+    category_names: tuple[str, ...]
+    predicted: NDArray[np.str_]
+
+
+def evaluate(
+    store: ObjectStore,
+    release: Ref,
+    index: Ref,
+    catalogue_uri: str,
+    *,
+    split: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    photo_roots: Sequence[str] = (),
+    ranking: RankingConfig | None = None,
+    ablate: bool = False,
+    cache_dir: Path,
+    s3: S3Settings | None = None,
+    threads: int = 0,
+    progress: Progress = silent,
+) -> Evaluation:
+    """Score the listings of `catalogue_uri` (of `split`, if given) as queries against an index snapshot.
+
+    Raises `CatalogueError` where no query is left.
+    """
+    ranking = ranking or RankingConfig()
+    catalogue = read_catalogue(catalogue_uri, columns=columns, photo_roots=photo_roots, s3=s3)
+    asked = Asked.of(catalogue, split)  # first: a misspelt split costs no download
+    artefacts = fetch(store, release, cache_dir), fetch(store, index, cache_dir)
+    searcher = open_searcher(*artefacts, ranking, threads=threads)
+    encoder, snapshot = searcher.encoder, IndexSnapshot.open(artefacts[1])
+    queries = encode_queries(asked, encoder, snapshot.categories, progress)
+    gallery = read_gallery(store, index, snapshot, cache_dir)
+    report: dict[str, Any] = {
+        "release": str(release),
+        "index": str(index),
+        "catalogue": catalogue_uri,
+        "split": split,
+        "queries": len(queries.listings),
+        "gallery": len(gallery.listing_ids),
+        "rejected": queries.rejected,
+        "recognition": recognition(queries, encoder),
+        "codes": code_quality(queries, gallery, progress),
+    }
+    understood = searcher.understand(queries.encoding)
+
+    def search(config: RankingConfig, name: str) -> tuple[list[Answer], list[Answer]]:
+        ungrouped = dataclasses.replace(config, group=False)
+        listed, shown = (
+            _answers(
+                Searcher(encoder, searcher.listings, each, aspects=searcher.aspects),
+                understood,
+                queries,
+                gallery,
+                progress,
+                name,
+            )
+            for each in (ungrouped, config)
+        )
+        return listed, shown
+
+    listed, answers = search(ranking, "search")
+    report["search"] = search_quality(listed, answers, queries, gallery)
+    report["aspects"] = aspect_accuracy(searcher.predict(queries.encoding), answers, queries)
+    if ablate:
+        report["ablation"] = {
+            name: search_quality(*search(config, name), queries, gallery)
+            for name, config in variants(ranking).items()
+        }
+    predicted = np.array(encoder.card.categories)[queries.encoding.probabilities.argmax(axis=1)]
+    return Evaluation(report, queries, answers, encoder.card.categories, predicted)
+
+
+def variants(ranking: RankingConfig) -> dict[str, RankingConfig]:
+    """The configured ranking with one part changed at a time."""
+    change = dataclasses.replace
+    return {
+        "one category": change(ranking, maximum_categories=1),
+        "always five categories": change(ranking, probability_mass=1.0, maximum_categories=5),
+        "all categories": change(ranking, probability_mass=1.0, maximum_categories=0),
+        "no re-score": change(ranking, asymmetric=False),
+        "no aspects": change(ranking, blend=1.0),
+        "blend 0.5": change(ranking, blend=0.5),
+        "no grouping": change(ranking, group=False),
+        "appearance by code length": change(ranking, relative=False),
+    }
+
+
+def read_gallery(store: ObjectStore, index: Ref, snapshot: IndexSnapshot, cache_dir: Path) -> Gallery:
+    """The rows of the index, with products from the curated snapshot and features from the code shards."""
+    inputs = read_manifest(store, index).inputs
+    parts = [part for category in snapshot.categories for part in snapshot.partitions(category)]
+    ids = np.concatenate([np.asarray(p.listing_ids.to_pylist(), dtype=np.str_) for p in parts])
+    order = np.argsort(np.char.encode(ids, "utf-8"), kind="stable")
+    photo_ids = np.concatenate([np.asarray(p.photo_ids.to_pylist(), dtype=np.str_) for p in parts])[order]
+    categories = np.concatenate([np.full(len(p.codes), p.category) for p in parts])[order]
+    curated = fetch(store, Ref.parse(inputs["curated"]), cache_dir, ["listings.parquet"])
+    products = _products(curated.path("listings.parquet"), ids[order])
+    features = read_features(store, Ref.parse(inputs["extraction"]), photo_ids, cache_dir)
+    stacked = np.concatenate([p.codes for p in parts])[order]
+    return Gallery(ids[order], photo_ids, categories, products, stacked, features)
+
+
+def recognition(queries: Queries, encoder: Encoder) -> dict[str, Any]:
+    """Top-1 and top-5 accuracy over the queries whose category the model knows."""
+    place = {name: i for i, name in enumerate(encoder.card.categories)}
+    truth = np.array([place.get(name, -1) for name in queries.categories])
+    counted = truth >= 0
+    scores, truth = queries.encoding.probabilities[counted], truth[counted]
+    sure = scores.max(axis=1) if len(truth) else np.empty(0)
+    correct = scores.argmax(axis=1) == truth if len(truth) else np.empty(0, bool)
+    return {
+        "queries": int(counted.sum()),
+        "unknown_category": int((~counted).sum()),
+        "top1": top_k_accuracy(scores, truth, 1),
+        "top5": top_k_accuracy(scores, truth, 5),
+        "calibration_error": _calibration_error(sure, correct),
+    }
+
+
+def code_quality(queries: Queries, gallery: Gallery, progress: Progress = silent) -> dict[str, Any]:
+    """Whole-gallery rankings by Hamming distance of codes and by cosine of features, at both levels."""
+    pairs = len(queries.listings) * len(gallery.listing_ids)
+    if pairs > _EXACT_PAIRS:
+        return {"left_out": f"{pairs:,} pairs of query and listing are too many to rank in full"}
+    rankings: dict[str, list[list[NDArray[np.bool_]]]] = {}
+    step = max(1, 20_000_000 // max(1, len(gallery.listing_ids)))
+    normal = None if gallery.features is None else _normalised(gallery.features)
+    for start in range(0, len(queries.listings), step):
+        rows = slice(start, start + step)
+        own = _own(queries, gallery, rows)
+        distances: dict[str, NDArray[np.number]] = {
+            "codes": np.stack([codes.hamming(q, gallery.codes) for q in queries.encoding.codes[rows]])
+        }
+        if normal is not None:
+            distances["features"] = -(_normalised(queries.encoding.features[rows]) @ normal.T)
+        for level, relevant in _relevant(queries, gallery, rows).items():
+            for name, distance in distances.items():
+                ranked = rank_relevance(distance, relevant, own)
+                rankings.setdefault(f"{level}/{name}", []).append([ranked])
+        progress("rank gallery", min(start + step, len(queries.listings)), len(queries.listings))
+    result: dict[str, Any] = {}
+    for name, blocks in rankings.items():
+        level, _, by = name.partition("/")
+        quality = ranking_quality(np.concatenate([block[0] for block in blocks]), KS)
+        result.setdefault(level, {})[by] = quality.to_json()
+    for level in result.values():
+        if "features" in level:
+            level["lost_by_hashing"] = level["features"]["mAP"] - level["codes"]["mAP"]
+    return result
+
+
+def search_quality(
+    listed: Sequence[Answer], shown: Sequence[Answer], queries: Queries, gallery: Gallery
+) -> dict[str, Any]:
+    """Quality of the search, cut at `DEPTH` hits.
+
+    Grouping hides repeats on purpose, so precision, recall and mAP count the answers before it (`listed`); whether the
+    product was found at all (`success` at product level) counts what a shopper sees (`shown`).
+    """
+    place = {listing_id: i for i, listing_id in enumerate(gallery.listing_ids)}
+    everything = slice(0, len(queries.listings))
+    own = _own(queries, gallery, everything)
+    result: dict[str, Any] = {}
+    for level, relevant in _relevant(queries, gallery, everything).items():
+        relevant = relevant & ~own
+        total = relevant.sum(axis=1)
+        quality: RankingQuality = ranking_quality(_relevance(listed, relevant, place), KS, total)
+        result[level] = quality.to_json()
+        if level == "product":
+            seen = ranking_quality(_relevance(shown, relevant, place), KS, total)
+            result[level]["success"] = seen.to_json()["success"]
+    opened = [sum(guess.opened for guess in answer.categories) for answer in shown]
+    result["categories_opened"] = float(np.mean(opened))
+    result["listings_scanned"] = float(np.mean([answer.scanned for answer in shown]))
+    return result
+
+
+def _relevance(
+    answers: Sequence[Answer], relevant: NDArray[np.bool_], place: Mapping[str, int]
+) -> NDArray[np.bool_]:
+    """Relevance of the hits in their order, bool [queries, `DEPTH`]; `relevant` is [queries, gallery]."""
+    ranked = np.zeros((len(answers), DEPTH), bool)
+    for i, answer in enumerate(answers):
+        rows = [place[hit.listing_id] for hit in answer.hits]
+        ranked[i, : len(rows)] = relevant[i, rows]
+    return ranked
+
+
+def aspect_accuracy(
+    predicted: Sequence[Predictions], answers: Sequence[Answer], queries: Queries
+) -> dict[str, Any]:
+    """Per predicted aspect: how often the likeliest value is one that the query's listing states; and of the ticks on
+    the first ten hits, how many there are and which share names a value that it states. Unstated aspects count in
+    neither."""
+    right: dict[str, list[bool]] = {}
+    ticks: dict[str, list[bool]] = {}
+    for guessed, answer, listing in zip(predicted, answers, queries.listings, strict=True):
+        for name, values in guessed.items():
+            if values and (stated := listing.aspects.get(name)):
+                right.setdefault(name, []).append(values[0][0] in stated)
+                shown = [hit.matched_aspects[name] for hit in answer.hits[:10] if name in hit.matched_aspects]
+                ticks.setdefault(name, []).extend(value in stated for value in shown)
+    return {
+        name: {
+            "queries": len(r),
+            "top1": float(np.mean(r)),
+            "ticks": len(ticks[name]),
+            "true_ticks": float(np.mean(ticks[name])) if ticks[name] else None,
+        }
+        for name, r in sorted(right.items())
+    }
+
+
+def _answers(
+    searcher: Searcher,
+    understood: Sequence[EncodedQuery],
+    queries: Queries,
+    gallery: Gallery,
+    progress: Progress,
+    stage: str,
+    batch: int = 16,
+) -> list[Answer]:
+    by_photo: dict[str, list[str]] = {}
+    for listing_id, photo_id in zip(gallery.listing_ids, gallery.photo_ids, strict=True):
+        by_photo.setdefault(str(photo_id), []).append(str(listing_id))
+    requests = [
+        SearchRequest(k=DEPTH, exclude=frozenset({listing.listing_id, *by_photo.get(str(photo_id), ())}))
+        for listing, photo_id in zip(queries.listings, queries.photo_ids, strict=True)
+    ]
+    answers: list[Answer] = []
+    for start in range(0, len(requests), batch):
+        rows = slice(start, start + batch)
+        answers += searcher.rank(understood[rows], requests[rows])
+        progress(stage, len(answers), len(requests))
+    return answers
+
+
+def _own(queries: Queries, gallery: Gallery, rows: slice) -> NDArray[np.bool_]:
+    ids = np.array([listing.listing_id for listing in queries.listings[rows]])
+    mine: NDArray[np.bool_] = (ids[:, None] == gallery.listing_ids) | (
+        queries.photo_ids[rows, None] == gallery.photo_ids
+    )
+    return mine
+
+
+def _relevant(queries: Queries, gallery: Gallery, rows: slice) -> dict[str, NDArray[np.bool_]]:
+    relevant = {"category": queries.categories[rows, None] == gallery.categories}
+    products = np.array([listing.product or "" for listing in queries.listings[rows]])
+    if any(listing.product for listing in queries.listings) and (gallery.products != "").any():
+        relevant["product"] = (products[:, None] == gallery.products) & (products != "")[:, None]
+    return relevant
+
+
+def _products(listings: Path, ids: NDArray[np.str_]) -> NDArray[np.str_]:
+    table = pq.read_table(listings, columns=["listing_id", "product"])
+    place = pc.index_in(pa.array(ids, pa.utf8()), table["listing_id"].combine_chunks())
+    found = pc.fill_null(table["product"].combine_chunks().take(place), "")
+    return np.asarray(found.to_pylist(), dtype=np.str_)
+
+
+def _normalised(features: NDArray[np.floating]) -> NDArray[np.float32]:
+    x = features.astype(np.float32)
+    normal: NDArray[np.float32] = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+    return normal
+
+
+def _calibration_error(sure: NDArray[np.floating], correct: NDArray[np.bool_], bins: int = 10) -> float:
+    """Expected calibration error (Guo et al. 2017): mean gap between confidence and accuracy over equal bins."""
+    if len(sure) == 0:
+        return float("nan")
+    bucket = np.minimum((sure * bins).astype(int), bins - 1)
+    gaps = [
+        abs(sure[bucket == b].mean() - correct[bucket == b].mean()) * (bucket == b).sum()
+        for b in np.unique(bucket)
+    ]
+    return float(sum(gaps) / len(sure))

@@ -1,0 +1,114 @@
+"""The sample catalogue: deterministic, labelled as it looks, with its flaws where it says."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from lookalike.errors import PhotoError
+from lookalike.imaging.photos import load_square, probe
+from sample_shop import write_sample
+from sample_shop.flaws import BROKEN
+from sample_shop.products import KINDS
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def digest(folder: Path) -> str:
+    state = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            state.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes())
+    return state.hexdigest()
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sample")
+    write_sample(folder, products=1, seed=3)
+    return folder
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_does_not(sample: Path, tmp_path: Path) -> None:
+    calls: list[tuple[int, int]] = []
+    paths = write_sample(
+        tmp_path, products=1, seed=3, progress=lambda stage, done, total, note="": calls.append((done, total))
+    )
+    assert digest(tmp_path) == digest(sample)
+    assert calls[-1][0] == calls[-1][1] == len(calls)
+    before = paths.queries.with_name("query-photos") / "Q0001.jpg"
+    first = before.read_bytes()
+    write_sample(tmp_path, products=1, seed=4)
+    assert before.read_bytes() != first
+
+
+def test_the_tree_has_leaves_of_depth_three(sample: Path) -> None:
+    categories = {row["category"] for row in rows(sample / "catalogue.csv")}
+    assert len(categories) >= 12
+    assert all(category.count("/") == 2 for category in categories)
+
+
+def test_every_query_shows_a_product_of_the_catalogue_but_no_photo_of_it(sample: Path) -> None:
+    offered = {row["product"]: row for row in rows(sample / "catalogue.csv")}
+    known = {hashlib.md5(path.read_bytes()).digest() for path in (sample / "photos").iterdir()}
+    queries = rows(sample / "queries.csv")
+    assert Counter(row["category"] for row in queries) == Counter(kind.category for kind in KINDS)
+    for row in queries:
+        data = (sample / row["image"]).read_bytes()
+        assert hashlib.md5(data).digest() not in known
+        assert row["product"] in offered
+        assert row["aspect_brand"] == offered[row["product"]]["aspect_brand"]
+
+
+def test_a_product_comes_in_several_colours_and_photos(sample: Path) -> None:
+    sound = [row for row in rows(sample / "catalogue.csv") if row["product"].endswith("mug-000")]
+    assert len(sound) >= 5
+    assert len({row["aspect_colour"] for row in sound}) == 2
+    assert len({row["aspect_material"] for row in sound}) == 1
+
+
+def test_flaws_are_where_the_list_says(sample: Path) -> None:
+    planted = {row["listing_id"]: row["flaw"] for row in rows(sample / "planted.csv")}
+    *listed, again = rows(sample / "catalogue.csv")
+    assert again["listing_id"] == listed[0]["listing_id"]
+    assert set(BROKEN) | {"wrong-label", "exact-copy", "near-copy", "copy-in-other-category"} <= set(
+        planted.values()
+    )
+    for row in listed:
+        listing_id = row["listing_id"]
+        path, flaw = sample / "photos" / f"{listing_id}.jpg", planted.get(listing_id, "")
+        if flaw == "missing":
+            assert not path.exists()
+        elif flaw in {"text", "empty", "truncated"}:
+            with pytest.raises(PhotoError):
+                load_square(path.read_bytes(), 32)
+        elif flaw == "tiny":
+            assert probe(path.read_bytes()).width < 32
+        elif flaw == "strip":
+            info = probe(path.read_bytes())
+            assert info.width > 8 * info.height
+        elif flaw == "blank":
+            assert load_square(path.read_bytes(), 32).std() < 2
+        elif flaw == "wrong-label":
+            assert row["category"].rpartition("/")[2] not in row["title"]
+        elif flaw not in {"bad-price", "no-image", "path-outside", "copy-in-other-category"}:
+            assert row["category"].rpartition("/")[2] in row["title"]
+            assert load_square(path.read_bytes(), 32).std() > 5
+
+
+def test_exact_copies_share_their_bytes_with_another_listing_and_near_copies_do_not(sample: Path) -> None:
+    planted = {row["listing_id"]: row["flaw"] for row in rows(sample / "planted.csv")}
+    digests = {path.stem: hashlib.md5(path.read_bytes()).digest() for path in (sample / "photos").iterdir()}
+    shared = Counter(digests.values())
+    for listing_id, flaw in planted.items():
+        if flaw in {"exact-copy", "copy-in-other-category"}:
+            assert shared[digests[listing_id]] >= 2
+        elif flaw == "near-copy":
+            assert shared[digests[listing_id]] == 1
