@@ -13,7 +13,7 @@ from lookalike.ranking.emphasis import Emphasis
 from lookalike.ranking.request import RankingConfig, SearchRequest
 from lookalike.ranking.rescoring import Rescorer
 
-BITS, COLOUR_BITS = 64, 16
+BITS, CATEGORY_BITS, COLOUR_BITS = 64, 8, 16
 
 
 @settings(deadline=None)
@@ -23,9 +23,10 @@ def test_a_colour_bit_counts_as_often_as_asked(colour: float, seed: int) -> None
     rng = np.random.default_rng(seed)
     codes = rng.integers(0, 256, (20, BITS // 8), np.uint8)
     chances = rng.random(BITS).astype(np.float32)
-    emphasis = Emphasis(BITS, COLOUR_BITS, colour)
+    emphasis = Emphasis(BITS, CATEGORY_BITS, COLOUR_BITS, colour)
     found = emphasis.distances(Rescorer(emphasis.moved(chances)).distances(codes, np.arange(len(codes))))
-    weights = np.array([1.0] * (BITS - COLOUR_BITS) + [colour] * COLOUR_BITS)
+    others = BITS - CATEGORY_BITS - COLOUR_BITS
+    weights = np.array([max(1.0, colour**0.5)] * CATEGORY_BITS + [1.0] * others + [colour] * COLOUR_BITS)
     bits = np.unpackbits(codes, axis=1)
     differences = np.where(bits == 1, 1 - chances, chances)
     expected = (differences * weights).sum(axis=1) * BITS / weights.sum()

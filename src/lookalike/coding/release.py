@@ -65,6 +65,8 @@ class ModelCard:
     """The kind of hash layer, by its name in the recipe."""
     colours: int = 0
     """How many of the features, the last ones, are the object's colours."""
+    category_bits: int = 0
+    """How many of the bits, the first ones, are about the leaf category; 0 also where the release does not say."""
     colour_bits: int = 0
     """How many of the bits, the last ones, are about those alone."""
 
@@ -98,8 +100,14 @@ class ModelCard:
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ReleaseError(f"{path} is not a model card: {error}") from error
-        if not 0 <= card.colour_bits <= card.bits or not 0 <= card.colours <= card.features:
-            raise ReleaseError(f"{path}: {card.colours} colours in {card.colour_bits} bits do not fit")
+        if (
+            not 0 <= card.category_bits <= card.bits - card.colour_bits <= card.bits
+            or not 0 <= card.colours <= card.features
+        ):
+            raise ReleaseError(
+                f"{path}: {card.category_bits} bits of the category and {card.colour_bits} of {card.colours} colours "
+                f"do not fit into {card.bits}"
+            )
         if card.bits % 8 or card.bits <= 0 or len(card.thresholds) not in (0, card.bits):
             raise ReleaseError(f"{path}: {card.bits} bits with {len(card.thresholds)} thresholds do not fit")
         return card

@@ -65,7 +65,7 @@ class SplitHashHead(nn.Module):
     ) -> None:
         super().__init__()
         own = bits // _CATEGORY_PART if category_bits is None else category_bits
-        self.features = features
+        self.features, self.category_bits = features, own
         self.colour_bits = bits // _COLOUR_PART if colours else 0
         self.category = nn.Linear(features, categories)
         self.of_category = nn.Linear(categories, own)

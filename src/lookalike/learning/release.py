@@ -77,6 +77,7 @@ def write(
         bits=recipe.bits,
         features=network.feature_count,
         colours=network.colours,
+        category_bits=getattr(network.hash_head, "category_bits", 0),
         colour_bits=getattr(network.hash_head, "colour_bits", 0),
         temperature=fit_temperature(validation["logits"], data.validation.labels),
         aspects=aspects.values,
