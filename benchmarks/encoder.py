@@ -31,7 +31,7 @@ from lookalike.learning.network import HashNetwork
 from lookalike.publishing.live_ref import read_live
 from lookalike.settings import available_cores
 from lookalike.storage.artefacts import Artefact, fetch
-from lookalike.storage.objects import open_store
+from lookalike.storage.stores import open_store
 
 PHOTOS = 64
 

@@ -26,7 +26,7 @@ from PIL import Image
 from lookalike.catalogue.curation import curate
 from lookalike.catalogue.rules import CurationConfig
 from lookalike.storage.artefacts import Ref
-from lookalike.storage.objects import open_store
+from lookalike.storage.stores import open_store
 
 CATEGORIES = (
     "tops/t-shirt",

@@ -26,7 +26,8 @@ from lookalike.index.reader import IndexSnapshot
 from lookalike.publishing.live_ref import publish
 from lookalike.storage import keys
 from lookalike.storage.artefacts import ArtefactWriter, Kind, Ref, fetch, read_manifest
-from lookalike.storage.objects import ObjectStore, open_store
+from lookalike.storage.objects import ObjectStore
+from lookalike.storage.stores import open_store
 
 CATEGORY = "everything"
 

@@ -36,7 +36,7 @@ from lookalike.index import sketch
 from lookalike.index.hamming import Scanner, bitmap
 from lookalike.index.reader import Partition
 from lookalike.index.segment import SKETCH_PLANES, aligned
-from lookalike.storage.objects import open_store
+from lookalike.storage.stores import open_store
 
 K = 100
 SEED = 7

@@ -44,7 +44,8 @@ from lookalike.index.hamming import Scanner
 from lookalike.index.reader import Partition
 from lookalike.quality.metrics import rank_relevance, ranking_quality
 from lookalike.storage.artefacts import Kind, Ref, fetch, find, latest, read_manifest
-from lookalike.storage.objects import ObjectStore, open_store
+from lookalike.storage.objects import ObjectStore
+from lookalike.storage.stores import open_store
 
 BITS = (512, 1024, 2048, 4096)
 MEASURES = ("mAP", "precision@10", "recall@100", "look", "mAP unseen")

@@ -25,7 +25,8 @@ from lookalike.index.reader import IndexSnapshot
 from lookalike.publishing.live_ref import read_live
 from lookalike.ranking.rescoring import bit_probabilities, expected_distances
 from lookalike.storage.artefacts import Ref, fetch, read_manifest
-from lookalike.storage.objects import ObjectStore, open_store
+from lookalike.storage.objects import ObjectStore
+from lookalike.storage.stores import open_store
 
 LENGTHS = (32, 64, 128, 256, 1024)
 CANDIDATES, SHOWN, DRAWS, BATCH = 300, 10, 3, 64

@@ -41,7 +41,8 @@ from lookalike.publishing.live_ref import publish, read_live
 from lookalike.ranking.local import MappedListings
 from lookalike.ranking.search import Searcher, open_searcher
 from lookalike.storage.artefacts import ArtefactWriter, Kind, Ref, fetch, read_manifest
-from lookalike.storage.objects import ObjectStore, open_store
+from lookalike.storage.objects import ObjectStore
+from lookalike.storage.stores import open_store
 
 CANDIDATES = 300
 QUERIES = 32

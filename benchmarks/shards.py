@@ -43,7 +43,7 @@ from lookalike.sharding import wire
 from lookalike.sharding.remote import merge_nearest
 from lookalike.sizing import Catalogue, Measured
 from lookalike.storage.artefacts import Ref, fetch, read_manifest
-from lookalike.storage.objects import open_store
+from lookalike.storage.stores import open_store
 
 T = TypeVar("T")
 

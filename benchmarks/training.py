@@ -52,7 +52,8 @@ from lookalike.learning.recipes import RECIPES, Recipe
 from lookalike.settings import available_cores
 from lookalike.storage.artefacts import Kind, Ref, latest
 from lookalike.storage.directory import DirectoryStore
-from lookalike.storage.objects import ObjectStore, open_store
+from lookalike.storage.objects import ObjectStore
+from lookalike.storage.stores import open_store
 from sample_shop import write_sample
 
 WARM_UP = 5

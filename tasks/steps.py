@@ -21,7 +21,8 @@ from lookalike.publishing import live_ref, publication, retention
 from lookalike.quality import gate
 from lookalike.settings import DataGateSettings, S3Settings, Settings
 from lookalike.storage.artefacts import Kind, Ref, fetch, read_manifest
-from lookalike.storage.objects import ObjectStore, open_store
+from lookalike.storage.objects import ObjectStore
+from lookalike.storage.stores import open_store
 from tasks import reports
 from tasks.progress import ProgressArtifacts
 from tasks.settings import TASKS, patient

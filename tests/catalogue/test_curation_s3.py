@@ -13,7 +13,7 @@ from lookalike.catalogue.curation import curate
 from lookalike.catalogue.snapshot import CuratedSnapshot
 from lookalike.errors import AccessDenied, CatalogueError, StoreUnavailable
 from lookalike.settings import S3Settings
-from lookalike.storage.objects import open_store
+from lookalike.storage.stores import open_store
 from tests.catalogue.conftest import SMALL, Shop, by_id, photo, photos, plain, reasons, visible
 
 

@@ -15,7 +15,7 @@ from lookalike.catalogue.places import PhotoPlaces
 from lookalike.catalogue.snapshot import CuratedSnapshot
 from lookalike.errors import ObjectNotFound, PhotoOutside, SettingsError, StorageError
 from lookalike.settings import S3Settings, Settings
-from lookalike.storage.objects import open_store
+from lookalike.storage.stores import open_store
 from tests.catalogue.conftest import SMALL, Shop, by_id, photo, photos, plain, reasons
 
 SECRET = b"TOPSECRET, and nobody's business"

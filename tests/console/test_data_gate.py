@@ -15,7 +15,7 @@ from lookalike.settings import S3Settings
 from lookalike.storage import audit
 from lookalike.storage.artefacts import Ref
 from lookalike.storage.directory import DirectoryStore
-from lookalike.storage.objects import open_store
+from lookalike.storage.stores import open_store
 from tests.console.running import running
 from tests.console.test_access import log_in
 from tests.shop import Shop, open_shop, reindex

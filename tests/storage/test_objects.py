@@ -29,7 +29,7 @@ from lookalike.errors import (
 )
 from lookalike.settings import S3Settings
 from lookalike.storage.directory import DirectoryStore
-from lookalike.storage.objects import ObjectStore, check_key, open_store, split_uri
+from lookalike.storage.objects import ObjectStore, check_key
 from lookalike.storage.s3 import S3Store
 
 
@@ -147,22 +147,6 @@ def test_keys_that_could_leave_the_store_are_refused(key: str) -> None:
 @pytest.mark.parametrize("key", ["a", "a/b.c", "a..b/c", ".hidden/x", "üñí/ç ode", "a/b...c"])
 def test_ordinary_keys_pass(key: str) -> None:
     assert check_key(key) == key
-
-
-def test_open_store_tells_uris_apart(tmp_path: Path) -> None:
-    assert open_store(tmp_path.as_uri()).uri == tmp_path.as_uri()
-    assert open_store(str(tmp_path)).uri == tmp_path.as_uri()
-    assert open_store("s3://bucket/a/b/").uri == "s3://bucket/a/b"
-    for wrong in ("ftp://x/y", "s3://", "file://host/dir"):
-        with pytest.raises(SettingsError):
-            open_store(wrong)
-
-
-def test_split_uri_parts_folder_and_name(tmp_path: Path) -> None:
-    assert split_uri("s3://bucket/a/b.csv") == ("s3://bucket/a", "b.csv")
-    assert split_uri(str(tmp_path / "with space.csv")) == (tmp_path.as_uri(), "with space.csv")
-    with pytest.raises(SettingsError):
-        split_uri("s3://bucket")
 
 
 def test_a_directory_without_permission_is_said(tmp_path: Path) -> None:

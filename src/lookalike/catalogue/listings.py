@@ -21,7 +21,7 @@ from lookalike.catalogue.places import PhotoPlaces
 from lookalike.catalogue.tables import CUT_OFF, RowProblem, Table, read_table
 from lookalike.errors import CatalogueError, ObjectNotFound, PhotoOutside, SettingsError
 from lookalike.settings import S3Settings
-from lookalike.storage.objects import open_store, split_uri
+from lookalike.storage.stores import open_store, split_uri
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 

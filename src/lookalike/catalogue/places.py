@@ -24,7 +24,8 @@ from urllib.parse import unquote, urlsplit
 
 from lookalike.errors import ObjectNotFound, PhotoOutside, SettingsError, StorageError
 from lookalike.settings import S3Settings
-from lookalike.storage.objects import ObjectStore, check_key, open_store
+from lookalike.storage.objects import ObjectStore, check_key
+from lookalike.storage.stores import open_store
 
 _UNUSABLE = re.compile(r"[\x00-\x1f\x7f\\]")
 _FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -14,7 +14,8 @@ from lookalike.errors import ObjectNotFound, SettingsError
 from lookalike.learning.recipes import recipe_named
 from lookalike.settings import DataGateSettings, S3Settings, Settings
 from lookalike.storage.artefacts import Kind, Ref, find, latest
-from lookalike.storage.objects import ObjectStore, open_store
+from lookalike.storage.objects import ObjectStore
+from lookalike.storage.stores import open_store
 
 Store = Annotated[
     str | None,

@@ -32,7 +32,8 @@ from lookalike.serving.probes import ProbeServer
 from lookalike.serving.ranker import RankerService
 from lookalike.settings import Settings
 from lookalike.storage.artefacts import Kind, Ref, find
-from lookalike.storage.objects import ObjectStore, open_store
+from lookalike.storage.objects import ObjectStore
+from lookalike.storage.stores import open_store
 
 _LOG = logging.getLogger("lookalike.serving")
 

@@ -1,7 +1,6 @@
-"""The object store protocol, and `open_store`, which turns a URI into a store.
+"""The object store protocol, which the rest of the system knows stores by; `stores` opens them.
 
-Two stores implement it: `DirectoryStore` (``file:///dir``, the default, needs nothing) and `S3Store`
-(``s3://bucket/prefix``). A key is a relative slash path. A write is whole or not there; `if_absent` and
+A key is a relative slash path. A write is whole or not there; `if_absent` and
 `if_match` make it conditional, which is all that the rest of the system needs to move refs safely.
 """
 
@@ -12,13 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
-from urllib.parse import unquote, urlsplit
+from typing import Protocol, runtime_checkable
 
 from lookalike.errors import SettingsError
-
-if TYPE_CHECKING:
-    from lookalike.settings import S3Settings
 
 _KEY = re.compile(r"(?!/)(?!.*//)(?!(?:.*/)?\.\.?(?:/|$))[^\x00-\x1f\x7f\\]{1,900}(?<!/)")
 
@@ -39,7 +34,7 @@ class ObjectStore(Protocol):
 
     @property
     def uri(self) -> str:
-        """The URI that `open_store` takes to open this store again."""
+        """The URI that `stores.open_store` takes to open this store again."""
 
     def head(self, key: str) -> ObjectInfo:
         """Size and etag of one object. Raises `ObjectNotFound`."""
@@ -78,34 +73,3 @@ def check_key(key: str) -> str:
     if not _KEY.fullmatch(key):
         raise SettingsError(f"not a valid object key: {key!r}")
     return key
-
-
-def open_store(uri: str, s3: S3Settings | None = None) -> ObjectStore:
-    """The store that `uri` names: ``s3://bucket/prefix``, ``file:///dir``, or a plain directory path."""
-    parts = urlsplit(uri)
-    if parts.scheme == "s3":
-        from lookalike.storage.s3 import S3Store  # boto3 takes 0.3 s to import
-
-        if not parts.netloc:
-            raise SettingsError(f"{uri}: an S3 address needs a bucket: s3://bucket/prefix")
-        return S3Store(parts.netloc, parts.path.strip("/"), s3)
-    from lookalike.storage.directory import DirectoryStore
-
-    if parts.scheme == "file":
-        if parts.netloc not in ("", "localhost"):
-            raise SettingsError(f"{uri}: a file address has three slashes: file:///dir")
-        return DirectoryStore(Path(unquote(parts.path)))
-    if parts.scheme and "://" in uri:
-        raise SettingsError(f"{uri}: unknown kind of store; use s3://bucket/prefix or file:///dir")
-    return DirectoryStore(Path(uri))
-
-
-def split_uri(uri: str) -> tuple[str, str]:
-    """The URI of the folder an object lies in, and its key there: ``s3://b/x/y.csv`` -> ``s3://b/x``, ``y.csv``."""
-    if "://" not in uri:
-        uri = Path(uri).expanduser().absolute().as_uri()
-    folder, _, name = uri.rpartition("/")
-    name = unquote(name) if uri.startswith("file:") else name
-    if not name or folder.endswith(":/"):
-        raise SettingsError(f"{uri}: names no file")
-    return folder, name
