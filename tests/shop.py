@@ -159,9 +159,18 @@ def write_curated(store: ObjectStore, listings: tuple[Listing, ...], work: Path)
 
 
 def write_release(
-    store: ObjectStore, listings: tuple[Listing, ...], cache_dir: Path, *, seed: int = 0, side: int = SIDE
+    store: ObjectStore,
+    listings: tuple[Listing, ...],
+    cache_dir: Path,
+    *,
+    seed: int = 0,
+    side: int = SIDE,
+    colour_bits: int = 0,
 ) -> Ref:
-    """A model release: the colour-grid network with random hash planes of `seed`, and its aspect models."""
+    """A model release: the colour-grid network with random hash planes of `seed`, and its aspect models.
+
+    Of its bits the last `colour_bits` count as those about colours.
+    """
     preset = TransformPreset(f"grid-{side}", side, side * 7 // 8)
     sample = listings[:: max(1, len(listings) // 120)]
     photos = np.stack([load_square(row.photo, side) for row in sample])
@@ -192,6 +201,7 @@ def write_release(
         aspects=models.values,
         metrics={"aspects": dict(models.metrics)},
         data_digest=str(seed),
+        colour_bits=colour_bits,
     )
     return _write(store, card, _network(preset, photos, labels, seed), files, cache_dir)
 
@@ -224,7 +234,7 @@ def _write(store: ObjectStore, card: ModelCard, graph: bytes, files: dict[str, P
         store,
         Kind.RELEASE,
         inputs={"graph": hashlib.sha256(graph).hexdigest()},
-        config={"aspects": sorted(files), "preset": card.preset.name},
+        config={"aspects": sorted(files), "preset": card.preset.name, "colour_bits": card.colour_bits},
     )
     writer.add("model.json", card.to_json().encode())
     writer.add("model.onnx", graph)

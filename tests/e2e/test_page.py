@@ -11,9 +11,10 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from lookalike.publishing.live_ref import publish
+from lookalike.serving.config import ServingConfig
 from lookalike.storage.directory import DirectoryStore
 from tests.serving.running import Running, running
-from tests.shop import Shop
+from tests.shop import Shop, reindex, write_release
 
 pytestmark = pytest.mark.browser
 
@@ -197,6 +198,47 @@ def test_the_blend_is_sent(page: Page, vase: Path) -> None:
     with page.expect_response(lambda r: r.url.endswith("alpha=0.7")):
         page.locator("#alpha").focus()
         page.keyboard.press("ArrowLeft")
+
+
+def test_how_much_colours_count_is_asked_where_codes_know_of_them(
+    browser: Browser, process: Running, shop: Shop, vase: Path, tmp_path: Path
+) -> None:
+    with browser.new_context(base_url=str(process.client.base_url)) as context:
+        page = context.new_page()
+        page.goto("/")
+        choose(page, vase)
+        expect(page.locator("#alpha")).to_be_visible()
+        expect(page.locator("#colour-slider")).to_be_hidden()
+    shutil.copytree(shop.store.root, tmp_path / "store")
+    (tmp_path / "cache").mkdir()
+    mine = Shop(
+        DirectoryStore(tmp_path / "store"),
+        tmp_path / "cache",
+        shop.listings,
+        shop.curated,
+        shop.release,
+        shop.index,
+    )
+    release = write_release(mine.store, mine.listings, mine.cache_dir, colour_bits=64)
+    coloured = reindex(mine, per_category=8, release=release)
+    config = ServingConfig(index=coloured.index, notice_seconds=0)
+    with (
+        running(mine.store, mine.cache_dir, config) as other,
+        browser.new_context(base_url=str(other.client.base_url)) as context,
+    ):
+        page = context.new_page()
+        page.goto("/")
+        with page.expect_response(lambda r: "/v1/search" in r.url and "colour=" not in r.url):
+            choose(page, vase)
+        expect(page.locator("#colour-value")).to_have_text("as usual")
+        page.locator("#colour").focus()
+        with page.expect_response(lambda r: "colour=8&" in f"{r.url}&"):
+            page.keyboard.press("ArrowRight")
+            page.keyboard.press("ArrowRight")
+        expect(page.locator("#colour-value")).to_have_text("8 times")
+        with page.expect_response(lambda r: "colour=0&" in f"{r.url}&"):
+            page.keyboard.press("Home")
+        expect(page.locator("#colour-value")).to_have_text("not at all")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

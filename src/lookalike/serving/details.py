@@ -69,8 +69,11 @@ def listing_json(listings: Listings, titles: Titles, listing_id: str) -> dict[st
     }
 
 
-def catalogue_json(summary: Summary) -> dict[str, Any]:
-    """What there is to search for: categories, aspect values and prices, with counts, for the page's filters."""
+def catalogue_json(summary: Summary, colour: float | None) -> dict[str, Any]:
+    """What there is to search for: categories, aspect values and prices, with counts, for the page's filters.
+
+    `colour` is how much colours count unless a search says otherwise; None where codes have no bits about them.
+    """
     low, high = summary.prices or (None, None)
     return {
         "listings": len(summary),
@@ -79,6 +82,7 @@ def catalogue_json(summary: Summary) -> dict[str, Any]:
             name: dict(sorted(values.items(), key=lambda item: (-item[1], item[0]))[:_VALUES_LISTED])
             for name, values in sorted(summary.values.items())
         },
+        "colour": colour,
         "price": {"from": low, "to": high} if summary.prices else None,
         "examples": [
             {"listing_id": listing_id, "photo_id": photo_id, "category": category}

@@ -103,7 +103,7 @@ def open_snapshot(
         warm_up(searcher, config.batch_limit)
     try_out(searcher, shelf)
     titles = Titles(curated_files)
-    catalogue = catalogue_json(searcher.summary)
+    catalogue = catalogue_json(searcher.summary, config.ranking.colour if searcher.card.colour_bits else None)
     seconds = time.monotonic() - started
     return ServedSnapshot(
         release_files, index_files, curated_files, searcher, shelf, titles, catalogue, seconds

@@ -37,7 +37,7 @@ async function run() {
   const started = performance.now();
   try {
     const reply = await search(state.query, {
-      k: K, alpha: $("alpha").value, categories: state.chosen ?? [], aspects: state.aspects,
+      k: K, alpha: $("alpha").value, colour: colourAsked(), categories: state.chosen ?? [], aspects: state.aspects,
       price: [$("price-from").value, $("price-to").value], box: state.query.kind === "photo" ? crop.value : null,
     }, mine.signal);
     if (mine === state.running) showReply(reply, performance.now() - started);
@@ -224,8 +224,14 @@ function showFilters() {
     $("price-from").placeholder = String(Math.floor(stock.price.from));
     $("price-to").placeholder = String(Math.ceil(stock.price.to));
   }
+  $("colour-slider").hidden = stock.colour === null;
+  if (stock.colour !== null && state.colourStep === undefined) {
+    state.colourStep = stock.colour > 0 ? Math.round(2 * Math.log2(stock.colour)) / 2 : -1;
+    $("colour").value = state.colourStep;
+    showColour();
+  }
   $("aspect-filters").replaceChildren(...Object.entries(stock.aspects).map(([name, values]) => aspectFilter(name, Object.entries(values))));
-  $("filters").hidden = !stock.price && !Object.keys(stock.aspects).length;
+  $("filters").hidden = !stock.price && !Object.keys(stock.aspects).length && stock.colour === null;
   countFilters();
 }
 
@@ -266,6 +272,18 @@ function clearFilters() {
   run();
 }
 
+// How many times colours count: the slider's steps are powers of two, its lower end none; null: as the shop set it.
+function colourAsked() {
+  const step = Number($("colour").value);
+  if ($("colour-slider").hidden || step === state.colourStep) return null;
+  return step < 0 ? 0 : 2 ** step;
+}
+
+function showColour() {
+  const asked = colourAsked();
+  $("colour-value").textContent = asked === null ? "as usual" : asked === 0 ? "not at all" : `${Math.round(asked * 10) / 10} times`;
+}
+
 function countFilters() {
   const active = [...state.aspects.values()].reduce((sum, values) => sum + values.size, 0) + ($("price-from").value || $("price-to").value ? 1 : 0);
   $("filter-count").textContent = String(active);
@@ -280,6 +298,7 @@ for (const id of ["file", "camera", "file-again"]) {
 $("whole").onclick = () => crop.reset();
 $("clear").onclick = () => goStart();
 $("clear-filters").onclick = clearFilters;
+$("colour").addEventListener("input", () => { showColour(); later(250); });
 $("alpha").addEventListener("input", () => { $("alpha-value").textContent = `${Math.round($("alpha").value * 100)} % looks`; later(250); });
 for (const id of ["price-from", "price-to"]) $(id).addEventListener("input", () => { countFilters(); later(450); });
 $("detail-close").onclick = () => $("detail").close();
