@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from lookalike.cli import searching, steps
+from lookalike.cli import searching, showing, steps
 from lookalike.cli.options import Json, Recipe, Workplace, open_workplace
 from lookalike.cli.output import Output
 from lookalike.cli.publishing import publish_step
@@ -87,7 +87,7 @@ def show(
         sample = write_sample(directory / "catalogue", products=products, progress=progress)
         course = Course(str(sample.catalogue), recipe, min(MIN_CATEGORY, products))
         curated = chain(place, course, progress)
-    steps.show_curated(out, place, curated) if not as_json else None
+    showing.show_curated(out, place, curated) if not as_json else None
     quiet = Output(as_json=False) if not as_json else out
     page = directory / "quality.html"
     report = searching.evaluate_live(quiet, place, str(sample.queries), page=page)
@@ -96,7 +96,7 @@ def show(
     asked, live = [photo.read_bytes() for photo in photos], searching.live_record(place)
     answers = searching.answer_photos(place, live, asked, SearchRequest(k=6))
     sheet = directory / "answers.png"
-    searching.write_sheet(place, live, list(zip(asked, answers, strict=True)), sheet)
+    showing.write_sheet(place, live, list(zip(asked, answers, strict=True)), sheet)
     seconds = time.monotonic() - began
     if as_json:
         found = [
@@ -105,7 +105,7 @@ def show(
         ]
         out.result({"seconds": seconds, "report": report, "answers": found})
     else:
-        searching.show_report(out, report)
+        showing.show_report(out, report)
         out.table(
             "photos of shoppers and what they find",
             ("photo", "shows", "finds"),

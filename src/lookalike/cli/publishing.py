@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from functools import partial
 from typing import Annotated
 
@@ -11,6 +10,7 @@ from rich.markup import escape
 
 from lookalike.cli.options import Accept, Bounds, Json, Store, Workplace, open_workplace, parse_bounds
 from lookalike.cli.output import Output
+from lookalike.cli.showing import show_live
 from lookalike.errors import PublishingHeld, SettingsError
 from lookalike.progress import Progress, silent
 from lookalike.publishing import live_ref, publication
@@ -145,13 +145,3 @@ def require_not_held(place: Workplace) -> None:
     """Before long work that ends with a publication. Raises `PublishingHeld`."""
     if why := publication.why_not(live_ref.read_live(place.store)):
         raise PublishingHeld(why)
-
-
-def show_live(out: Output, live: live_ref.LiveRef) -> None:
-    record = live.live
-    held = f"\n  {escape(publication.held_words(live.hold))}" if live.hold else ""
-    out.result(
-        {"live": record.to_json(), "hold": live.hold and asdict(live.hold)},
-        f"[bold green]live[/bold green] #{record.sequence} ({record.action} by {record.by}, {record.at})\n"
-        f"  model release  {record.release.id}\n  index snapshot {record.index.id}{held}",
-    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -25,6 +25,7 @@ from lookalike.cli.options import (
 )
 from lookalike.cli.output import Output
 from lookalike.cli.publishing import publish_step, require_not_held
+from lookalike.cli.showing import curated_words, show_curated, show_index, show_release
 from lookalike.errors import SettingsError, unknown
 from lookalike.settings import Launch
 from lookalike.storage.artefacts import Kind, Ref, read_manifest
@@ -308,47 +309,3 @@ def _check_splits(place: Workplace, curated: Ref, index_splits: str | None) -> N
     known = {TRAIN, VAL, TEST, LEAK, *splits_of(place.store, curated, place.cache_dir)}
     for name in sorted(asked - known):
         raise SettingsError(unknown("split", name, known))
-
-
-def show_curated(out: Output, place: Workplace, ref: Ref) -> None:
-    from rich.markup import escape
-
-    told, lines = curated_words(place, ref)
-    account = "\n".join(f"  {escape(line)}" for line in lines)
-    out.result(
-        {"curated": str(ref), **told},
-        f"[bold]{ref.kind}/{ref.id}[/bold]: {told['listings']:,} listings, {told['photos']:,} photos\n"
-        f"{account}\n  report: {escape(told['report'])}",
-    )
-
-
-def curated_words(place: Workplace, ref: Ref) -> tuple[dict[str, Any], list[str]]:
-    """A curated snapshot for a program and for a person: counts, what was left out and why, where its report is."""
-    from lookalike.catalogue.report import read_tally
-
-    manifest = read_manifest(place.store, ref)
-    tally = read_tally(place.store, ref, place.cache_dir)
-    page = manifest.file("report.html").key
-    told = {
-        "report": str(place.store.local_path(page) or f"{place.store.uri}/{page}"),
-        **manifest.meta,
-        **tally.meta,  # with the most frequent reason first
-        "summary": tally.lines()[0],
-        "tally": tally.to_json(),
-    }
-    return told, tally.lines()
-
-
-def show_release(out: Output, place: Workplace, ref: Ref) -> None:
-    meta = dict(read_manifest(place.store, ref).meta)
-    numbers = ", ".join(f"{k} {v:.3f}" for k, v in meta.get("metrics", {}).items() if isinstance(v, float))
-    out.result({"release": str(ref), **meta}, f"[bold]{ref.kind}/{ref.id}[/bold]: {numbers}")
-
-
-def show_index(out: Output, place: Workplace, ref: Ref) -> None:
-    meta = dict(read_manifest(place.store, ref).meta)
-    out.result(
-        {"index": str(ref), **meta},
-        f"[bold]{ref.kind}/{ref.id}[/bold]: {meta.get('rows', 0):,} listings in {len(meta.get('categories', ()))}"
-        " categories",
-    )

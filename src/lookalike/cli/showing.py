@@ -1,0 +1,195 @@
+"""What a command's result looks like to a person and to a program: one function for each kind of result.
+
+Enter: an `Output` and what a step or a search came to. Leave: words and tables on stdout, or the one JSON object of
+`--json`; a picture of hits where one is asked for.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.markup import escape
+
+from lookalike.cli.options import Workplace
+from lookalike.cli.output import Output
+from lookalike.publishing import live_ref, publication
+from lookalike.storage.artefacts import Ref, read_manifest
+from lookalike.strict_json import plain
+
+if TYPE_CHECKING:
+    from lookalike.ranking.request import Answer
+
+_SHEET_COLUMNS = 7
+
+
+def show_curated(out: Output, place: Workplace, ref: Ref) -> None:
+    told, lines = curated_words(place, ref)
+    account = "\n".join(f"  {escape(line)}" for line in lines)
+    out.result(
+        {"curated": str(ref), **told},
+        f"[bold]{ref.kind}/{ref.id}[/bold]: {told['listings']:,} listings, {told['photos']:,} photos\n"
+        f"{account}\n  report: {escape(told['report'])}",
+    )
+
+
+def curated_words(place: Workplace, ref: Ref) -> tuple[dict[str, Any], list[str]]:
+    """A curated snapshot for a program and for a person: counts, what was left out and why, where its report is."""
+    from lookalike.catalogue.report import read_tally
+
+    manifest = read_manifest(place.store, ref)
+    tally = read_tally(place.store, ref, place.cache_dir)
+    page = manifest.file("report.html").key
+    told = {
+        "report": str(place.store.local_path(page) or f"{place.store.uri}/{page}"),
+        **manifest.meta,
+        **tally.meta,  # with the most frequent reason first
+        "summary": tally.lines()[0],
+        "tally": tally.to_json(),
+    }
+    return told, tally.lines()
+
+
+def show_release(out: Output, place: Workplace, ref: Ref) -> None:
+    meta = dict(read_manifest(place.store, ref).meta)
+    numbers = ", ".join(f"{k} {v:.3f}" for k, v in meta.get("metrics", {}).items() if isinstance(v, float))
+    out.result({"release": str(ref), **meta}, f"[bold]{ref.kind}/{ref.id}[/bold]: {numbers}")
+
+
+def show_index(out: Output, place: Workplace, ref: Ref) -> None:
+    meta = dict(read_manifest(place.store, ref).meta)
+    out.result(
+        {"index": str(ref), **meta},
+        f"[bold]{ref.kind}/{ref.id}[/bold]: {meta.get('rows', 0):,} listings in {len(meta.get('categories', ()))}"
+        " categories",
+    )
+
+
+def show_live(out: Output, live: live_ref.LiveRef) -> None:
+    record = live.live
+    held = f"\n  {escape(publication.held_words(live.hold))}" if live.hold else ""
+    out.result(
+        {"live": record.to_json(), "hold": live.hold and dataclasses.asdict(live.hold)},
+        f"[bold green]live[/bold green] #{record.sequence} ({record.action} by {record.by}, {record.at})\n"
+        f"  model release  {record.release.id}\n  index snapshot {record.index.id}{held}",
+    )
+
+
+def show_answer(out: Output, answer: Answer) -> None:
+    """The predicted categories, aspects and hits of one answer."""
+    guesses = ", ".join(
+        f"[bold]{guess.category}[/bold] {guess.probability:.0%}"
+        if guess.opened
+        else f"{guess.category} {guess.probability:.0%}"
+        for guess in answer.categories[:5]
+    )
+    aspects = ", ".join(f"{name}: {values[0][0]}" for name, values in answer.aspects.items() if values)
+    rows = [
+        (
+            rank,
+            hit.listing_id,
+            hit.category,
+            hit.score,
+            hit.distance,
+            "" if hit.price is None else f"{hit.price:.2f}",
+            ", ".join(f"{name}={value}" for name, value in hit.matched_aspects.items()),
+        )
+        for rank, hit in enumerate(answer.hits, 1)
+    ]
+    times = ", ".join(f"{stage} {ms:.1f}" for stage, ms in answer.milliseconds.items())
+    if not out.as_json:
+        out.stdout.print(f"categories: {guesses}\naspects:    {aspects or 'none predicted'}")
+    out.table("", ("#", "listing", "category", "score", "distance", "price", "same"), rows)
+    out.result(
+        dataclasses.asdict(answer), f"[dim]{answer.scanned:,} listings scanned; milliseconds: {times}[/dim]"
+    )
+
+
+def write_sheet(
+    place: Workplace, live: live_ref.LiveRecord, answers: Sequence[tuple[bytes, Answer]], path: Path
+) -> None:
+    """Query photos and their hits as one picture of seven columns."""
+    from lookalike.imaging.photos import contact_sheet
+
+    photo_bytes = hit_photos(place, live.index)
+    entries = []
+    for data, answer in answers:
+        entries.append((data, "query"))
+        entries += [
+            (photo_bytes(hit.photo_id), f"{hit.score:.2f} {hit.category.rpartition('/')[2]}")
+            for hit in answer.hits
+        ]
+    path.write_bytes(contact_sheet(entries, _SHEET_COLUMNS, 160))
+
+
+def hit_photos(place: Workplace, index: Ref) -> Callable[[str], bytes]:
+    """A function from photo id to the photo's bytes, out of the snapshot that an index was built from."""
+    from lookalike.catalogue.snapshot import CuratedSnapshot
+
+    curated = Ref.parse(read_manifest(place.store, index).inputs["curated"])
+    return CuratedSnapshot.open(place.store, curated, place.cache_dir).photo_bytes
+
+
+def show_report(out: Output, report: dict[str, Any]) -> None:
+    """An evaluation report as tables."""
+    seen = report["recognition"]
+    rows: list[tuple[object, ...]] = [
+        ("category top-1", seen["top1"], ""),
+        ("category top-5", seen["top5"], ""),
+        ("calibration error", seen["calibration_error"], ""),
+    ]
+    for level, by in report["codes"].items():
+        if isinstance(by, dict):
+            rows += [
+                (
+                    f"{level} mAP, whole gallery by {name}",
+                    value["mAP"],
+                    f"precision@10 {value['precision']['10']:.3f}",
+                )
+                for name, value in by.items()
+                if isinstance(value, dict)
+            ]
+    found = report["search"]["category"]
+    rows += [("search: precision@10, same category", found["precision"]["10"], f"mAP@100 {found['mAP']:.3f}")]
+    if "product" in report["search"]:
+        found = report["search"]["product"]
+        rows += [
+            (
+                "search: product in the first ten",
+                found["success"]["10"],
+                f"first hit {found['success']['1']:.3f}",
+            ),
+            ("search: product recall@10", found["recall"]["10"], f"recall@100 {found['recall']['100']:.3f}"),
+        ]
+    rows += [
+        (f"aspect {name} top-1", value["top1"], _ticks(value)) for name, value in report["aspects"].items()
+    ]
+    title = f"{report['queries']:,} queries against {report['gallery']:,} listings"
+    out.table(title, ("measure", "value", ""), rows)
+    if "ablation" in report:
+        variants = {"as configured": report["search"], **report["ablation"]}
+        out.table(
+            "what each part of the ranking gains",
+            ("ranking", "precision@10", "product in ten", "listings scanned"),
+            [
+                (
+                    name,
+                    value["category"]["precision"]["10"],
+                    value["product"]["success"]["10"] if "product" in value else "",
+                    value["listings_scanned"],
+                )
+                for name, value in variants.items()
+            ],
+        )
+    if report["rejected"]:
+        out.note(f"{len(report['rejected'])} query photos left out, such as {report['rejected'][0]}")
+    out.result(json.loads(json.dumps(plain(report), default=str, allow_nan=False)))
+
+
+def _ticks(aspect: dict[str, Any]) -> str:
+    if not aspect["ticks"]:
+        return "no ticks"
+    return f"{aspect['true_ticks']:.0%} of {aspect['ticks']:,} ticks are true"
