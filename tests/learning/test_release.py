@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.nn.modules.module import register_module_forward_hook
 
-from lookalike.learning import release
+from lookalike.learning import outputs
 from lookalike.learning.hash_heads import HashHead
 from lookalike.learning.release import agreeing_top1
 from lookalike.learning.training import train
@@ -52,7 +52,7 @@ def observed(tmp_path_factory: pytest.TempPathFactory) -> Observed:
     hook = register_module_forward_hook(ran)
     try:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(release, "_RANKED_PAIRS", 0)
+            patch.setattr(outputs, "_RANKED_PAIRS", 0)
             cache = place.root / "cache"
             ref = train(place.store, curated, ONE_EPOCH, cache_dir=cache, threads=1, progress=progress)
     finally:

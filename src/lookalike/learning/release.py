@@ -10,11 +10,10 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import safetensors.torch
-import torch
 from numpy.typing import NDArray
 
 from lookalike import __version__
@@ -27,47 +26,31 @@ from lookalike.coding.release import ModelCard
 from lookalike.errors import TrainingError
 from lookalike.learning.curves import draw_curves
 from lookalike.learning.export import export_onnx
-from lookalike.learning.precision import exact_float32
+from lookalike.learning.outputs import Trained
 from lookalike.quality.calibration import fit_temperature
 from lookalike.quality.metrics import rank_relevance, ranking_quality, top_k_accuracy
 from lookalike.storage.artefacts import ArtefactWriter, Ref
 from lookalike.strict_json import plain
 
-if TYPE_CHECKING:
-    from lookalike.learning.training import Trainer
-
 _CHECKED_PHOTOS = 200
 _AGREEING_BITS, _AGREEING_TOP1 = 0.995, 0.995
 _NEAR_TIE = 0.01
 """Two logits so close to one another may change places by the order of sums alone."""
-_RANKED_PAIRS = 200_000_000
-"""How the validation photos rank the training photos is measured up to so many pairs."""
-Outputs = dict[str, NDArray[np.float32]]
 
 
 def write(
-    writer: ArtefactWriter, folder: Path, trainer: Trainer, snapshot: CuratedSnapshot, threads: int
+    writer: ArtefactWriter, folder: Path, trained: Trained, snapshot: CuratedSnapshot, threads: int
 ) -> Ref:
     """Write the release of a trained network through `writer`, using `folder` for its files.
 
-    All ranks compute the outputs and return the release; rank 0 does the rest. Raises `TrainingError` where the
-    exported graph does not agree with the network.
+    All ranks return the release; rank 0 does the work. Raises `TrainingError` where the exported graph does not agree
+    with the network.
     """
-    recipe, data, network = trainer.recipe, trainer.data, trainer.network
-    trainer.bf16 = False
-    ranked = len(data.train) * len(data.validation) <= _RANKED_PAIRS
-    needed = [*(["features"] if ranked or snapshot.aspects else []), *(["activations"] if ranked else [])]
-    training: Outputs = {}
-    with exact_float32():
-        validation = _numpy(trainer.plain_outputs(data.validation, "measure on validation", everywhere=False))
-        if needed:
-            training = _numpy(
-                trainer.plain_outputs(data.train, "measure on training", names=needed, everywhere=False)
-            )
-    if not trainer.ranks.first:
-        return Ref.parse(trainer.ranks.told(""))
-    aspects = _fit_aspects(trainer, snapshot, training, validation, threads)
-    metrics = _quality(trainer, training, validation) | {"aspects": aspects.metrics, "validation": data.note}
+    recipe, data, network = trained.recipe, trained.data, trained.network
+    if not trained.ranks.first:
+        return Ref.parse(trained.ranks.told(""))
+    aspects = _fit_aspects(trained, snapshot, threads)
+    metrics = _quality(trained) | {"aspects": aspects.metrics, "validation": data.note}
     card = ModelCard(
         architecture=recipe.trunk,
         recipe=recipe.name,
@@ -79,16 +62,16 @@ def write(
         colours=network.colours,
         category_bits=getattr(network.hash_head, "category_bits", 0),
         colour_bits=getattr(network.hash_head, "colour_bits", 0),
-        temperature=fit_temperature(validation["logits"], data.validation.labels),
+        temperature=fit_temperature(trained.validation["logits"], data.validation.labels),
         aspects=aspects.values,
         metrics=metrics,
         data_digest=str(snapshot.ref),
         code_version=__version__,
     )
-    _export(trainer, card, folder, validation)
-    lines = [json.dumps(plain(entry), allow_nan=False) + "\n" for entry in trainer.metrics]
+    _export(trained, card, folder)
+    lines = [json.dumps(plain(entry), allow_nan=False) + "\n" for entry in trained.metrics]
     (folder / "metrics.jsonl").write_text("".join(lines))
-    draw_curves(trainer.metrics, folder / "curves.png")
+    draw_curves(trained.metrics, folder / "curves.png")
     for name in ("model.json", "model.onnx", "weights.safetensors", "metrics.jsonl", "curves.png"):
         writer.add(name, folder / name)
     if aspects.models:
@@ -100,16 +83,16 @@ def write(
     ref = writer.commit(
         {"recipe": recipe.name, "categories": len(data.categories), "bits": recipe.bits, "metrics": summary}
     )
-    return Ref.parse(trainer.ranks.told(str(ref)))
+    return Ref.parse(trained.ranks.told(str(ref)))
 
 
-def _export(trainer: Trainer, card: ModelCard, folder: Path, expected: Outputs) -> None:
+def _export(trained: Trained, card: ModelCard, folder: Path) -> None:
     """Write model.json, the weights and the graph, and hold the graph against torch's own outputs."""
     (folder / "model.json").write_text(card.to_json())
-    weights = {name: value.cpu().contiguous() for name, value in trainer.network.state_dict().items()}
+    weights = {name: value.cpu().contiguous() for name, value in trained.network.state_dict().items()}
     safetensors.torch.save_file(weights, folder / "weights.safetensors")
-    export_onnx(trainer.network, card.preset, folder / "model.onnx")
-    data = trainer.data
+    export_onnx(trained.network, card.preset, folder / "model.onnx")
+    data, expected = trained.data, trained.validation
     rows = np.arange(min(_CHECKED_PHOTOS, len(data.validation)))
     squares = np.empty((len(rows), card.preset.resize, card.preset.resize, 3), np.uint8)
     data.squares.take(data.validation.photo[rows], squares)
@@ -128,12 +111,12 @@ def agreeing_top1(probabilities: NDArray[np.float32], logits: NDArray[np.float32
     return float((logits.max(axis=1) - chosen < _NEAR_TIE).mean())
 
 
-def _quality(trainer: Trainer, training: Outputs, validation: Outputs) -> dict[str, Any]:
+def _quality(trained: Trained) -> dict[str, Any]:
     """Recognition on the validation listings, and how they rank the training listings by code and by features.
 
-    `training` holds no activations where there are too many to rank.
+    The outputs on the training photos hold no activations where there are too many to rank.
     """
-    data = trainer.data
+    data, training, validation = trained.data, trained.training, trained.validation
     logits, truth = validation["logits"], data.validation.labels
     quality: dict[str, Any] = {
         "photos_trained": len(data.train),
@@ -154,10 +137,8 @@ def _quality(trainer: Trainer, training: Outputs, validation: Outputs) -> dict[s
     return quality
 
 
-def _fit_aspects(
-    trainer: Trainer, snapshot: CuratedSnapshot, training: Outputs, validation: Outputs, threads: int
-) -> AspectModels:
-    data = trainer.data
+def _fit_aspects(trained: Trained, snapshot: CuratedSnapshot, threads: int) -> AspectModels:
+    data, training, validation = trained.data, trained.training, trained.validation
     if not snapshot.aspects:
         return AspectModels.none(len(data.categories))
     rows = np.concatenate([data.train.listing_rows, data.validation.listing_rows])
@@ -166,22 +147,18 @@ def _fit_aspects(
         name: [tuple(stated or ()) for stated in table[ASPECT_PREFIX + name].to_pylist()]
         for name in snapshot.aspects
     }
-    trainer.progress("fit aspect models", 0, len(values))
+    trained.progress("fit aspect models", 0, len(values))
     models = fit_aspects(
         np.concatenate([training["features"], validation["features"]]),
         np.concatenate([data.train.labels, data.validation.labels]),
         data.categories,
         values,
         np.arange(len(rows)) >= len(data.train),
-        seed=trainer.recipe.seed,
+        seed=trained.recipe.seed,
         threads=threads,
     )
-    trainer.progress("fit aspect models", len(values), len(values))
+    trained.progress("fit aspect models", len(values), len(values))
     return models
-
-
-def _numpy(outputs: dict[str, torch.Tensor]) -> Outputs:
-    return {name: value.numpy() for name, value in outputs.items()}
 
 
 def _unit(features: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -25,8 +25,8 @@ the statistics of each rank's part of it. `loop` says how a run that was stopped
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,19 +39,20 @@ from torch.nn import functional as F  # noqa: N812  torch's own usage
 from lookalike.catalogue.snapshot import CuratedSnapshot
 from lookalike.learning import distributed, identity, release
 from lookalike.learning.checkpoint import Checkpoints
-from lookalike.learning.dataset import Decoding, Examples, TrainingData, load_training_data, shuffled_batches
+from lookalike.learning.dataset import Decoding, TrainingData, load_training_data, shuffled_batches
 from lookalike.learning.distributed import Ranks
-from lookalike.learning.feed import Feed, batch_size, gathered
+from lookalike.learning.feed import Feed, batch_size
 from lookalike.learning.hash_heads import SplitHashHead
 from lookalike.learning.hashing import TunedHashing, hash_objective
 from lookalike.learning.loop import Batch, Loop, Run
 from lookalike.learning.network import HashNetwork
 from lookalike.learning.objective import CategoryObjective, HeadObjective, Objective
+from lookalike.learning.outputs import PhotoOutputs
 from lookalike.learning.precision import exact_float32, has_bf16
 from lookalike.learning.recipes import Recipe, Stage
 from lookalike.learning.starting import StartingWeights, start_of
 from lookalike.learning.stopping import StopRequest
-from lookalike.learning.transforms import plain_transform, seeded, training_transform
+from lookalike.learning.transforms import seeded
 from lookalike.learning.trunks import check_size
 from lookalike.progress import Progress, silent
 from lookalike.settings import available_cores
@@ -60,7 +61,6 @@ from lookalike.storage.objects import ObjectStore
 
 _CATEGORY, _HASH = 1, 2
 _KEYS = {_CATEGORY: "category", _HASH: "hash"}
-_VIEWS_SEED = 3
 
 
 @dataclass(slots=True)
@@ -72,20 +72,11 @@ class Trainer:
     network: HashNetwork
     run: Run
     bf16: bool
-    _frozen: dict[int, Tensor] = field(default_factory=dict)
-    """Features of examples as search sees them, by the examples' identity, where the trunk never changes."""
+    outputs: PhotoOutputs
 
     @property
     def ranks(self) -> Ranks:
         return self.run.ranks
-
-    @property
-    def metrics(self) -> list[dict[str, Any]]:
-        return self.run.metrics
-
-    @property
-    def progress(self) -> Progress:
-        return self.run.progress
 
     def category_stage(self, state: dict[str, Any] | None) -> None:
         """Train trunk and category head, or the head alone where the trunk is frozen."""
@@ -93,7 +84,7 @@ class Trainer:
         if self.recipe.frozen:
             self.network.trunk.requires_grad_(False).eval()
             with exact_float32():
-                views = self._views(stage.views)
+                views = self.outputs.views(stage.views)
                 head = HeadObjective(self.network, stage, views[0]).to(self.ranks.device)
                 self._train_on_views(head, stage, views, state, _CATEGORY)
             head.hand_over(self.network)
@@ -102,7 +93,7 @@ class Trainer:
         objective = CategoryObjective(self.network, stage, bf16=self.bf16)
 
         def validate() -> tuple[float, float]:
-            outputs = self.plain_outputs(data.validation, None, batch=128, names=("logits",))
+            outputs = self.outputs.plain(data.validation, None, batch=128, names=("logits",))
             return _score(outputs["logits"], data.validation.labels)
 
         Loop(
@@ -123,7 +114,7 @@ class Trainer:
         recipe, data, ranks, network = self.recipe, self.data, self.ranks, self.network
         tuned = recipe.hash_stage.trunk_share > 0
         network.trunk.requires_grad_(tuned).eval()
-        views = self._views(1 if tuned or recipe.hash_head == "split" else recipe.hash_stage.views)
+        views = self.outputs.views(1 if tuned or recipe.hash_head == "split" else recipe.hash_stage.views)
         with seeded(recipe.seed, _HASH):
             if isinstance(network.hash_head, SplitHashHead):
                 network.hash_head.fit(views[0], network.category_head)
@@ -143,7 +134,7 @@ class Trainer:
         """Train a head alone, on features of the frozen trunk."""
         data, ranks = self.data, self.ranks
         labels = torch.from_numpy(data.train.labels)
-        validation = self.plain_outputs(data.validation, "features of validation", names=("features",))
+        validation = self.outputs.plain(data.validation, "features of validation", names=("features",))
         validated = validation["features"].to(ranks.device)
         photos = batch_size(stage, len(data.train), ranks)
 
@@ -177,7 +168,7 @@ class Trainer:
         feed = Feed(self.recipe, stage, data, self.ranks, number=_HASH)
 
         def validate() -> tuple[float, float]:
-            features = self.plain_outputs(data.validation, None, batch=128, names=("features",))["features"]
+            features = self.outputs.plain(data.validation, None, batch=128, names=("features",))["features"]
             with torch.inference_mode():
                 return _score(hashing.scores(features.to(self.ranks.device)), data.validation.labels)
 
@@ -193,81 +184,6 @@ class Trainer:
             photos=feed.photos,
             validate=validate,
         ).train(state)
-
-    def plain_outputs(
-        self,
-        examples: Examples,
-        name: str | None,
-        *,
-        batch: int = 64,
-        names: Sequence[str] = ("logits", "activations", "features"),
-        everywhere: bool = True,
-    ) -> dict[str, Tensor]:
-        """The `names`d outputs f32 of `examples` on the CPU, each distinct row once, without augmentation.
-
-        A frozen trunk computes its features once, in float32 without TF32, as a release's outputs are measured.
-
-        Every rank computes some and has all, or rank 0 alone unless `everywhere`; `name` is what progress calls it.
-        """
-        self.network.eval()
-        transform, network = plain_transform(self.recipe.preset, self.ranks.device), self.network
-        known = self._frozen.get(id(examples))
-
-        @torch.inference_mode()
-        def outputs(features: Tensor) -> dict[str, Tensor]:
-            found = {"features": features}
-            if "logits" in names:
-                found["logits"] = network.category_head(features)
-            if "activations" in names:
-                found["activations"] = network.hash_head(features)
-            return {key: found[key] for key in names}
-
-        def parts() -> Iterator[tuple[int, dict[str, Tensor]]]:
-            mine = self.ranks.mine(len(examples), batch)
-            if known is not None:
-                yield from ((int(rows[0]), outputs(known[rows].to(self.ranks.device))) for rows in mine)
-                return
-            for rows, photos, _ in gathered(self.data, examples, mine, self.ranks.device):
-                with torch.inference_mode():
-                    features = self._features(transform(photos))
-                yield int(rows[0]), outputs(features)
-                if name is not None:
-                    self._tell(name, rows, len(examples))
-
-        found = self.ranks.gathered(len(examples), parts(), everywhere=everywhere)
-        if self.recipe.frozen and not self.bf16 and everywhere and "features" in names:
-            self._frozen[id(examples)] = found["features"]
-        return found
-
-    def _tell(self, name: str, rows: NDArray[np.int64], count: int) -> None:
-        """Progress of all ranks, as this one sees it: they are equally fast."""
-        self.progress(name, min(count, int(rows[0]) + len(rows) * self.ranks.world), count)
-
-    def _features(self, photos_NCHW: Tensor) -> Tensor:
-        photos = photos_NCHW.to(self.ranks.device, memory_format=torch.channels_last)
-        with torch.autocast(self.ranks.device.type, torch.bfloat16, enabled=self.bf16):
-            return self.network.features(photos)
-
-    def _views(self, count: int) -> list[Tensor]:
-        """Features [n, d] of the training photos: as search sees them, then `count - 1` times augmented."""
-        recipe, device = self.recipe, self.ranks.device
-        transform = training_transform(recipe.preset, recipe.preset.crop, recipe.augmentation, device=device)
-        examples = self.data.train
-
-        @torch.inference_mode()
-        def augmented(view: int, start: int, photos: Tensor) -> Tensor:
-            with seeded(self.recipe.seed, _VIEWS_SEED, view, start):
-                return self._features(transform(photos))
-
-        def parts(view: int) -> Iterator[tuple[int, dict[str, Tensor]]]:
-            mine = self.ranks.mine(len(examples), 64)
-            for rows, photos, _ in gathered(self.data, examples, mine, self.ranks.device):
-                yield int(rows[0]), {"features": augmented(view, int(rows[0]), photos)}
-                self._tell(f"features of view {view + 1}", rows, len(examples))
-
-        first = self.plain_outputs(examples, "features of view 1", names=("features",))["features"]
-        others = (self.ranks.gathered(len(examples), parts(view)) for view in range(1, count))
-        return [first, *(found["features"] for found in others)]
 
 
 def train(
@@ -324,15 +240,18 @@ def train(
         ranks.wait()  # all have read the checkpoint before one is written
         run = Run(network, checkpoints, ranks, recipe.seed, progress, stop, compiled)
         run.metrics.extend(state["metrics"] if state else ())
-        trainer = Trainer(recipe, data, network, run, bf16=recipe.bf16 and has_bf16(ranks.device))
+        bf16 = recipe.bf16 and has_bf16(ranks.device)
+        outputs = PhotoOutputs(recipe, data, network, ranks, progress, bf16)
+        trainer = Trainer(recipe, data, network, run, bf16, outputs)
         if state is None or state["stage"] == _CATEGORY:
             trainer.category_stage(state)
         else:
             network.load_state_dict(state["network"])
         trainer.hash_stage(state)
         ranks.share(network)  # a hash layer that is fitted, not trained, has met no other rank
+        measured = outputs.measured(run.metrics, features=bool(snapshot.aspects))
         with tempfile.TemporaryDirectory(prefix="release-") as folder:
-            written = release.write(writer, Path(folder), trainer, snapshot, cores)
+            written = release.write(writer, Path(folder), measured, snapshot, cores)
         if ranks.first:
             checkpoints.clear()
     return written

@@ -1,0 +1,161 @@
+"""What a network says of photos: features, category logits and bits, computed by all ranks.
+
+`PhotoOutputs` is what training asks while it trains. `measured` is what it leaves: the outputs by which a release is
+measured and fitted, as search will compute them. `release` takes them as a value and knows nothing of the training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lookalike.learning.dataset import Examples, TrainingData
+from lookalike.learning.distributed import Ranks
+from lookalike.learning.feed import gathered
+from lookalike.learning.network import HashNetwork
+from lookalike.learning.precision import exact_float32
+from lookalike.learning.recipes import Recipe
+from lookalike.learning.transforms import plain_transform, seeded, training_transform
+from lookalike.progress import Progress
+
+_VIEWS_SEED = 3
+_RANKED_PAIRS = 200_000_000
+"""How the validation photos rank the training photos is measured up to so many pairs."""
+Outputs = Mapping[str, NDArray[np.float32]]
+"""Name of an output (`logits`, `activations`, `features`) -> f32 [n, width], in the order of the examples."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A trained network with all that its release is written from."""
+
+    recipe: Recipe
+    data: TrainingData
+    network: HashNetwork
+    ranks: Ranks
+    metrics: Sequence[Mapping[str, Any]]
+    """What each epoch measured."""
+    progress: Progress
+    training: Outputs
+    """Of the training photos, only what is asked for (`measured`); of all outputs, only rank 0 has any."""
+    validation: Outputs
+
+
+@dataclass(slots=True)
+class PhotoOutputs:
+    """A network's outputs on the photos that it learns from."""
+
+    recipe: Recipe
+    data: TrainingData
+    network: HashNetwork
+    ranks: Ranks
+    progress: Progress
+    bf16: bool
+    _frozen: dict[int, Tensor] = field(default_factory=dict)
+    """Features of examples as search sees them, by the examples' identity, where the trunk never changes."""
+
+    def plain(
+        self,
+        examples: Examples,
+        name: str | None,
+        *,
+        batch: int = 64,
+        names: Sequence[str] = ("logits", "activations", "features"),
+        everywhere: bool = True,
+    ) -> dict[str, Tensor]:
+        """The `names`d outputs f32 of `examples` on the CPU, each distinct row once, without augmentation.
+
+        A frozen trunk computes its features once, in float32 without TF32, as a release's outputs are measured.
+
+        Every rank computes some and has all, or rank 0 alone unless `everywhere`; `name` is what progress calls it.
+        """
+        self.network.eval()
+        transform, network = plain_transform(self.recipe.preset, self.ranks.device), self.network
+        known = self._frozen.get(id(examples))
+
+        @torch.inference_mode()
+        def outputs(features: Tensor) -> dict[str, Tensor]:
+            found = {"features": features}
+            if "logits" in names:
+                found["logits"] = network.category_head(features)
+            if "activations" in names:
+                found["activations"] = network.hash_head(features)
+            return {key: found[key] for key in names}
+
+        def parts() -> Iterator[tuple[int, dict[str, Tensor]]]:
+            mine = self.ranks.mine(len(examples), batch)
+            if known is not None:
+                yield from ((int(rows[0]), outputs(known[rows].to(self.ranks.device))) for rows in mine)
+                return
+            for rows, photos, _ in gathered(self.data, examples, mine, self.ranks.device):
+                with torch.inference_mode():
+                    features = self._features(transform(photos))
+                yield int(rows[0]), outputs(features)
+                if name is not None:
+                    self._tell(name, rows, len(examples))
+
+        found = self.ranks.gathered(len(examples), parts(), everywhere=everywhere)
+        if self.recipe.frozen and not self.bf16 and everywhere and "features" in names:
+            self._frozen[id(examples)] = found["features"]
+        return found
+
+    def _tell(self, name: str, rows: NDArray[np.int64], count: int) -> None:
+        """Progress of all ranks, as this one sees it: they are equally fast."""
+        self.progress(name, min(count, int(rows[0]) + len(rows) * self.ranks.world), count)
+
+    def _features(self, photos_NCHW: Tensor) -> Tensor:
+        photos = photos_NCHW.to(self.ranks.device, memory_format=torch.channels_last)
+        with torch.autocast(self.ranks.device.type, torch.bfloat16, enabled=self.bf16):
+            return self.network.features(photos)
+
+    def views(self, count: int) -> list[Tensor]:
+        """Features [n, d] of the training photos: as search sees them, then `count - 1` times augmented."""
+        recipe, device = self.recipe, self.ranks.device
+        transform = training_transform(recipe.preset, recipe.preset.crop, recipe.augmentation, device=device)
+        examples = self.data.train
+
+        @torch.inference_mode()
+        def augmented(view: int, start: int, photos: Tensor) -> Tensor:
+            with seeded(self.recipe.seed, _VIEWS_SEED, view, start):
+                return self._features(transform(photos))
+
+        def parts(view: int) -> Iterator[tuple[int, dict[str, Tensor]]]:
+            mine = self.ranks.mine(len(examples), 64)
+            for rows, photos, _ in gathered(self.data, examples, mine, self.ranks.device):
+                yield int(rows[0]), {"features": augmented(view, int(rows[0]), photos)}
+                self._tell(f"features of view {view + 1}", rows, len(examples))
+
+        first = self.plain(examples, "features of view 1", names=("features",))["features"]
+        others = (self.ranks.gathered(len(examples), parts(view)) for view in range(1, count))
+        return [first, *(found["features"] for found in others)]
+
+    def measured(self, metrics: Sequence[Mapping[str, Any]], *, features: bool) -> Trained:
+        """The finished network with its outputs in float32, on a GPU too without TF32.
+
+        Of the training photos there are activations and features where they are few enough to be ranked, and else
+        features alone if `features` are asked for.
+        """
+        self.bf16 = False
+        data = self.data
+        ranked = len(data.train) * len(data.validation) <= _RANKED_PAIRS
+        needed = [*(["features"] if ranked or features else []), *(["activations"] if ranked else [])]
+        training: Outputs = {}
+        with exact_float32():
+            validation = _numpy(self.plain(data.validation, "measure on validation", everywhere=False))
+            if needed:
+                training = _numpy(
+                    self.plain(data.train, "measure on training", names=needed, everywhere=False)
+                )
+        return Trained(
+            self.recipe, data, self.network, self.ranks, metrics, self.progress, training, validation
+        )
+
+
+def _numpy(outputs: Mapping[str, Tensor]) -> Outputs:
+    return {name: value.numpy() for name, value in outputs.items()}
