@@ -22,8 +22,8 @@ from benchmarks.hashings import Sample, fit
 from benchmarks.quality import newest, read_task
 from lookalike.catalogue.snapshot import CuratedSnapshot
 from lookalike.coding.codes import pack
-from lookalike.coding.extraction import read_features
 from lookalike.coding.release import ModelCard
+from lookalike.coding.shards import read_features
 from lookalike.learning.hash_heads import build_head
 from lookalike.storage.artefacts import Ref, fetch, read_manifest
 from lookalike.storage.objects import ObjectStore

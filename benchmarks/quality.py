@@ -38,8 +38,8 @@ from benchmarks.hashings import NARROW, SUPERVISED, UNDRAWN, UNSUPERVISED, Codes
 from benchmarks.quality_plot import draw
 from benchmarks.report import Entry, machine, write
 from lookalike.catalogue.snapshot import CuratedSnapshot
-from lookalike.coding.extraction import read_features
 from lookalike.coding.release import ModelCard
+from lookalike.coding.shards import read_features
 from lookalike.index.hamming import Scanner
 from lookalike.index.reader import Partition
 from lookalike.quality.metrics import rank_relevance, ranking_quality

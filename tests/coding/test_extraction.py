@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from lookalike.coding.encoder import open_encoder
-from lookalike.coding.extraction import Pace, code_shards, extract, extract_part, read_features
+from lookalike.coding.extraction import Pace, extract, extract_part
+from lookalike.coding.shards import code_shards, read_features
 from lookalike.errors import SettingsError
 from lookalike.imaging.photos import load_square
 from lookalike.storage import keys

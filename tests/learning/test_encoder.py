@@ -11,8 +11,9 @@ import torch
 
 from lookalike.coding import codes
 from lookalike.coding.encoder import open_encoder
-from lookalike.coding.extraction import Pace, read_features
+from lookalike.coding.extraction import Pace
 from lookalike.coding.extraction import extract as extract_with
+from lookalike.coding.shards import read_features
 from lookalike.errors import ReleaseError
 from lookalike.imaging.photos import load_square
 from lookalike.learning.encoder import open_torch_encoder

@@ -200,7 +200,7 @@ def _problems(place: Workplace, ref: Ref, by_size: Callable[[str], bool], progre
 
             ModelCard.read(artefact.path("model.json"))
         if ref.kind is Kind.EXTRACTION:
-            from lookalike.coding.extraction import verify_shards
+            from lookalike.coding.shards import verify_shards
 
             return list(verify_shards(place.store, artefact))
     except LookalikeError as error:

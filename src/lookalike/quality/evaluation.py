@@ -28,7 +28,7 @@ from lookalike.aspects.models import Predictions
 from lookalike.catalogue.listings import read_catalogue
 from lookalike.coding import codes
 from lookalike.coding.encoder import Encoder
-from lookalike.coding.extraction import read_features
+from lookalike.coding.shards import read_features
 from lookalike.index.reader import IndexSnapshot
 from lookalike.progress import Progress, silent
 from lookalike.quality.metrics import RankingQuality, rank_relevance, ranking_quality, top_k_accuracy

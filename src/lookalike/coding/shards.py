@@ -1,0 +1,131 @@
+"""Code shards: Parquet files with the code and the features of some photos, named by their content.
+
+Enters: what a release's encoder says of photos. Leaves: one file for each lot of them, in the release's own folder of
+the object store, whole or not there; and `shards.json`, by which an extraction names the shards that cover its
+snapshot. A shard belongs to no manifest, so later extractions of the release name it again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from lookalike.errors import CorruptObject, LookalikeError
+from lookalike.storage import keys
+from lookalike.storage.artefacts import Artefact, FileEntry, Ref, fetch, fetch_file
+from lookalike.storage.objects import ObjectStore
+
+if TYPE_CHECKING:
+    from lookalike.coding.encoder import Encoding
+
+SHARDS = "shards.json"
+
+
+@dataclass(frozen=True, slots=True)
+class CodeShard:
+    """One shard as `shards.json` names it."""
+
+    key: str
+    sha256: str
+    size: int
+    rows: int
+
+
+def put_shard(
+    store: ObjectStore, release: Ref, photo_ids: Sequence[str], encodings: Sequence[Encoding]
+) -> CodeShard:
+    """Store the encodings of these photos as one shard of the release."""
+    data = _to_parquet(photo_ids, encodings)
+    sha256 = hashlib.sha256(data).hexdigest()
+    key = keys.code_shard(release.id, sha256)
+    store.put(key, data)
+    return CodeShard(key, sha256, len(data), len(photo_ids))
+
+
+def existing_shards(
+    store: ObjectStore, release: Ref, cache_dir: Path
+) -> Iterator[tuple[CodeShard, set[str]]]:
+    """The release's shards and the photos they cover; fetched whole, as the index will read them anyway."""
+    for info in store.list(keys.code_shards(release.id)):
+        sha256 = info.key.rpartition("/")[2].removesuffix(".parquet")
+        path = fetch_file(store, FileEntry(info.key, info.key, info.size, sha256), cache_dir)
+        ids = pq.read_table(path, columns=["photo_id"])["photo_id"].to_pylist()
+        yield CodeShard(info.key, sha256, info.size, len(ids)), set(ids)
+
+
+def list_shards(shards: Iterable[CodeShard]) -> bytes:
+    """`shards.json`: the shards that cover a snapshot, by their keys."""
+    chosen = sorted(shards, key=lambda shard: shard.key)
+    listed = {"shards": [asdict(shard) for shard in chosen]}
+    return json.dumps(listed, indent=1, allow_nan=False).encode()
+
+
+def code_shards(extraction: Artefact) -> list[CodeShard]:
+    """The shards that a fetched extraction names. Raises `CorruptObject`."""
+    path = extraction.path(SHARDS)
+    try:
+        return [CodeShard(**entry) for entry in json.loads(path.read_bytes())["shards"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorruptObject(str(path), f"{path} does not list code shards: {error}") from error
+
+
+def read_features(
+    store: ObjectStore, extraction: Ref, photo_ids: Sequence[str] | NDArray[np.str_], cache_dir: Path
+) -> NDArray[np.float32]:
+    """Pooled features f32[n, features] of photos by id, in the order asked. Raises `CorruptObject`."""
+    artefact = fetch(store, extraction, cache_dir, [SHARDS])
+    width = int(artefact.manifest.meta["features"])
+    tables = []
+    for shard in code_shards(artefact):
+        path = fetch_file(store, FileEntry(shard.key, shard.key, shard.size, shard.sha256), cache_dir)
+        tables.append(pq.read_table(path, columns=["photo_id", "features16"]))
+    table = pa.concat_tables(tables).combine_chunks()
+    place = pc.index_in(pa.array(photo_ids, pa.utf8()), table["photo_id"].combine_chunks())
+    if place.null_count:
+        raise CorruptObject(str(extraction), f"{extraction}: {place.null_count} photos have no features")
+    values = np.frombuffer(table["features16"].combine_chunks().buffers()[1], "<f2").reshape(-1, width)
+    features: NDArray[np.float32] = values[place.to_numpy()].astype(np.float32)
+    return features
+
+
+def verify_shards(store: ObjectStore, extraction: Artefact) -> Iterator[str]:
+    """What is wrong with the shards an extraction names, one line each; nothing where all is whole."""
+    for shard in code_shards(extraction):
+        try:
+            data = store.get(shard.key)
+        except LookalikeError as error:
+            yield str(error)
+            continue
+        if hashlib.sha256(data).hexdigest() != shard.sha256:
+            yield f"{store.uri}/{shard.key} does not match its digest: it is damaged"
+
+
+def _to_parquet(ids: Sequence[str], encodings: Sequence[Encoding]) -> bytes:
+    codes = np.concatenate([encoding.codes for encoding in encodings])
+    features = np.concatenate([encoding.features for encoding in encodings]).astype("<f2")
+    table = pa.table(
+        {
+            "photo_id": pa.array(ids, pa.utf8()),
+            "code": _fixed_size(codes),
+            "features16": _fixed_size(features.view(np.uint8)),
+        }
+    )
+    out = io.BytesIO()
+    pq.write_table(table, out, compression="none", use_dictionary=False, write_statistics=False)
+    return out.getvalue()
+
+
+def _fixed_size(rows: NDArray[np.uint8]) -> pa.Array:
+    buffer = pa.py_buffer(np.ascontiguousarray(rows))
+    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(rows.shape[1]), len(rows), [None, buffer])
