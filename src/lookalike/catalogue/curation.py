@@ -25,7 +25,8 @@ from lookalike.catalogue.categories import CategoryPlan, plan_categories
 from lookalike.catalogue.duplicates import components, near_pairs
 from lookalike.catalogue.intake import Examined, examine, identify
 from lookalike.catalogue.listings import Catalogue, LeftOut, Listing, read_catalogue
-from lookalike.catalogue.report import Findings, plan_in, report_json, report_page
+from lookalike.catalogue.report import Findings, plan_in, report_json
+from lookalike.catalogue.report_page import report_page
 from lookalike.catalogue.rules import CurationConfig
 from lookalike.catalogue.shards import ShardWriter
 from lookalike.catalogue.snapshot import (
