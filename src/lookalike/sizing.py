@@ -2,7 +2,7 @@
 
 Enters: how many listings, how many searches a second, how soon 99 of 100 must be answered, and the nodes at hand.
 Leaves: the layout with the fewest nodes that keeps to it, and the numbers it was found by. The formulas are in
-docs/operations.md, "Sizing"; `MEASURED` is the only place with numbers from benchmarks, and says from which.
+docs/operations.md, "Sizing"; `Measured` is the only place with numbers from benchmarks, and says from which.
 
 Times are those of queues: in a pod that is busy for the share ``u`` of the time, one of 100 searches waits longer
 than ``ln(100 c) / t`` service times, where ``t`` is the positive root of ``u (e^t - 1) = t`` and ``c`` is
@@ -12,17 +12,11 @@ than ``ln(100 c) / t`` service times, where ``t`` is the positive root of ``u (e
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 
-import numpy as np
-import pyarrow as pa
-
 from lookalike.errors import SettingsError
-from lookalike.index.hamming import Scanner
-from lookalike.index.reader import Partition
 
 GB = 1e9
 HOURS_A_MONTH = 730
@@ -168,22 +162,6 @@ def plan(catalogue: Catalogue, load: Load, cluster: Cluster | None = None) -> Pl
     if not found:
         raise SettingsError(_why_not(catalogue, load, cluster))
     return min(found, key=lambda p: (p.nodes, p.shards, p.rankers + p.search_pods, p.p99_ms))
-
-
-def measure_scan(bits: int, *, seconds: float = 1.0, threads: int = 0) -> float:
-    """GB of random codes that the scan of this machine reads in a second, one query at a time."""
-    rng = np.random.default_rng(0)
-    width = bits // 8
-    codes = rng.integers(0, 256, (100_000_000 // width, width), np.uint8)
-    nothing = pa.array([], pa.utf8())
-    partition = Partition("", codes, nothing, nothing, nothing, np.empty(0), {})
-    scanner, query = Scanner(threads), codes[:1]
-    scanner.top_k(query, [partition], 100)
-    scans, started = 0, time.perf_counter()
-    while time.perf_counter() - started < seconds:
-        scanner.top_k(query, [partition], 100)
-        scans += 1
-    return scans * codes.nbytes / GB / (time.perf_counter() - started)
 
 
 @cache

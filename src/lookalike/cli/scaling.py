@@ -138,7 +138,9 @@ def plan(
     if encode_core_ms is not None:
         measured = replace(measured, encode_core_ms=encode_core_ms)
     if measure:
-        measured = replace(measured, scan_gb_s=sizing.measure_scan(bits))
+        from lookalike.index.speed import measure_scan
+
+        measured = replace(measured, scan_gb_s=measure_scan(bits))
         out.note(f"this machine scans {measured.scan_gb_s:.1f} GB of codes a second")
     catalogue = sizing.Catalogue(
         listings, categories=categories, skew=skew, opened=opened, bits=bits, aspects=aspects, bare=bare
