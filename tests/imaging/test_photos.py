@@ -1,23 +1,18 @@
-"""What the door for image bytes lets in, how it turns it into pixels, and what it refuses."""
+"""What the door for image bytes lets in, and how it turns it into pixels."""
 
 from __future__ import annotations
 
 import io
-import struct
 import subprocess
 import sys
-import zlib
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
-from lookalike.errors import PhotoError, QueryError
-from lookalike.imaging.limits import QUERY_LIMITS, Limits, PhotoInfo, PhotoLimits
+from lookalike.errors import QueryError
+from lookalike.imaging.limits import PhotoInfo
 from lookalike.imaging.photos import (
     contact_sheet,
     load_square,
@@ -25,23 +20,7 @@ from lookalike.imaging.photos import (
     probe,
     thumbnail,
 )
-
-RED, GREEN, BLUE, WHITE = (220, 30, 30), (30, 180, 40), (30, 40, 220), (255, 255, 255)
-
-
-def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
-    out = io.BytesIO()
-    image.save(out, kind, **options)
-    return out.getvalue()
-
-
-def quarters(width: int = 80, height: int = 60) -> Image.Image:
-    """Red and green above, blue and white below: every turn and mirror of it is different."""
-    image = Image.new("RGB", (width, height), WHITE)
-    image.paste(RED, (0, 0, width // 2, height // 2))
-    image.paste(GREEN, (width // 2, 0, width, height // 2))
-    image.paste(BLUE, (0, height // 2, width // 2, height))
-    return image
+from tests.imaging.pictures import BLUE, GREEN, RED, WHITE, encoded, quarters, waves
 
 
 def corners(pixels: np.ndarray) -> list[tuple[int, int, int]]:
@@ -54,24 +33,6 @@ def close(found: list[tuple[int, int, int]], wanted: list[tuple[int, int, int]])
     return bool(np.abs(np.array(found, int) - np.array(wanted, int)).max() < 25)
 
 
-def png_header(width: int, height: int) -> bytes:
-    """A PNG of that size by its header, with hardly any data behind it."""
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    data = zlib.compress(b"\0" * 1000)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
-
-
-def rule_of(data: bytes, limits: Limits | None = None) -> str:
-    with pytest.raises(PhotoError) as caught:
-        load_square(data, 32, limits=limits or PhotoLimits())
-    assert "\n" not in str(caught.value)
-    return caught.value.rule
-
-
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 def test_three_formats_become_the_same_pixels(kind: str) -> None:
     data = encoded(quarters(), kind)
@@ -81,11 +42,6 @@ def test_three_formats_become_the_same_pixels(kind: str) -> None:
     assert pixels.dtype == np.uint8
     assert pixels.flags.c_contiguous
     assert close(corners(pixels), [RED, GREEN, BLUE, WHITE])
-
-
-@pytest.mark.parametrize("kind", ["GIF", "BMP", "TIFF", "ICO", "PPM", "TGA", "JPEG2000", "AVIF"])
-def test_other_formats_of_pillow_are_refused(kind: str) -> None:
-    assert rule_of(encoded(quarters(64, 64), kind)) == "type"
 
 
 def in_mode(mode: str) -> bytes:
@@ -211,159 +167,11 @@ def test_a_box_outside_the_photo_is_a_wrong_query(box: tuple[float, float, float
         load_square(encoded(quarters()), 20, box=box)
 
 
-def waves(width: int, height: int) -> Image.Image:
-    y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
-    bands = [127 + 120 * np.sin(9 * x), 127 + 120 * np.sin(7 * y), 120 * (x + y * y)]
-    return Image.fromarray(np.stack(bands, axis=2).astype(np.uint8))
-
-
 def test_large_jpegs_decoded_small_look_like_full_decoding() -> None:
     image = waves(2000, 1500)
     by_jpeg = load_square(encoded(image, "JPEG", quality=95), 64).astype(int)
     by_png = load_square(encoded(image), 64).astype(int)
     assert np.abs(by_jpeg - by_png).mean() < 1.5
-
-
-def test_eighty_megapixels_are_refused_before_decoding() -> None:
-    assert rule_of(png_header(10_000, 8_000)) == "pixels"
-    assert rule_of(png_header(2**31 - 1, 2**31 - 1)) == "pixels"
-
-
-def test_a_webp_canvas_too_large_is_refused_before_it_is_allocated() -> None:
-    extended = b"RIFF\x4c\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0" + b"\xff\x3f\0" * 2 + b"VP8L" + b"\0" * 50
-    assert rule_of(extended) == "pixels"
-
-
-def test_a_jpeg_too_large_is_refused_before_decoding() -> None:
-    data = bytearray(encoded(quarters(), "JPEG"))
-    at = data.index(b"\xff\xc0") + 5
-    data[at : at + 4] = struct.pack(">HH", 65_000, 65_000)
-    assert rule_of(bytes(data)) == "pixels"
-
-
-PEAK = """
-import sys, pathlib
-from lookalike.catalogue import photos
-data, tiny = sys.stdin.buffer.read(), pathlib.Path(sys.argv[1]).read_bytes()
-status, again = pathlib.Path("/proc/self/status"), pathlib.Path("/proc/self/clear_refs")
-def peak(): return 1024 * next(int(l.split()[1]) for l in status.read_text().splitlines() if "VmHWM" in l)
-photos.load_square(tiny, 8)
-again.write_text("5")
-before = peak()
-photos.load_square(data, 256)
-print(peak() - before, photos.probe(data).decoding_bytes)
-"""
-
-
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux")
-@pytest.mark.parametrize(
-    ("kind", "mode", "options"),
-    [
-        ("PNG", "RGBA", {}),
-        ("PNG", "LA", {}),
-        ("PNG", "I;16", {}),
-        ("JPEG", "CMYK", {"progressive": True, "subsampling": 0}),
-        ("WEBP", "RGBA", {"method": 0}),
-    ],
-)
-def test_decoding_takes_no_more_memory_than_foretold(
-    kind: str, mode: str, options: dict[str, object], tmp_path: Path
-) -> None:
-    image = quarters(3000, 3000)
-    if mode == "I;16":
-        image = Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) << 8)
-    elif mode in ("RGBA", "LA"):
-        image.putalpha(image.convert("L"))
-        image = image.convert(mode)
-    else:
-        image = image.convert(mode)
-    small = tmp_path / "small"
-    small.write_bytes(encoded(quarters(), kind))
-    done = subprocess.run(
-        [sys.executable, "-c", PEAK, str(small)],
-        input=encoded(image, kind, **options),
-        capture_output=True,
-        check=True,
-    )
-    grown, foretold = map(int, done.stdout.split())
-    assert grown < foretold + 8_000_000
-
-
-def with_scans(count: int) -> bytes:
-    """A progressive JPEG that refines its last bits again and again."""
-    data = encoded(waves(80, 60), "JPEG", progressive=True)
-    refinement = data[data.rindex(b"\xff\xda") : -2]
-    return data[:-2] + refinement * (count - data.count(b"\xff\xda\0")) + b"\xff\xd9"
-
-
-def test_a_jpeg_of_very_many_scans_is_refused_before_decoding() -> None:
-    assert load_square(with_scans(100), 32).shape == (32, 32, 3)
-    with pytest.raises(PhotoError, match="more than 100 scans") as caught:
-        load_square(with_scans(101), 32)
-    assert caught.value.rule == "effort"
-    assert rule_of(with_scans(17), QUERY_LIMITS) == "effort"
-    assert load_square(with_scans(16), 32, limits=QUERY_LIMITS).shape == (32, 32, 3)
-
-
-def test_what_comes_behind_a_jpeg_is_not_taken_for_scans() -> None:
-    """Phones append a film to a photo, in which any two bytes occur."""
-    film = np.random.default_rng(0).bytes(10_000_000)
-    assert film.count(b"\xff\xda") > 100
-    assert load_square(encoded(quarters(), "JPEG") + film, 32).shape == (32, 32, 3)
-
-
-def test_the_caps_can_be_changed() -> None:
-    data = encoded(quarters())
-    assert rule_of(data, PhotoLimits(max_bytes=len(data) - 1)) == "bytes"
-    assert rule_of(data, PhotoLimits(max_pixels=80 * 60 - 1)) == "pixels"
-    assert load_square(data, 8, limits=PhotoLimits(len(data), 80 * 60)).shape == (8, 8, 3)
-
-
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
-def test_a_photo_that_ends_early_is_refused(kind: str) -> None:
-    noise = np.random.default_rng(0).integers(0, 255, (200, 200, 3), np.uint8)
-    data = encoded(Image.fromarray(noise), kind)
-    assert rule_of(data[: len(data) * 2 // 3]) in {"truncated", "damaged"}
-    if kind != "PNG":
-        assert rule_of(data[: len(data) * 2 // 3]) == "truncated"
-
-
-def test_a_large_truncated_jpeg_is_refused_when_decoded_small() -> None:
-    noise = np.random.default_rng(0).integers(0, 255, (1200, 1200, 3), np.uint8)
-    data = encoded(Image.fromarray(noise), "JPEG")
-    assert rule_of(data[: len(data) // 2]) == "truncated"
-    with pytest.raises(PhotoError):
-        thumbnail(data[: len(data) // 2], 100)
-
-
-@pytest.mark.parametrize(
-    ("data", "rule"),
-    [
-        (b"", "empty"),
-        (b"this is text, whatever its name says", "type"),
-        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "type"),
-        (b"\xff\xd8\xff", "damaged"),
-        (b"\x89PNG\r\n\x1a\n", "damaged"),
-        (b"RIFF\x04\0\0\0WEBP", "truncated"),
-    ],
-)
-def test_what_is_no_photo_is_named(data: bytes, rule: str) -> None:
-    assert rule_of(data) == rule
-    for look in (probe, lambda d: thumbnail(d, 10), lambda d: prepare(d, keep_side=9, shrunk_side=8)):
-        with pytest.raises(PhotoError):
-            look(data)
-
-
-@settings(max_examples=150, deadline=None)
-@given(st.data())
-def test_broken_bytes_raise_photo_errors_only(data: st.DataObject) -> None:
-    kind = data.draw(st.sampled_from(["JPEG", "PNG", "WEBP"]))
-    good = bytearray(encoded(quarters(), kind))
-    for _ in range(data.draw(st.integers(1, 8))):
-        good[data.draw(st.integers(0, len(good) - 1))] = data.draw(st.integers(0, 255))
-    broken = bytes(good[: data.draw(st.integers(0, len(good)))])
-    with suppress(PhotoError):
-        assert load_square(broken, 16).shape == (16, 16, 3)
 
 
 def test_thumbnails_carry_no_metadata() -> None:
