@@ -21,7 +21,7 @@ MEGABYTES = 60
 MEASURE = """
 import json, sys, time
 from pathlib import Path
-from lookalike.catalogue import photos
+from lookalike.imaging import photos
 from lookalike.imaging.limits import QUERY_LIMITS
 from lookalike.errors import PhotoError
 def peak(): return next(int(l.split()[1]) for l in Path("/proc/self/status").open() if "VmHWM" in l) / 1e3

@@ -68,7 +68,7 @@ def test_a_jpeg_too_large_is_refused_before_decoding() -> None:
 
 PEAK = """
 import sys, pathlib
-from lookalike.catalogue import photos
+from lookalike.imaging import photos
 data, tiny = sys.stdin.buffer.read(), pathlib.Path(sys.argv[1]).read_bytes()
 status, again = pathlib.Path("/proc/self/status"), pathlib.Path("/proc/self/clear_refs")
 def peak(): return 1024 * next(int(l.split()[1]) for l in status.read_text().splitlines() if "VmHWM" in l)
