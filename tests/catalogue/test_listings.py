@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from moto.server import ThreadedMotoServer
 
-from lookalike.catalogue.listings import Catalogue, read_catalogue
+from lookalike.catalogue.listings import Catalogue
+from lookalike.catalogue.reading import read_catalogue
 from lookalike.errors import CatalogueError, ObjectNotFound, SettingsError, StoreUnavailable
 from lookalike.settings import S3Settings
 

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lookalike.catalogue.listings import Catalogue, read_catalogue
+from lookalike.catalogue.listings import Catalogue
+from lookalike.catalogue.reading import read_catalogue
 from lookalike.errors import CatalogueError
 from tests.catalogue.test_listings import problems
 

@@ -24,7 +24,8 @@ import pyarrow.parquet as pq
 from lookalike.catalogue.categories import CategoryPlan, plan_categories
 from lookalike.catalogue.duplicates import components, near_pairs
 from lookalike.catalogue.intake import Examined, examine, identify
-from lookalike.catalogue.listings import Catalogue, LeftOut, Listing, read_catalogue
+from lookalike.catalogue.listings import Catalogue, LeftOut, Listing
+from lookalike.catalogue.reading import read_catalogue
 from lookalike.catalogue.report import Findings, plan_in, report_json
 from lookalike.catalogue.report_page import report_page
 from lookalike.catalogue.rules import CurationConfig

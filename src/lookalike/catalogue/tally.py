@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
+from lookalike.catalogue.listings import Catalogue, LeftOut, Listing
 from lookalike.catalogue.tables import CUT_OFF
-
-if TYPE_CHECKING:
-    from lookalike.catalogue.listings import Catalogue, LeftOut, Listing
 
 _ADVICE = {
     "access denied": "let the credentials read these photos",

@@ -73,7 +73,7 @@ def show(
     chain: Chain, directory: Path, *, once: bool, port: int, recipe: str, products: int, as_json: bool
 ) -> None:
     """The demo with a chain of the caller's choice."""
-    from lookalike.catalogue.listings import read_catalogue
+    from lookalike.catalogue.reading import read_catalogue
     from lookalike.ranking.request import SearchRequest
     from sample_shop import write_sample
 

@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from lookalike.aspects.models import Predictions
-from lookalike.catalogue.listings import read_catalogue
+from lookalike.catalogue.reading import read_catalogue
 from lookalike.coding import codes
 from lookalike.coding.encoder import Encoder
 from lookalike.coding.shards import read_features
