@@ -8,11 +8,11 @@ The store's newest extraction gives the features of every listing. Everything is
 usual protocol has the gallery trained on; that favours whatever remembers its training, so mAP is also measured with
 the rest of the queries' split as the gallery (`unseen`), of which no photo was.
 
-Per method, number of bits and seed: mAP, precision@10, recall@100, and `look`: of a query's ten nearest in its own
-category by the float features, the share that are also its ten nearest there by code; a code that knows only
-categories has little of it. Milliseconds are those of one query for its 100 nearest among `--rows` codes (our
-scanner) or floats (FAISS, flat), on one thread. Seeds change what a method draws and the order it learns in, not the
-trunk.
+Per method, number of bits and seed: mAP, precision@10, recall@100, and `features kept` (agreement with features):
+of a query's ten nearest in its own category by the float features, the share that are also its ten nearest there by
+code; a code that knows only categories has little of it. Milliseconds are those of one query for its 100 nearest
+among `--rows` codes (our scanner) or floats (FAISS, flat), on one thread. Seeds change what a method draws and the
+order it learns in, not the trunk.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from lookalike.storage.objects import ObjectStore
 from lookalike.storage.stores import open_store
 
 BITS = (512, 1024, 2048, 4096)
-MEASURES = ("mAP", "precision@10", "recall@100", "look", "mAP unseen")
+MEASURES = ("mAP", "precision@10", "recall@100", "features kept", "mAP unseen")
 Numbers = dict[str, float]
 Labels = npt.NDArray[np.int64]
 
@@ -229,7 +229,7 @@ def score(
         "mAP": quality.mean_average_precision,
         "precision@10": quality.precision_at[10],
         "recall@100": quality.recall_at[100],
-        "look": mean(
+        "features kept": mean(
             len(np.intersect1d(nearest_of(row, rows), rows_by_feature)) / len(rows_by_feature)
             for row, rows, rows_by_feature in zip(trained, categories(task), looks, strict=True)
         ),

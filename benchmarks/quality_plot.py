@@ -19,7 +19,7 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 
 _BITS = (32, 64, 128, 256, 512, 1024, 2048, 4096)
-MEASURES = ("mAP", "precision@10", "recall@100", "look")
+MEASURES = ("mAP", "precision@10", "recall@100", "features kept")
 COLOURS = {
     "LSH, medians": "#9aa5b1",
     "ITQ": "#6a994e",

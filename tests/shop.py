@@ -54,6 +54,9 @@ class Listing:
     price: float | None
     product: str
     aspects: dict[str, list[str]]
+    split: str = "train"
+    copy_of: str = ""
+    """The product whose photo it shows without naming it."""
 
     @property
     def photo_id(self) -> str:
@@ -137,12 +140,12 @@ def write_curated(store: ObjectStore, listings: tuple[Listing, ...], work: Path)
             "photo_id": row.photo_id,
             "category": row.category,
             "source_category": row.category,
-            "split": "train",
+            "split": row.split,
             "title": row.title,
             "price": row.price,
             "product": row.product,
             "seller": None,
-            "group": row.product,
+            "group": row.product or row.copy_of,
         }
         | {f"aspect_{name}": row.aspects.get(name) or None for name in aspects}
         for row in listings

@@ -40,8 +40,8 @@ def test_it_compares_codes_of_a_small_store(tmp_path: Path, monkeypatch: pytest.
     values = {entry["name"]: entry["value"] for entry in report["results"]}
     for method in ("LSH 64", "LSH, medians 64", "PCA 64", "ITQ 64", "signs 64", "sigmoid 64", "split 64"):
         assert 0 < values[f"{method}: mAP"] <= 1
-        assert 0 <= values[f"{method}: look"] <= 1
-    assert values["floats, centred: look"] == 1
+        assert 0 <= values[f"{method}: features kept"] <= 1
+    assert values["floats, centred: features kept"] == 1
     assert values["LSH 64: ± mAP"] >= 0
     assert values["codes 64: one query"] > 0
     assert (tmp_path / "found.svg").read_text().startswith("<?xml")

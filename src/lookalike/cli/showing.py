@@ -135,6 +135,8 @@ def hit_photos(place: Workplace, index: Ref) -> Callable[[str], bytes]:
 
 def show_report(out: Output, report: dict[str, Any]) -> None:
     """An evaluation report as tables."""
+    from lookalike.quality.table import looks_table
+
     seen = report["recognition"]
     rows: list[tuple[object, ...]] = [
         ("category top-1", seen["top1"], ""),
@@ -165,10 +167,13 @@ def show_report(out: Output, report: dict[str, Any]) -> None:
             ("search: product recall@10", found["recall"]["10"], f"recall@100 {found['recall']['100']:.3f}"),
         ]
     rows += [
-        (f"aspect {name} top-1", value["top1"], _ticks(value)) for name, value in report["aspects"].items()
+        (f"aspect {name} top-1", value["top1"], f"the commonest {value['majority']:.3f}; {_ticks(value)}")
+        for name, value in report["aspects"].items()
     ]
     title = f"{report['queries']:,} queries against {report['gallery']:,} listings"
     out.table(title, ("measure", "value", ""), rows)
+    if (table := looks_table(report["looks"]))[2]:
+        out.table(*table)
     if "ablation" in report:
         variants = {"as configured": report["search"], **report["ablation"]}
         out.table(

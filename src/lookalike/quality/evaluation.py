@@ -3,7 +3,7 @@
 Three questions are kept apart. *Recognition*: is the true leaf category the likeliest, or among the five likeliest?
 *Codes*: with the whole gallery ranked by Hamming distance, and by the cosine of the float features that the codes
 come from, how good are the two orders? Their difference is what hashing costs. *Search*: what a shopper gets, through
-routing, scan, re-rank and grouping, and what each of these parts gains.
+routing, scan, re-rank and grouping, and what each of these parts gains; `looks` says whether it looks alike.
 
 A query never scores by itself: listings with its id or its very photo are excluded. Relevant at category level is
 a listing of the query's leaf category; at product level one of the query's product, where the catalogue says products.
@@ -19,19 +19,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from lookalike.aspects.models import Predictions
 from lookalike.catalogue.reading import read_catalogue
+from lookalike.catalogue.snapshot import LISTINGS
 from lookalike.coding import codes
 from lookalike.coding.encoder import Encoder
 from lookalike.coding.shards import read_features
 from lookalike.index.reader import IndexSnapshot
 from lookalike.progress import Progress, silent
-from lookalike.quality.metrics import RankingQuality, rank_relevance, ranking_quality, top_k_accuracy
+from lookalike.quality.labels import NOBODY, Labels, read_labels
+from lookalike.quality.looks import Shelf, look_quality
+from lookalike.quality.metrics import (
+    RankingQuality,
+    bootstrap_interval,
+    rank_relevance,
+    ranking_quality,
+    top_k_accuracy,
+)
 from lookalike.quality.queries import Asked, Queries, encode_queries
 from lookalike.ranking.encoded import EncodedQuery
 from lookalike.ranking.request import Answer, RankingConfig, SearchRequest
@@ -56,6 +62,7 @@ class Gallery:
     products: NDArray[np.str_]
     codes: NDArray[np.uint8]
     features: NDArray[np.float32] | None
+    labels: Labels
 
 
 @dataclass(slots=True)
@@ -127,7 +134,11 @@ def evaluate(
 
     listed, answers = search(ranking, "search")
     report["search"] = search_quality(listed, answers, queries, gallery)
-    report["aspects"] = aspect_accuracy(searcher.predict(queries.encoding), answers, queries)
+    shelf = Shelf(gallery.labels, gallery.listing_ids, gallery.photo_ids, gallery.categories, ranking.group)
+    report["looks"] = look_quality(
+        listed, answers, queries, shelf, _first(searcher, understood, queries, shelf)
+    )
+    report["aspects"] = aspect_accuracy(searcher.predict(queries.encoding), answers, queries, gallery.labels)
     if ablate:
         report["ablation"] = {
             name: search_quality(*search(config, name), queries, gallery)
@@ -160,11 +171,12 @@ def read_gallery(store: ObjectStore, index: Ref, snapshot: IndexSnapshot, cache_
     order = np.argsort(np.char.encode(ids, "utf-8"), kind="stable")
     photo_ids = np.concatenate([np.asarray(p.photo_ids.to_pylist(), dtype=np.str_) for p in parts])[order]
     categories = np.concatenate([np.full(len(p.codes), p.category) for p in parts])[order]
-    curated = fetch(store, Ref.parse(inputs["curated"]), cache_dir, ["listings.parquet"])
-    products = _products(curated.path("listings.parquet"), ids[order])
+    curated = fetch(store, Ref.parse(inputs["curated"]), cache_dir, [LISTINGS])
+    labels = read_labels(curated.path(LISTINGS), ids[order])
+    products = _products(labels)
     features = read_features(store, Ref.parse(inputs["extraction"]), photo_ids, cache_dir)
     stacked = np.concatenate([p.codes for p in parts])[order]
-    return Gallery(ids[order], photo_ids, categories, products, stacked, features)
+    return Gallery(ids[order], photo_ids, categories, products, stacked, features, labels)
 
 
 def recognition(queries: Queries, encoder: Encoder) -> dict[str, Any]:
@@ -254,23 +266,28 @@ def _relevance(
 
 
 def aspect_accuracy(
-    predicted: Sequence[Predictions], answers: Sequence[Answer], queries: Queries
+    predicted: Sequence[Predictions], answers: Sequence[Answer], queries: Queries, labels: Labels
 ) -> dict[str, Any]:
-    """Per predicted aspect: how often the likeliest value is one that the query's listing states; and of the ticks on
-    the first ten hits, how many there are and which share names a value that it states. Unstated aspects count in
-    neither."""
+    """Per predicted aspect: how often the likeliest value is one that the query's listing states, beside how often
+    the gallery's commonest value is (`majority`); and of the ticks on the first ten hits, how many there are and which
+    share names a value that it states. Unstated aspects count in neither."""
+    commonest = {name: stated.commonest() for name, stated in labels.aspects.items()}
+    majority: dict[str, list[bool]] = {}
     right: dict[str, list[bool]] = {}
     ticks: dict[str, list[bool]] = {}
     for guessed, answer, listing in zip(predicted, answers, queries.listings, strict=True):
         for name, values in guessed.items():
             if values and (stated := listing.aspects.get(name)):
                 right.setdefault(name, []).append(values[0][0] in stated)
+                majority.setdefault(name, []).append(commonest.get(name) in stated)
                 shown = [hit.matched_aspects[name] for hit in answer.hits[:10] if name in hit.matched_aspects]
                 ticks.setdefault(name, []).extend(value in stated for value in shown)
     return {
         name: {
             "queries": len(r),
             "top1": float(np.mean(r)),
+            **dict(zip(("low", "high"), bootstrap_interval(np.array(r, float)), strict=True)),
+            "majority": float(np.mean(majority[name])),
             "ticks": len(ticks[name]),
             "true_ticks": float(np.mean(ticks[name])) if ticks[name] else None,
         }
@@ -302,6 +319,18 @@ def _answers(
     return answers
 
 
+def _first(
+    searcher: Searcher, understood: Sequence[EncodedQuery], queries: Queries, shelf: Shelf
+) -> list[Answer | None]:
+    """The first hit of each query that is another photo of an indexed listing, that listing not left out."""
+    answers: list[Answer | None] = []
+    for query, listing, photo_id in zip(understood, queries.listings, queries.photo_ids, strict=True):
+        row = shelf.place.get(listing.listing_id)
+        again = row is not None and shelf.photo_ids[row] != photo_id
+        answers.append(searcher.rank([query], [SearchRequest(k=1)])[0] if again else None)
+    return answers
+
+
 def _own(queries: Queries, gallery: Gallery, rows: slice) -> NDArray[np.bool_]:
     ids = np.array([listing.listing_id for listing in queries.listings[rows]])
     mine: NDArray[np.bool_] = (ids[:, None] == gallery.listing_ids) | (
@@ -318,11 +347,12 @@ def _relevant(queries: Queries, gallery: Gallery, rows: slice) -> dict[str, NDAr
     return relevant
 
 
-def _products(listings: Path, ids: NDArray[np.str_]) -> NDArray[np.str_]:
-    table = pq.read_table(listings, columns=["listing_id", "product"])
-    place = pc.index_in(pa.array(ids, pa.utf8()), table["listing_id"].combine_chunks())
-    found = pc.fill_null(table["product"].combine_chunks().take(place), "")
-    return np.asarray(found.to_pylist(), dtype=np.str_)
+def _products(labels: Labels) -> NDArray[np.str_]:
+    names = np.array([*labels.product_numbers, ""])
+    numbers = np.array([*labels.product_numbers.values(), NOBODY])
+    order = np.argsort(numbers)
+    named: NDArray[np.str_] = names[order][np.searchsorted(numbers[order], labels.products)]
+    return named
 
 
 def _normalised(features: NDArray[np.floating]) -> NDArray[np.float32]:

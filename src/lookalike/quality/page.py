@@ -1,7 +1,7 @@
 """The evaluation as a page a person can look at: one HTML file with everything in it.
 
-Numbers first, then which categories are taken for which, then the queries that came out worst, each with what was
-found instead, since a wrong answer seen says more than ten averages.
+Numbers first, with whether what is found looks alike; then which categories are taken for which, then the queries that
+came out worst, each with what was found instead, since a wrong answer seen says more than ten averages.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 from lookalike.errors import LookalikeError
 from lookalike.imaging import photos
 from lookalike.quality.evaluation import Evaluation
+from lookalike.quality.table import looks_table
 from lookalike.ranking.request import Answer
 
 _WORST = 24
@@ -65,6 +66,7 @@ def render(evaluation: Evaluation, photo_bytes: Callable[[str], bytes]) -> str:
             f"<title>{escape(title)}</title><style>{_STYLE}</style>",
             f"<h1>{escape(title)}</h1><p class=about>{escape(about)}</p>",
             _tiles(report),
+            _looks(report["looks"]),
             _codes(report["codes"]),
             _confusion(evaluation),
             _worst_queries(evaluation, photo_bytes),
@@ -84,12 +86,32 @@ def _tiles(report: dict[str, Any]) -> str:
             (_percent(found["1"]), "first hit is the product"),
             (_percent(found["10"]), "product in the first ten"),
         ]
-    tiles += [(_percent(v["top1"]), f"aspect {name}") for name, v in report["aspects"].items()]
+    tiles += [
+        (_percent(v["top1"]), f"aspect {name} (always the commonest: {_percent(v['majority'])})")
+        for name, v in report["aspects"].items()
+    ]
     tiles.append((f"{search['categories_opened']:.1f}", "categories opened per query"))
     boxes = "".join(
         f"<div class=tile><b>{value}</b><span>{escape(name)}</span></div>" for value, name in tiles
     )
     return f"<div class=tiles>{boxes}</div>"
+
+
+def _looks(looks: dict[str, Any]) -> str:
+    title, columns, rows = looks_table(looks)
+    if not rows:
+        return ""
+    body = "".join(
+        f"<tr><td>{escape(row[0])}" + "".join(f"<td class=n>{cell}" for cell in row[1:]) for row in rows
+    )
+    return (
+        f"<h2>{title[0].upper() + title[1:]}</h2><p class=about>Learned products have a listing in the training split."
+        " Others: the first hits of other products. By chance: random listings of the query's category; at best: a"
+        " perfect search of it.</p><table><tr>"
+        + "".join(f"<th>{escape(column)}" for column in columns)
+        + body
+        + "</table>"
+    )
 
 
 def _codes(codes: dict[str, Any]) -> str:
