@@ -14,7 +14,7 @@ def curate(parameters: Curate = Curate()) -> str:
             parameters.store,
             parameters.catalogue,
             parameters.columns,
-            parameters.model_dump(include={"min_category", "seller_cap", "keep_sellers"}),
+            parameters.curation(),
             parameters.release,
         )
     )

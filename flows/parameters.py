@@ -5,11 +5,14 @@ Only references and plain settings stand here. Defaults fit a shop of some ten t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
+from lookalike.catalogue.knobs import knobs_of
+from lookalike.catalogue.rules import CurationConfig
 from lookalike.settings import DataGateSettings
 
 _BOUNDS = DataGateSettings()
@@ -73,27 +76,29 @@ class _Training(_Parameters):
     )
 
 
+def _with_knobs(config: type[Any]) -> Callable[[type[_Parameters]], type[_Parameters]]:
+    """A model with a field for each knob of `config`, after its own."""
+    knobs: dict[str, Any] = {
+        knob.name: (
+            knob.type,
+            Field(default=knob.default, ge=knob.least, le=knob.most, title=knob.title, description=knob.said),
+        )
+        for knob in knobs_of(config)
+    }
+    return lambda model: create_model(model.__name__, __base__=model, __module__=__name__, **knobs)
+
+
+@_with_knobs(CurationConfig)
 class _Curation(_Catalogue):
     columns: dict[str, str] = Field(
         default_factory=dict,
         title="Columns",
         description="Columns that the file names otherwise, ours -> theirs, such as seller -> sender_id.",
     )
-    min_category: int = Field(
-        default=10,
-        ge=1,
-        le=10_000,
-        title="Smallest category",
-        description="Photos that a leaf category needs; smaller ones join their parent or are left out.",
-    )
-    seller_cap: int = Field(
-        default=0, ge=0, title="Seller cap", description="Listings kept per seller and category; 0 keeps all."
-    )
-    keep_sellers: bool = Field(
-        default=False,
-        title="Keep sellers together",
-        description="Keep each seller's listings on one side of the splits.",
-    )
+
+    def curation(self) -> dict[str, Any]:
+        """The knobs alone, to hand them on."""
+        return self.model_dump(include={knob.name for knob in knobs_of(CurationConfig)})
 
 
 class Curate(_Curation):

@@ -6,16 +6,20 @@ Prefect's database lies in the demo's directory, so `make up` shows this run amo
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
 from pathlib import Path
 
 import typer
 
+from lookalike import steps
+from lookalike.catalogue.knobs import settings_of
+from lookalike.catalogue.rules import CurationConfig
 from lookalike.cli import demo as plain
-from lookalike.cli.options import Json, Recipe, Workplace
-from lookalike.errors import LookalikeError, PublishingHeld, SettingsError
+from lookalike.cli.options import Json, Recipe
+from lookalike.errors import LookalikeError, SettingsError
 from lookalike.progress import Progress
-from lookalike.publishing import live_ref, publication
 from lookalike.storage.artefacts import Ref, read_manifest
+from lookalike.workplace import Workplace
 from tasks import environment
 
 
@@ -42,8 +46,7 @@ def demo(
 
 
 def _through_prefect(place: Workplace, course: plain.Course, progress: Progress) -> Ref:
-    if why := publication.why_not(live_ref.read_live(place.store)):
-        raise PublishingHeld(why)
+    steps.require_not_held(place)
     progress("start Prefect's embedded server", 0, 1)
     from flows.parameters import RecipeName, Retrain
     from flows.retrain import retrain
@@ -60,7 +63,7 @@ def _through_prefect(place: Workplace, course: plain.Course, progress: Progress)
                 store=place.store.uri,
                 catalogue=course.catalogue,
                 recipe=RecipeName(course.recipe),
-                min_category=course.min_category,
+                **settings_of(CurationConfig, asdict(course.curation)),
             )
         )
     return Ref.parse(read_manifest(place.store, Ref.parse(str(index))).inputs["curated"])

@@ -1,10 +1,15 @@
-"""What curation keeps, what it takes for the same, and how it splits: one frozen configuration."""
+"""What curation keeps, what it takes for the same, and how it splits: one frozen configuration.
+
+What a shop sets is declared by `knob`: it becomes an option of `lookalike curate` and `run`, a field in the forms of
+the flows, and something that a re-index takes over from the live snapshot. The rest is set from Python alone.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Literal
 
+from lookalike.catalogue.knobs import knob
 from lookalike.errors import SettingsError
 from lookalike.imaging.limits import PhotoLimits
 
@@ -24,10 +29,16 @@ class CurationConfig:
     near_rmse: float = 8.0
     """Grey levels by which 16 x 16 thumbnails of near duplicates differ, at most. Saved anew: under 3, the nearest
     pair of different things 18 (measured on the sample); real garments laid out alike start at about 12."""
-    min_category: int = 10
+    min_category: int = knob(
+        10,
+        "Smallest category",
+        "Photos that a leaf category needs; smaller ones join their parent or are left out.",
+        least=1,
+        most=10_000,
+    )
     """Distinct photos to learn from that a leaf category needs; smaller ones are merged into their parent or left
     out. With fewer than ten, one is left to judge by at best."""
-    seller_cap: int = 0
+    seller_cap: int = knob(0, "Seller cap", "Listings kept per seller and category; 0 keeps all.", least=0)
     """Listings of one seller in one category, at most; 0 takes all. Caps shops that would drown the others."""
     val_share: float = 0.1
     """Share of listings held out to steer training, where the catalogue gives no split."""
@@ -35,7 +46,12 @@ class CurationConfig:
     """Share of listings held out to judge the release by, where the catalogue gives no split."""
     keep_products: bool = True
     """Keep listings of one product on one side of the split; near duplicates always stay together."""
-    keep_sellers: bool = False
+    keep_sellers: bool = knob(
+        False,
+        "Keep sellers together",
+        "Keep each seller's listings on one side of the splits.",
+        option="sellers_apart",
+    )
     """Keep listings of one seller on one side: their photos share a background, and a network can cheat by it."""
     leaks: Literal["photo", "product", "nothing"] = "photo"
     """Which training listings move to the split `leak` where the catalogue gives splits: those that share a photo (or

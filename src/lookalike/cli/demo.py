@@ -14,13 +14,14 @@ from typing import Annotated
 
 import typer
 
-from lookalike.cli import searching, showing, steps
-from lookalike.cli.options import Json, Recipe, Workplace, open_workplace
+from lookalike import steps
+from lookalike.catalogue.rules import CurationConfig
+from lookalike.cli import searching, showing
+from lookalike.cli.options import Json, Recipe
 from lookalike.cli.output import Output
-from lookalike.cli.publishing import publish_step
 from lookalike.progress import Progress
-from lookalike.settings import DataGateSettings
 from lookalike.storage.artefacts import Ref
+from lookalike.workplace import Workplace, open_workplace
 
 Directory = Annotated[Path, typer.Option(help="Where catalogue, store and pictures go.")]
 Once = Annotated[bool, typer.Option("--once", help="End after the answer instead of serving the page.")]
@@ -43,8 +44,7 @@ class Course:
     catalogue: str
     """Its URI."""
     recipe: str
-    min_category: int
-    """Photos that a leaf category needs."""
+    curation: CurationConfig
 
 
 Chain = Callable[[Workplace, Course, Progress], Ref]
@@ -85,7 +85,8 @@ def show(
         )
     with out.progress() as progress:
         sample = write_sample(directory / "catalogue", products=products, progress=progress)
-        course = Course(str(sample.catalogue), recipe, min(MIN_CATEGORY, products))
+        curation = CurationConfig(min_category=min(MIN_CATEGORY, products))
+        course = Course(str(sample.catalogue), recipe, curation)
         curated = chain(place, course, progress)
     showing.show_curated(out, place, curated) if not as_json else None
     quiet = Output(as_json=False) if not as_json else out
@@ -131,7 +132,8 @@ def show(
 
 
 def _plain_chain(place: Workplace, course: Course, progress: Progress) -> Ref:
-    config = steps.curation_config(min_category=course.min_category, seller_cap=0, sellers_apart=False)
-    refs = steps.build_all(place, course.catalogue, {}, config, course.recipe, 1, None, 0, progress)
-    publish_step(Output(), place, refs["index"], DataGateSettings())
+    refs = steps.build_all(
+        place, course.catalogue, course.curation, course.recipe, shards=1, progress=progress
+    )
+    steps.publish(place, refs["index"], told=showing.passed_data_gate(Output(), accept=False))
     return refs["curated"]

@@ -10,13 +10,14 @@ import typer
 from rich.markup import escape
 
 from lookalike.catalogue.snapshot import is_shard
-from lookalike.cli.options import Json, Store, Workplace, open_workplace
+from lookalike.cli.options import Json, Store
 from lookalike.cli.output import Output
 from lookalike.errors import CorruptObject, LookalikeError, ObjectNotFound, SettingsError
 from lookalike.progress import Progress
 from lookalike.publishing import live_ref, publication
 from lookalike.storage import keys, verification
 from lookalike.storage.artefacts import Kind, Ref, fetch, find, read_manifest
+from lookalike.workplace import Workplace, open_workplace
 
 Name = Annotated[
     str | None,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Annotated
 
 import typer
 
-from lookalike.cli.options import Json, Store, open_workplace
+from lookalike import steps
+from lookalike.cli.options import Json, Store
 from lookalike.cli.output import Output
-from lookalike.publishing import retention
+from lookalike.workplace import open_workplace
 
 
 def console(
@@ -43,11 +43,10 @@ def retain(
     [dim]Example:[/dim] lookalike retain --dry-run
     """
     out, place = Output(as_json=as_json), open_workplace(store)
-    config = retention.RetentionConfig(records=records, grace=timedelta(hours=grace_hours))
-    planned = retention.plan(place.store, config)
-    if not dry_run:
-        with out.progress() as progress:
-            retention.apply(place.store, planned, progress=progress)
+    with out.progress() as progress:
+        planned = steps.retain(
+            place, records=records, grace_hours=grace_hours, dry_run=dry_run, progress=progress
+        )
     out.table("", ("goes",), [(name,) for name in planned.removed])
     verb = "would remove" if dry_run else "removed"
     out.result(

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
 
-from lookalike.errors import ObjectNotFound, SettingsError
+from lookalike.catalogue.knobs import Knob, knobs_of
+from lookalike.catalogue.rules import CurationConfig
+from lookalike.errors import SettingsError
 from lookalike.learning.recipes import recipe_named
-from lookalike.settings import DataGateSettings, S3Settings, Settings
-from lookalike.storage.artefacts import Kind, Ref, find, latest
-from lookalike.storage.objects import ObjectStore
-from lookalike.storage.stores import open_store
+from lookalike.settings import DataGateSettings
 
 Store = Annotated[
     str | None,
@@ -103,42 +102,32 @@ IndexSplits = Annotated[
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Workplace:
-    """The opened store and the settings that a command works with."""
+def with_curation(command: Callable[..., None]) -> Callable[..., None]:
+    """`command` with an option for each knob of `CurationConfig`, where it has a parameter of that type."""
+    given = inspect.signature(command, eval_str=True)
+    [taken] = (name for name, asked in given.parameters.items() if asked.annotation is CurationConfig)
+    knobs = knobs_of(CurationConfig)
 
-    store: ObjectStore
-    settings: Settings
-    s3: S3Settings
+    @functools.wraps(command)
+    def asked(**values: Any) -> None:
+        config = CurationConfig(**{knob.name: values.pop(knob.option) for knob in knobs})
+        command(**values, **{taken: config})
 
-    @property
-    def cache_dir(self) -> Path:
-        return self.settings.cache_dir
-
-    def ref(self, kind: Kind, text: str | None) -> Ref:
-        """The artefact that an option names by reference or id; the newest of its kind where it names none."""
-        if text is None:
-            found = latest(self.store, kind)
-            if found is None:
-                step = _MADE_BY[kind]
-                raise ObjectNotFound(
-                    kind.value, f"{self.store.uri} holds no {kind.value}; run `lookalike {step}` first"
-                )
-            return found
-        if "@" in text:
-            return Ref.parse(text)
-        return find(self.store, kind, text.removeprefix(f"{kind.value}/"))
+    parameters: list[inspect.Parameter] = []
+    for name, parameter in given.parameters.items():
+        parameters += map(_option, knobs) if name == taken else [parameter]
+    asked.__signature__ = given.replace(parameters=parameters)  # type: ignore[attr-defined]  # what typer reads
+    asked.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return asked
 
 
-_MADE_BY = {Kind.CURATED: "curate", Kind.RELEASE: "train", Kind.EXTRACTION: "extract", Kind.INDEX: "index"}
-
-
-def open_workplace(store: str | None, photo_roots: Sequence[str] | None = None) -> Workplace:
-    """What `--store`, `--photo-root` and the environment name."""
-    settings, s3 = Settings(), S3Settings()
-    if photo_roots:
-        settings = settings.model_copy(update={"photo_roots": tuple(photo_roots)})
-    return Workplace(open_store(store or settings.store, s3), settings, s3)
+def _option(knob: Knob) -> inspect.Parameter:
+    return inspect.Parameter(
+        knob.option,
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+        default=knob.default,
+        annotation=Annotated[knob.type, typer.Option(min=knob.least, help=knob.said)],
+    )
 
 
 def parse_columns(pairs: Sequence[str] | None) -> dict[str, str]:

@@ -6,18 +6,16 @@ from functools import partial
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
-from lookalike.cli.options import Accept, Bounds, Json, Store, Workplace, open_workplace, parse_bounds
+from lookalike import steps
+from lookalike.cli.options import Accept, Bounds, Json, Store, parse_bounds
 from lookalike.cli.output import Output
-from lookalike.cli.showing import show_live
-from lookalike.errors import PublishingHeld, SettingsError
-from lookalike.progress import Progress, silent
-from lookalike.publishing import live_ref, publication
-from lookalike.publishing.data_gate import DataGateReport
-from lookalike.settings import DataGateSettings
+from lookalike.cli.showing import passed_data_gate, show_live
+from lookalike.errors import SettingsError
+from lookalike.publishing import publication
 from lookalike.storage import audit
-from lookalike.storage.artefacts import Kind, Ref
+from lookalike.storage.artefacts import Kind
+from lookalike.workplace import open_workplace
 
 
 def publish(
@@ -51,12 +49,12 @@ def publish(
     ref = place.ref(Kind.INDEX, index)
     with out.progress() as progress:
         move = partial(
-            publish_step,
-            out,
+            steps.publish,
             place,
             ref,
-            bounds,
+            bounds=bounds,
             accept=accept,
+            told=passed_data_gate(out, accept=accept),
             attended=index is not None,
             rejected_too=rejected,
             progress=progress,
@@ -108,40 +106,3 @@ def resume(store: Store = None, as_json: Json = False) -> None:
     with audit.recorded(place.store, by=publication.somebody(), action="resume", detail={}):
         live = publication.resume(place.store)
     show_live(out, live)
-
-
-def publish_step(
-    out: Output,
-    place: Workplace,
-    index: Ref,
-    bounds: DataGateSettings,
-    *,
-    accept: bool = False,
-    attended: bool = False,
-    rejected_too: bool = False,
-    progress: Progress = silent,
-) -> live_ref.LiveRef:
-    """Pass the data gate, verify the index snapshot and its model release file by file, then move the live ref."""
-
-    def say(report: DataGateReport) -> None:
-        if report.live is not None and (report.passed or accept):  # else the error says it
-            out.note(escape(f"{'' if report.passed else 'accepted: '}{report.verdict()}"))
-
-    return publication.publish_index(
-        place.store,
-        index,
-        by=publication.somebody(),
-        cache_dir=place.cache_dir,
-        attended=attended,
-        rejected_too=rejected_too,
-        bounds=bounds,
-        accept=accept,
-        told=say,
-        progress=progress,
-    )
-
-
-def require_not_held(place: Workplace) -> None:
-    """Before long work that ends with a publication. Raises `PublishingHeld`."""
-    if why := publication.why_not(live_ref.read_live(place.store)):
-        raise PublishingHeld(why)

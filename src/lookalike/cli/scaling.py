@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lookalike.cli.options import Json, ProbePort, Store, Threads, open_workplace
+from lookalike.cli.options import Json, ProbePort, Store, Threads
 from lookalike.cli.output import Output
 from lookalike.errors import SettingsError
+from lookalike.workplace import open_workplace
 
 if TYPE_CHECKING:
     from lookalike.sizing import Catalogue, Cluster, Load, Plan

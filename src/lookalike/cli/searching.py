@@ -16,8 +16,6 @@ from lookalike.cli.options import (
     ProbePort,
     Store,
     Threads,
-    Workplace,
-    open_workplace,
     parse_columns,
 )
 from lookalike.cli.output import Output
@@ -25,6 +23,7 @@ from lookalike.cli.showing import hit_photos, show_answer, show_report, write_sh
 from lookalike.errors import QueryError, SettingsError
 from lookalike.publishing import live_ref
 from lookalike.storage.artefacts import fetch
+from lookalike.workplace import Workplace, open_workplace
 
 if TYPE_CHECKING:
     from lookalike.ranking.request import Answer

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
-from lookalike.cli.options import Workplace
 from lookalike.cli.output import Output
 from lookalike.publishing import live_ref, publication
+from lookalike.publishing.data_gate import DataGateReport
 from lookalike.storage.artefacts import Ref, read_manifest
 from lookalike.strict_json import plain
+from lookalike.workplace import Workplace
 
 if TYPE_CHECKING:
     from lookalike.ranking.request import Answer
@@ -66,6 +67,16 @@ def show_index(out: Output, place: Workplace, ref: Ref) -> None:
         f"[bold]{ref.kind}/{ref.id}[/bold]: {meta.get('rows', 0):,} listings in {len(meta.get('categories', ()))}"
         " categories",
     )
+
+
+def passed_data_gate(out: Output, *, accept: bool) -> Callable[[DataGateReport], None]:
+    """What says how a publication fared at the data gate."""
+
+    def say(report: DataGateReport) -> None:
+        if report.live is not None and (report.passed or accept):  # else the error says it
+            out.note(escape(f"{'' if report.passed else 'accepted: '}{report.verdict()}"))
+
+    return say
 
 
 def show_live(out: Output, live: live_ref.LiveRef) -> None:

@@ -1,0 +1,323 @@
+"""The steps of the whole way as plain functions: a workplace and references enter, a reference leaves.
+
+The command line (`cli/`) and the flows (`tasks/`) both call them, so each step is wired here and nowhere else. A step
+that is run again finds its work done; one that was killed leaves nothing visible. What a step needs is imported when it
+runs: naming the steps imports no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Literal
+
+from lookalike.catalogue.knobs import settings_of
+from lookalike.catalogue.rules import CurationConfig
+from lookalike.errors import PublishingHeld, SettingsError, unknown
+from lookalike.progress import Progress, silent
+from lookalike.publishing import live_ref, publication, retention
+from lookalike.storage.artefacts import Kind, Ref, fetch, read_manifest
+
+if TYPE_CHECKING:
+    from lookalike.publishing.data_gate import DataGateReport
+    from lookalike.quality.gate import GateConfig, GateReport
+    from lookalike.settings import DataGateSettings
+    from lookalike.workplace import Workplace
+
+
+def curate(
+    place: Workplace,
+    catalogue: str,
+    config: CurationConfig | None = None,
+    *,
+    columns: Mapping[str, str] | None = None,
+    release: Ref | None = None,
+    progress: Progress = silent,
+) -> Ref:
+    """Catalogue -> curated snapshot, to learn from, or to be searched by `release`: then its categories stay."""
+    from lookalike.catalogue import curation
+
+    return curation.curate(
+        place.store,
+        catalogue,
+        config,
+        columns=columns,
+        photo_roots=place.settings.photo_roots,
+        known=() if release is None else _categories(place, release),
+        s3=place.s3,
+        cache_dir=place.cache_dir,
+        progress=progress,
+    )
+
+
+def _categories(place: Workplace, release: Ref) -> tuple[str, ...]:
+    """What a model release tells apart."""
+    from lookalike.coding.release import ModelCard
+
+    artefact = fetch(place.store, release, place.cache_dir, ["model.json"])
+    return ModelCard.read(artefact.path("model.json")).categories
+
+
+def live_curation(place: Workplace) -> dict[str, Any]:
+    """How the live index's catalogue was curated, so that a re-index does the same: columns, and every knob.
+
+    Raises `SettingsError` where nothing is live.
+    """
+    live = live_ref.read_live(place.store)
+    if live is None:
+        raise SettingsError(
+            f"{place.store.uri}: nothing is live yet, so there is nothing to re-index; retrain first"
+        )
+    curated = Ref.parse(read_manifest(place.store, live.live.index).inputs["curated"])
+    config = read_manifest(place.store, curated).config
+    return {"columns": config.get("columns", {}), **settings_of(CurationConfig, config)}
+
+
+def check_weights(place: Workplace, asked: str) -> None:
+    """Raises `StorageError` where `asked` is a model release that the store does not hold: before hours of work."""
+    if asked.startswith(f"{Kind.RELEASE}/"):
+        read_manifest(place.store, Ref.parse(asked))
+
+
+def weights_of_live(place: Workplace, live: Ref, curated: Ref, recipe: str) -> str:
+    """The starting weights of a training that begins with the live model release.
+
+    One that has learned from this very snapshot by this recipe is what the caller is after: then its own start is
+    named, by which it is found finished.
+    """
+    from lookalike.learning.identity import is_training_by
+    from lookalike.learning.recipes import recipe_named
+
+    release = read_manifest(place.store, live)
+    if release.inputs.get("curated") == str(curated) and is_training_by(recipe_named(recipe), release.config):
+        return str(release.config.get("weights", ""))
+    return str(live)
+
+
+def train(
+    place: Workplace,
+    curated: Ref,
+    recipe: str,
+    *,
+    weights: str = "",
+    compiled: bool = False,
+    decoding: Literal["auto", "once", "always"] = "auto",
+    progress: Progress = silent,
+) -> Ref:
+    """Curated snapshot -> model release, by the recipe of that name. Raises `TrainingStopped` on SIGTERM."""
+    from lookalike.learning.recipes import recipe_named
+    from lookalike.learning.training import train
+
+    return train(
+        place.store,
+        curated,
+        recipe_named(recipe),
+        cache_dir=place.cache_dir,
+        weights=weights or None,
+        threads=place.threads,
+        compiled=compiled,
+        decoding=decoding,
+        progress=progress,
+    )
+
+
+def trained(place: Workplace, curated: Ref, recipe: str, *, weights: str = "") -> Ref | None:
+    """The model release that `train` would find finished."""
+    from lookalike.learning.recipes import recipe_named
+    from lookalike.learning.training import trained
+
+    return trained(place.store, curated, recipe_named(recipe), weights or None)
+
+
+def extract(
+    place: Workplace, curated: Ref, release: Ref, *, shard_size: int = 4096, progress: Progress = silent
+) -> Ref:
+    """Curated snapshot and model release -> extraction; photos that have a code already are not encoded again."""
+    from lookalike.learning.extraction import extract
+
+    return extract(
+        place.store,
+        curated,
+        release,
+        cache_dir=place.cache_dir,
+        shard_size=shard_size,
+        threads=place.threads,
+        progress=progress,
+    )
+
+
+def extract_part(
+    place: Workplace,
+    curated: Ref,
+    release: Ref,
+    part: int,
+    parts: int,
+    *,
+    shard_size: int = 4096,
+    progress: Progress = silent,
+) -> int:
+    """One part of a release's first code shards; the number of photos that were encoded."""
+    from lookalike.learning.extraction import extract_part
+
+    return extract_part(
+        place.store,
+        curated,
+        release,
+        part,
+        parts,
+        cache_dir=place.cache_dir,
+        shard_size=shard_size,
+        threads=place.threads,
+        progress=progress,
+    )
+
+
+def index(
+    place: Workplace,
+    extraction: Ref,
+    *,
+    shards: int = 0,
+    splits: Collection[str] | None = None,
+    progress: Progress = silent,
+) -> Ref:
+    """Extraction -> index snapshot, of `splits` alone where given.
+
+    `shards` is the number of segments of each category; 0 takes the live index's, or 1.
+    """
+    from lookalike.index.builder import build
+
+    curated = Ref.parse(read_manifest(place.store, extraction).inputs["curated"])
+    _check_splits(place, curated, splits)
+    return build(
+        place.store,
+        curated,
+        extraction,
+        shards=shards or publication.live_shards(place.store),
+        splits=None if splits is None else frozenset(splits),
+        cache_dir=place.cache_dir,
+        progress=progress,
+    )
+
+
+def _check_splits(place: Workplace, curated: Ref, splits: Collection[str] | None) -> None:
+    """A misspelt split beside a right one would leave its listings out of the index without a word."""
+    if not splits:
+        return
+    from lookalike.catalogue.snapshot import splits_of
+    from lookalike.catalogue.splits import LEAK, TEST, TRAIN, VAL
+
+    known = {TRAIN, VAL, TEST, LEAK, *splits_of(place.store, curated, place.cache_dir)}
+    for name in sorted(set(splits) - known):
+        raise SettingsError(unknown("split", name, known))
+
+
+def build_all(
+    place: Workplace,
+    catalogue: str,
+    config: CurationConfig,
+    recipe: str,
+    *,
+    columns: Mapping[str, str] | None = None,
+    shards: int = 0,
+    splits: Collection[str] | None = None,
+    progress: Progress = silent,
+) -> dict[str, Ref]:
+    """The whole way but for publishing, in order; the references of what was made or found."""
+    require_not_held(place)
+    curated = curate(place, catalogue, config, columns=columns, progress=progress)
+    _check_splits(place, curated, splits)
+    release = train(place, curated, recipe, progress=progress)
+    extraction = extract(place, curated, release, progress=progress)
+    built = index(place, extraction, shards=shards, splits=splits, progress=progress)
+    return {"curated": curated, "release": release, "extraction": extraction, "index": built}
+
+
+def why_held(place: Workplace, index: Ref | None = None) -> str:
+    """Why nothing (or not this index) may be published unattended now, or ``""``."""
+    artefacts = [] if index is None else [index, publication.release_of(place.store, index)]
+    return publication.why_not(live_ref.read_live(place.store), *artefacts)
+
+
+def require_not_held(place: Workplace) -> None:
+    """Before long work that ends with a publication. Raises `PublishingHeld`."""
+    if why := why_held(place):
+        raise PublishingHeld(why)
+
+
+def check_release(
+    place: Workplace,
+    index: Ref,
+    config: GateConfig | None = None,
+    *,
+    told: Callable[[GateReport, Ref, Ref | None], None] = lambda report, new, live: None,
+    progress: Progress = silent,
+) -> bool:
+    """Compare the model release of `index` with the live one; False where it is live already.
+
+    `told` hears what was measured, of which release, and beside which. Raises `QualityGateError` where it is worse.
+    """
+    from lookalike.quality import gate
+
+    found = live_ref.read_live(place.store)
+    new, live = publication.release_of(place.store, index), None if found is None else found.live.release
+    if live == new:
+        return False
+    curated = Ref.parse(read_manifest(place.store, index).inputs["curated"])
+    report = gate.compare(
+        place.store,
+        curated,
+        new,
+        live,
+        config or gate.GateConfig(),
+        cache_dir=place.cache_dir,
+        threads=place.threads,
+        progress=progress,
+    )
+    told(report, new, live)
+    report.require()
+    return True
+
+
+def publish(
+    place: Workplace,
+    index: Ref,
+    *,
+    by: str = "",
+    replaces: publication.Replaces = "anything",
+    attended: bool = False,
+    rejected_too: bool = False,
+    bounds: DataGateSettings | None = None,
+    accept: bool = False,
+    told: Callable[[DataGateReport], None] = lambda _: None,
+    progress: Progress = silent,
+) -> live_ref.LiveRef:
+    """Index snapshot -> live, as `publication.publish_index` says; by whoever runs this process, unless told."""
+    return publication.publish_index(
+        place.store,
+        index,
+        by=by or publication.somebody(),
+        cache_dir=place.cache_dir,
+        replaces=replaces,
+        attended=attended,
+        rejected_too=rejected_too,
+        bounds=bounds,
+        accept=accept,
+        told=told,
+        progress=progress,
+    )
+
+
+def retain(
+    place: Workplace,
+    *,
+    records: int = 3,
+    grace_hours: float = 24.0,
+    dry_run: bool = False,
+    progress: Progress = silent,
+) -> retention.RetentionPlan:
+    """Remove what nothing that is kept refers to, and say what went. Raises `LostRace` where something moved."""
+    config = retention.RetentionConfig(records=records, grace=timedelta(hours=grace_hours))
+    planned = retention.plan(place.store, config)
+    if not dry_run:
+        retention.apply(place.store, planned, progress=progress)
+    return planned

@@ -1,0 +1,58 @@
+"""Where the steps work: an opened store, local disk, and how many threads they may take.
+
+Enters: what an option or a flow's parameter names, over the settings. Leaves: a `Workplace`, the first argument of
+every step in `lookalike.steps`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lookalike.errors import ObjectNotFound
+from lookalike.settings import S3Settings, Settings
+from lookalike.storage.artefacts import Kind, Ref, find, latest
+from lookalike.storage.objects import ObjectStore
+from lookalike.storage.stores import open_store
+
+_MADE_BY = {Kind.CURATED: "curate", Kind.RELEASE: "train", Kind.EXTRACTION: "extract", Kind.INDEX: "index"}
+
+
+@dataclass(frozen=True, slots=True)
+class Workplace:
+    """The opened store and the settings that a step works with."""
+
+    store: ObjectStore
+    settings: Settings
+    s3: S3Settings
+    threads: int = 0
+    """Threads that a step may use; 0 takes every core that this process may use."""
+
+    @property
+    def cache_dir(self) -> Path:
+        return self.settings.cache_dir
+
+    def ref(self, kind: Kind, text: str | None) -> Ref:
+        """The artefact that an option names by reference or id; the newest of its kind where it names none."""
+        if text is None:
+            found = latest(self.store, kind)
+            if found is None:
+                step = _MADE_BY[kind]
+                raise ObjectNotFound(
+                    kind.value, f"{self.store.uri} holds no {kind.value}; run `lookalike {step}` first"
+                )
+            return found
+        if "@" in text:
+            return Ref.parse(text)
+        return find(self.store, kind, text.removeprefix(f"{kind.value}/"))
+
+
+def open_workplace(
+    store: str | None = None, photo_roots: Sequence[str] | None = None, *, threads: int = 0
+) -> Workplace:
+    """What the caller names, or else the environment."""
+    settings, s3 = Settings(), S3Settings()
+    if photo_roots:
+        settings = settings.model_copy(update={"photo_roots": tuple(photo_roots)})
+    return Workplace(open_store(store or settings.store, s3), settings, s3, threads)
