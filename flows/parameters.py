@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from lookalike.catalogue.knobs import knobs_of
 from lookalike.catalogue.rules import CurationConfig
+from lookalike.learning.recipes import RECIPES
 from lookalike.settings import DataGateSettings
 
 _BOUNDS = DataGateSettings()
@@ -21,15 +22,8 @@ _BOUNDS = DataGateSettings()
 Reference = Annotated[str, Field(pattern=r"^[a-z]+/[0-9a-f]{16}@[0-9a-f]{64}$")]
 
 
-class RecipeName(StrEnum):
-    """The training recipes of `lookalike.learning.recipes`."""
-
-    small_cpu = "small_cpu"
-    ebay_resnet50 = "ebay_resnet50"
-    fashion_mnist = "fashion_mnist"
-    fashion_mnist_finish = "fashion_mnist_finish"
-    demo = "demo"
-    tiny = "tiny"
+RecipeName = StrEnum("RecipeName", [(name, name) for name in RECIPES])  # type: ignore[misc]  # known when it runs
+"""The training recipes: ours, and those of the packages that are installed where the flows are registered and run."""
 
 
 class _Parameters(BaseModel):
@@ -65,7 +59,7 @@ class _Sharded(_Parameters):
 
 class _Training(_Parameters):
     recipe: RecipeName = Field(
-        default=RecipeName.small_cpu, title="Recipe", description="How the network is built and trained."
+        default=RecipeName("small_cpu"), title="Recipe", description="How the network is built and trained."
     )
     weights: str = Field(
         default="",

@@ -25,7 +25,7 @@ from urllib.parse import unquote, urlsplit
 from lookalike.errors import ObjectNotFound, PhotoOutside, SettingsError, StorageError
 from lookalike.settings import S3Settings
 from lookalike.storage.objects import ObjectStore, check_key
-from lookalike.storage.stores import open_store
+from lookalike.storage.stores import STORES, open_store
 
 _UNUSABLE = re.compile(r"[\x00-\x1f\x7f\\]")
 _FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -35,9 +35,9 @@ _FILE = (
 
 
 class _Reference(NamedTuple):
-    """A bucket and a key in it, or an empty bucket and an absolute path."""
+    """A store's URI and a key in it, or no store and an absolute path."""
 
-    bucket: str
+    store: str
     path: str
 
 
@@ -47,14 +47,17 @@ class PhotoPlaces:
     def __init__(self, folder: str, roots: Sequence[str] = (), s3: S3Settings | None = None) -> None:
         """`folder` is the URI of the table's folder, `roots` what is allowed beside it: folders, ``s3://bucket/prefix``.
 
+        In a store that another package adds, photos are named by paths below the table's folder, and the store answers
+        for what they lead to.
+
         Raises `SettingsError` for a root that is neither.
         """
         self._s3 = s3
         self._stores: dict[str, ObjectStore] = {}
         self._base = _root(folder)
-        own = _Reference(self._base.bucket, "") if self._base.bucket else self._base
+        own = _Reference(self._base.store, "") if self._base.store else self._base
         self._inside = (own, *map(_root, roots))
-        self._place = "bucket" if self._base.bucket else "folder"
+        self._place = "bucket" if self._base.store.startswith("s3:") else "folder"
 
     def check(self, image: str) -> None:
         """Raises `PhotoOutside`, or `SettingsError` for what names no place at all.
@@ -62,7 +65,7 @@ class PhotoPlaces:
         A link that leads out is only met by `read`.
         """
         reference = self._reference(image)
-        if reference.bucket:
+        if reference.store:
             self._within(image, reference)
         elif posixpath.isabs(image) or "://" in image or ".." in image.split("/"):
             self._within(image, _Reference("", os.path.realpath(reference.path)))
@@ -73,11 +76,11 @@ class PhotoPlaces:
         Raises `ObjectNotFound`, other `StorageError`s, and what `check` raises.
         """
         reference = self._reference(image)
-        if reference.bucket:
+        if reference.store:
             self._within(image, reference)
-            if reference.bucket not in self._stores:
-                self._stores[reference.bucket] = open_store(f"s3://{reference.bucket}", self._s3)
-            return self._stores[reference.bucket].get(reference.path, length=length)
+            if reference.store not in self._stores:
+                self._stores[reference.store] = open_store(reference.store, self._s3)
+            return self._stores[reference.store].get(reference.path, length=length)
         real = os.path.realpath(reference.path)
         root = self._within(image, _Reference("", real))
         with _translated(image), open(_opened(root.path, os.path.relpath(real, root.path)), "rb") as file:
@@ -85,7 +88,7 @@ class PhotoPlaces:
 
     def is_local(self, image: str) -> bool:
         """Whether the photo lies on this machine, so that trouble with it is no trouble with a service."""
-        return not self._reference(image).bucket
+        return not self._reference(image).store
 
     def _reference(self, image: str) -> _Reference:
         """What `image` names, allowed or not. Raises `SettingsError`."""
@@ -97,7 +100,7 @@ class PhotoPlaces:
             start = f"s3://{parts.netloc}/"
             if not parts.netloc or not image.startswith(start):
                 raise SettingsError(f"{image}: an S3 address is s3://bucket/key")
-            return self._key(image, parts.netloc, image.removeprefix(start))
+            return self._key(image, start.rstrip("/"), image.removeprefix(start))
         if parts and not (parts.scheme == "file" and parts.netloc in ("", "localhost")):
             raise SettingsError(f"{image}: photos are read from s3:// and file:// addresses only")
         path = unquote(parts.path) if parts else image
@@ -105,21 +108,21 @@ class PhotoPlaces:
             raise SettingsError(f"not a path of a file: {image!r}")
         if posixpath.isabs(path):
             return _Reference("", path)
-        if self._base.bucket:
-            return self._key(image, self._base.bucket, posixpath.join(self._base.path, path))
+        if self._base.store:
+            return self._key(image, self._base.store, posixpath.join(self._base.path, path))
         return _Reference("", posixpath.join(self._base.path, path))
 
-    def _key(self, image: str, bucket: str, path: str) -> _Reference:
+    def _key(self, image: str, store: str, path: str) -> _Reference:
         key = posixpath.normpath(path.lstrip("/"))
         if key.startswith("../") or key == "..":
             raise self._outside(image)
-        return _Reference(bucket, check_key(key))
+        return _Reference(store, check_key(key))
 
     def _within(self, image: str, reference: _Reference) -> _Reference:
         """The root that `reference` lies below. Raises `PhotoOutside`."""
         for root in self._inside:
             above = root.path.rstrip("/") + "/" if root.path else ""
-            if reference.bucket == root.bucket and reference.path.startswith(above):
+            if reference.store == root.store and reference.path.startswith(above):
                 return root
         raise self._outside(image)
 
@@ -131,7 +134,9 @@ def _root(uri: str) -> _Reference:
     """A folder, with its links followed now and for good, or a bucket and prefix. Raises `SettingsError`."""
     parts = urlsplit(uri) if "://" in uri else None
     if parts and parts.scheme == "s3" and parts.netloc:
-        return _Reference(parts.netloc, parts.path.strip("/"))
+        return _Reference(f"s3://{parts.netloc}", parts.path.strip("/"))
+    if parts and parts.scheme in STORES and parts.scheme not in STORES.built_in:
+        return _Reference(uri.rstrip("/"), "")
     if parts and not (parts.scheme == "file" and parts.netloc in ("", "localhost")):
         raise SettingsError(f"{uri}: photos may lie below a folder or below s3://bucket/prefix")
     path = Path(unquote(parts.path) if parts else uri).expanduser()

@@ -1,5 +1,7 @@
 """A catalogue's table as its rows: CSV or Parquet bytes enter, named values row by row leave.
 
+Other packages add formats by the extension of the file's name (`plugins`).
+
 A row, or a value, that cannot be read is a `RowProblem` in its place; a table that cannot, a `CatalogueError`. Of a
 Parquet table only the columns that are asked for are read.
 """
@@ -11,12 +13,14 @@ import io
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lookalike.errors import CatalogueError
+from lookalike.errors import CatalogueError, SettingsError
+from lookalike.plugins import Registry
 
 _NO_VALUE = (
     pa.ArrowException,
@@ -55,9 +59,36 @@ class Table:
     """Columns of structs and maps, which no value of a listing can be taken from."""
 
 
+ReadsTable = Callable[[str, bytes], Table]
+"""A table's URI, for messages, and its bytes -> the table. Raises `CatalogueError`."""
+
+
 def read_table(uri: str, data: bytes) -> Table:
-    """Parquet by its first bytes, else CSV in UTF-8; `uri` names it in errors. Raises `CatalogueError`."""
+    """A format that a package adds by its extension; else Parquet by its first bytes, or CSV in UTF-8.
+
+    `uri` also names it in errors. Raises `CatalogueError`, and `SettingsError` where that package cannot be used.
+    """
+    extension = PurePosixPath(uri).suffix.removeprefix(".").lower()
+    if extension not in CATALOGUES:
+        return _csv_or_parquet(uri, data)
+    table = CATALOGUES[extension](uri, data)
+    if not isinstance(table, Table):
+        raise SettingsError(
+            f"{uri}: what {CATALOGUES.distribution(extension)} reads it as is a {type(table).__name__}, no Table"
+        )
+    return table
+
+
+def _csv_or_parquet(uri: str, data: bytes) -> Table:
     return _parquet(uri, data) if data.startswith(b"PAR1") else _csv(uri, data)
+
+
+CATALOGUES: Registry[ReadsTable] = Registry(
+    "lookalike.catalogues",
+    "catalogue format",
+    dict.fromkeys(("csv", "parquet", "tsv", "txt"), _csv_or_parquet),
+)
+"""Extension of a file's name, in small letters and without the dot -> what reads such a table."""
 
 
 def _csv(uri: str, data: bytes) -> Table:

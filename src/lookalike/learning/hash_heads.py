@@ -13,9 +13,13 @@ alone: among thousands of features they would drown. `docs/quality.md` has the n
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
+
+from lookalike.errors import SettingsError, TrainingError, unknown
+from lookalike.plugins import Registry
 
 _SHARPNESS = 2.0
 """Factor of the logits before the softmax: label smoothing and mixup leave them flat."""
@@ -97,13 +101,52 @@ class SplitHashHead(nn.Module):
         return torch.softmax(_SHARPNESS * self.category(features), dim=1)
 
 
+@runtime_checkable
+class FittedHead(Protocol):
+    """A hash layer that is fitted to features, not trained: a `torch.nn.Module`, as `SplitHashHead` is."""
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """Activations f32 [n, bits] in 0..1 of features f32 [n, d]; the last of these are the object's colours."""
+
+    def fit(self, features: Tensor, category_head: nn.Linear) -> None:
+        """See `SplitHashHead.fit`."""
+
+
+BuildsHead = Callable[[int, int, int, int], nn.Module]
+"""Features without colours, bits, categories, colours -> the layer."""
+
+
+def _trained(features: int, bits: int, _: int, colours: int) -> HashHead:
+    return HashHead(features + colours, bits)
+
+
+def _split(features: int, bits: int, categories: int, colours: int) -> SplitHashHead:
+    return SplitHashHead(features, bits, categories, colours=colours)
+
+
+TRAINED = ("sigmoid", "regularised", "greedy", "orthogonal")
+"""Names of `HashHead`, each with an objective of its own in `hashing`."""
+HASH_HEADS: Registry[BuildsHead] = Registry(
+    "lookalike.hash_heads", "hash head", {**dict.fromkeys(TRAINED, _trained), "split": _split}
+)
+"""Name, as a recipe's `hash_head` gives it -> the layer. Other packages add a `FittedHead` each."""
+
+
 def build_head(
     kind: str, features: int, bits: int, categories: int, colours: int = 0
-) -> HashHead | SplitHashHead:
-    """The layer of a recipe's `hash_head`, over `features` and, behind them, `colours` values."""
-    if kind == "split":
-        return SplitHashHead(features, bits, categories, colours=colours)
-    return HashHead(features + colours, bits)
+) -> HashHead | FittedHead:
+    """The layer of a recipe's `hash_head`, over `features` and, behind them, `colours` values.
+
+    Raises `TrainingError` for an unknown one, and `SettingsError` where the package that adds it cannot be used.
+    """
+    if kind not in HASH_HEADS:
+        raise TrainingError(unknown("hash head", kind, HASH_HEADS))
+    head = HASH_HEADS[kind](features, bits, categories, colours)
+    if not isinstance(head, nn.Module) or not isinstance(head, (HashHead, FittedHead)):
+        raise SettingsError(
+            f"the hash head {kind!r} of {HASH_HEADS.distribution(kind)} is a {type(head).__name__}, which has no fit"
+        )
+    return head
 
 
 def _project(layer: nn.Linear, inputs: Tensor) -> None:

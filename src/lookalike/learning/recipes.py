@@ -4,7 +4,8 @@
 or start from weights that were trained on other photos. What
 changes the result is part of the model release's identity (`identity`): another recipe is another release, and the same
 under another name is not. In a field that is added, 0, false or empty must mean off.
-Nothing here needs torch, so that a name can be checked, and all of them listed, before anything is loaded.
+Nothing here needs torch, so that a name can be checked, and all of them listed, before anything is loaded. Other
+packages add recipes (`plugins`); to list them imports none.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Literal
 from lookalike.coding.release import TransformPreset
 from lookalike.errors import SettingsError, unknown
 from lookalike.learning.augmentation import Augmentation
+from lookalike.plugins import Registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +68,9 @@ class Recipe:
     category_stage: Stage
     hash_stage: Stage
     bits: int = 4096
-    hash_head: Literal["sigmoid", "regularised", "greedy", "orthogonal", "split"] = "sigmoid"
-    """The hash layer and what trains it: see `hashing`; `split` needs no training and leaves `hash_stage` out."""
+    hash_head: str = "sigmoid"
+    """The hash layer and what trains it: see `hashing`; `split` needs no training and leaves `hash_stage` out, and so
+    does one that another package adds."""
     augmentation: Augmentation = field(default_factory=Augmentation)
     weights: str = ""
     """Where a training starts unless told otherwise, as `starting` names it; empty: from scratch. Part of a release's
@@ -218,19 +221,25 @@ def tiny() -> Recipe:
     )
 
 
-RECIPES: dict[str, Callable[[], Recipe]] = {
-    recipe.__name__: recipe
-    for recipe in (small_cpu, frozen, ebay_resnet50, fashion_mnist, fashion_mnist_finish, demo, tiny)
-}
+_OURS = (small_cpu, frozen, ebay_resnet50, fashion_mnist, fashion_mnist_finish, demo, tiny)
+RECIPES: Registry[Callable[[], Recipe]] = Registry(
+    "lookalike.recipes", "recipe", {recipe.__name__: recipe for recipe in _OURS}
+)
 
 
 def recipe_named(name: str) -> Recipe:
     """Raises `SettingsError` where there is no recipe of that name."""
     if name not in RECIPES:
         raise SettingsError(unknown("recipe", name, RECIPES))
-    return RECIPES[name]()
+    recipe = RECIPES[name]()
+    if not isinstance(recipe, Recipe):
+        raise SettingsError(
+            f"the recipe {name!r} of {RECIPES.distribution(name)} is a {type(recipe).__name__}, no Recipe"
+        )
+    return recipe
 
 
 def described() -> dict[str, str]:
-    """Each recipe's name with the first line of what its function says of it."""
-    return {name: (recipe.__doc__ or "").partition("\n")[0] for name, recipe in RECIPES.items()}
+    """Each recipe's name with the first line of what its function says of it, or the package that adds it."""
+    ours = {name: (recipe.__doc__ or "").partition("\n")[0] for name, recipe in RECIPES.built_in.items()}
+    return {name: ours.get(name) or f"Of {RECIPES.distribution(name)}." for name in RECIPES}

@@ -42,7 +42,7 @@ from lookalike.learning.checkpoint import Checkpoints
 from lookalike.learning.dataset import Decoding, TrainingData, load_training_data, shuffled_batches
 from lookalike.learning.distributed import Ranks
 from lookalike.learning.feed import Feed, batch_size
-from lookalike.learning.hash_heads import SplitHashHead
+from lookalike.learning.hash_heads import FittedHead
 from lookalike.learning.hashing import TunedHashing, hash_objective
 from lookalike.learning.loop import Batch, Loop, Run
 from lookalike.learning.network import HashNetwork
@@ -114,15 +114,15 @@ class Trainer:
         recipe, data, ranks, network = self.recipe, self.data, self.ranks, self.network
         tuned = recipe.hash_stage.trunk_share > 0
         network.trunk.requires_grad_(tuned).eval()
-        views = self.outputs.views(1 if tuned or recipe.hash_head == "split" else recipe.hash_stage.views)
+        head = network.hash_head
+        views = self.outputs.views(1 if tuned or isinstance(head, FittedHead) else recipe.hash_stage.views)
         with seeded(recipe.seed, _HASH):
-            if isinstance(network.hash_head, SplitHashHead):
-                network.hash_head.fit(views[0], network.category_head)
+            if isinstance(head, FittedHead):
+                head.fit(views[0], network.category_head)
                 return
-            network.hash_head.centre(views[0])
-            hashing = hash_objective(
-                recipe.hash_head, network.hash_head, len(data.categories), recipe.hash_stage
-            ).to(ranks.device)
+            head.centre(views[0])
+            hashing = hash_objective(recipe.hash_head, head, len(data.categories), recipe.hash_stage)
+            hashing = hashing.to(ranks.device)
         if tuned:
             self._tune_trunk(hashing, state)
         else:

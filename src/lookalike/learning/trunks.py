@@ -6,7 +6,8 @@ few thousand photos need no more; and with ``-fine``, ``resnet10-w32-fine``, whi
 stride 1 instead of ImageNet's stem, which would shrink a photo of 28 pixels to 7 before the first block sees it. Small
 networks for CPUs, ``efficientnet_lite0`` to ``efficientnet_lite4`` (`efficientnet_lite`). And every classification
 model of torchvision that ends in a linear layer, by torchvision's own name: ``efficientnet_b0``, ``convnext_tiny``,
-``mobilenet_v3_small``, ``regnet_y_400mf``, ``vit_b_16``.
+``mobilenet_v3_small``, ``regnet_y_400mf``, ``vit_b_16``. Other packages add names of their own
+(`plugins`).
 
 The state dict of a ResNet and of torchvision's models is torchvision's without the last layer, so torchvision's
 published weights fit. Where a trunk ends in a feature map it has `maps` beside its forward pass, which pools them.
@@ -15,12 +16,15 @@ published weights fit. Where a trunk ends in a feature map it has `maps` beside 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import nn
 
-from lookalike.errors import TrainingError
+from lookalike.errors import SettingsError, TrainingError
 from lookalike.learning import efficientnet_lite, torchvision_operators  # noqa: F401  before torchvision
+from lookalike.plugins import Registry
 
 from torchvision import models  # isort: skip
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet  # isort: skip
@@ -36,22 +40,57 @@ _WITHOUT_ONE_OUTPUT = frozenset({"googlenet", "inception_v3"})
 """Models that answer with auxiliary classifiers in training."""
 
 
+BuildsTrunk = Callable[[], tuple[nn.Module, int]]
+"""What makes a trunk: normalised photos f32 [n, 3, h, w] in, features f32 [n, d] out; and d."""
+TRUNKS: Registry[BuildsTrunk] = Registry("lookalike.trunks", "trunk", {})
+"""Those of other packages. Ours are families of names, see `_ours`."""
+
+
 def build_trunk(name: str) -> tuple[nn.Module, int]:
-    """A randomly initialised trunk by name, and how many features it pools to. Raises `TrainingError`."""
-    match = re.fullmatch(r"(resnet\d+)(?:-w(\d+))?(-fine)?", name)
-    if match and match[1] in _RESNETS:
-        block, layers = _RESNETS[match[1]]
-        trunk = _SlimResNet(block, layers, int(match[2] or 64), fine=match[3] is not None)
-        return trunk, trunk.feature_count
-    if name in efficientnet_lite.SIZES:
-        lite = efficientnet_lite.EfficientNetLite(name)
-        return lite, lite.feature_count
-    if name not in models.list_models(module=models) or name in _WITHOUT_ONE_OUTPUT:
+    """A randomly initialised trunk by name, and how many features it pools to.
+
+    Raises `TrainingError`, and `SettingsError` where a package adds the name and should not, or cannot be imported.
+    """
+    build = TRUNKS.pick(name, _ours(name))
+    if build is None:
+        added = "".join(f", {other} of {TRUNKS.distribution(other)}" for other in TRUNKS)
         raise TrainingError(
             f"unknown trunk {name!r}; known are {', '.join(_RESNETS)}, each also with -w<channels> and -fine, "
-            f"{', '.join(efficientnet_lite.SIZES)}, and torchvision's classification models that have one output, such "
-            "as efficientnet_b0 or convnext_tiny"
+            f"{', '.join(efficientnet_lite.SIZES)}{added}, and torchvision's classification models that have one "
+            "output, such as efficientnet_b0 or convnext_tiny"
         )
+    match build():
+        case (nn.Module() as trunk, int(features)):
+            return trunk, features
+        case other:
+            raise SettingsError(
+                f"the trunk {name!r} of {TRUNKS.distribution(name)} is {str(other)[:100]}, "
+                "which gives no module and number of features"
+            )
+
+
+def _ours(name: str) -> BuildsTrunk | None:
+    match = re.fullmatch(r"(resnet\d+)(?:-w(\d+))?(-fine)?", name)
+    if match and match[1] in _RESNETS:
+        return partial(_resnet, match[1], int(match[2] or 64), fine=match[3] is not None)
+    if name in efficientnet_lite.SIZES:
+        return partial(_lite, name)
+    if name in models.list_models(module=models) and name not in _WITHOUT_ONE_OUTPUT:
+        return partial(_torchvisions, name)
+    return None
+
+
+def _resnet(name: str, width: int, *, fine: bool) -> tuple[nn.Module, int]:
+    trunk = _SlimResNet(*_RESNETS[name], width, fine=fine)
+    return trunk, trunk.feature_count
+
+
+def _lite(name: str) -> tuple[nn.Module, int]:
+    trunk = efficientnet_lite.EfficientNetLite(name)
+    return trunk, trunk.feature_count
+
+
+def _torchvisions(name: str) -> tuple[nn.Module, int]:
     model: nn.Module = models.get_model(name, weights=None)
     return model, _cut(model, name)
 

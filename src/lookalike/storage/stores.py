@@ -1,6 +1,6 @@
 """Stores by the scheme of their URI: ``s3://bucket/prefix``, ``file:///dir`` or a plain directory path.
 
-boto3 is imported when the first store in S3 is opened: it takes 0.3 s.
+Other packages add schemes (`plugins`). boto3 is imported when the first store in S3 is opened: it takes 0.3 s.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from lookalike.errors import SettingsError
+from lookalike.plugins import Registry
 from lookalike.settings import S3Settings
 from lookalike.storage.directory import DirectoryStore
 from lookalike.storage.objects import ObjectStore
@@ -34,17 +35,27 @@ def _directory(uri: str, _: S3Settings | None) -> ObjectStore:
     return DirectoryStore(Path(unquote(parts.path)))
 
 
-STORES: dict[str, OpensStore] = {"file": _directory, "s3": _s3}
+STORES: Registry[OpensStore] = Registry("lookalike.stores", "store", {"file": _directory, "s3": _s3})
 """Scheme -> what opens a store of that scheme."""
 
 
 def open_store(uri: str, s3: S3Settings | None = None) -> ObjectStore:
-    """The store that `uri` names: ``s3://bucket/prefix``, ``file:///dir``, or a plain directory path."""
+    """The store that `uri` names: ``s3://bucket/prefix``, ``file:///dir``, a plain directory path, or an added scheme.
+
+    Raises `SettingsError`.
+    """
     scheme = urlsplit(uri).scheme
-    if scheme in STORES:
-        return STORES[scheme](uri, s3)
+    if scheme and scheme in STORES:
+        store = STORES[scheme](uri, s3)
+        if not isinstance(store, ObjectStore):
+            raise SettingsError(
+                f"{uri}: {STORES.distribution(scheme)} opens it as {type(store).__name__}, which is no ObjectStore"
+            )
+        return store
     if scheme and "://" in uri:
-        raise SettingsError(f"{uri}: unknown kind of store; use s3://bucket/prefix or file:///dir")
+        added = [name for name in STORES if name not in STORES.built_in]
+        more = f"; packages add {', '.join(f'{name}://' for name in added)}" if added else ""
+        raise SettingsError(f"{uri}: unknown kind of store; use s3://bucket/prefix or file:///dir{more}")
     return DirectoryStore(Path(uri))
 
 
