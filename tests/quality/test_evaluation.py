@@ -24,7 +24,9 @@ q5 has no relevant listing at all. So four queries count at category level, thre
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,13 +36,19 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
+from lookalike.catalogue.listings import Catalogue
+from lookalike.catalogue.listings import Listing as Row
 from lookalike.catalogue.snapshot import CuratedSnapshot
+from lookalike.coding.encoder import Encoding
 from lookalike.coding.extraction import extract
 from lookalike.coding.release import ModelCard, TransformPreset
 from lookalike.errors import CatalogueError
 from lookalike.index.builder import build
-from lookalike.quality.evaluation import Evaluation, evaluate
+from lookalike.quality.evaluation import Evaluation, Gallery, evaluate, search_quality
+from lookalike.quality.labels import Labels
 from lookalike.quality.page import render
+from lookalike.quality.queries import Queries
+from lookalike.ranking.request import Answer
 from lookalike.storage.artefacts import ArtefactWriter, Kind, Ref
 from lookalike.storage.directory import DirectoryStore
 from tests.shop import Listing, write_curated
@@ -272,3 +280,28 @@ def test_a_split_without_queries_is_named(shop: tuple[DirectoryStore, Path, Ref,
     (folder / "one.csv").write_text("listing_id,image,category\n1,one.png,a/bag\n")
     with pytest.raises(CatalogueError, match=r"no listing of split 'test'; there are \(none\)"):
         evaluate(store, release, index, str(folder / "one.csv"), split="test", cache_dir=folder / "cache")
+
+
+def test_memory_does_not_grow_with_pairs_of_query_and_listing() -> None:
+    """400 queries against 200,000 listings are 80 million pairs, of a byte or more each if held at once."""
+    rows, asked = 200_000, 400
+    ids = np.array([f"{n:06d}" for n in range(rows)])
+    nothing = np.zeros(rows, np.int32)
+    labels = Labels({}, nothing, {}, nothing, frozenset(), {})
+    bags = np.full(rows, "a/bag")
+    gallery = Gallery(ids, ids, bags, np.full(rows, ""), np.zeros((rows, 8), np.uint8), None, labels)
+    listings = [Row(f"q{n}", "", "a/bag", n) for n in range(asked)]
+    queries = Queries(
+        Catalogue("x.csv", "", tuple(listings)),
+        listings,
+        np.array([row.listing_id for row in listings]),
+        np.full(asked, "a/bag"),
+        Encoding(*(np.empty((asked, 0)) for _ in dataclasses.fields(Encoding))),
+    )
+    answers = [Answer((), (), {}, "", "", 0, {})] * asked
+    tracemalloc.start()
+    found = search_quality(answers, answers, queries, gallery)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found["category"]["queries"] == asked
+    assert peak < 160e6

@@ -51,6 +51,8 @@ KS = (1, 10, 100)
 _EXACT_PAIRS = 2_000_000_000
 """Above so many query x gallery pairs the whole-gallery rankings are left out: they would take minutes."""
 
+_PAIRS_AT_ONCE = 20_000_000
+
 
 @dataclass(slots=True)
 class Gallery:
@@ -202,10 +204,8 @@ def code_quality(queries: Queries, gallery: Gallery, progress: Progress = silent
     if pairs > _EXACT_PAIRS:
         return {"left_out": f"{pairs:,} pairs of query and listing are too many to rank in full"}
     rankings: dict[str, list[list[NDArray[np.bool_]]]] = {}
-    step = max(1, 20_000_000 // max(1, len(gallery.listing_ids)))
     normal = None if gallery.features is None else _normalised(gallery.features)
-    for start in range(0, len(queries.listings), step):
-        rows = slice(start, start + step)
+    for rows in _blocks(queries, gallery):
         own = _own(queries, gallery, rows)
         distances: dict[str, NDArray[np.number]] = {
             "codes": np.stack([codes.hamming(q, gallery.codes) for q in queries.encoding.codes[rows]])
@@ -216,7 +216,7 @@ def code_quality(queries: Queries, gallery: Gallery, progress: Progress = silent
             for name, distance in distances.items():
                 ranked = rank_relevance(distance, relevant, own)
                 rankings.setdefault(f"{level}/{name}", []).append([ranked])
-        progress("rank gallery", min(start + step, len(queries.listings)), len(queries.listings))
+        progress("rank gallery", min(rows.stop, len(queries.listings)), len(queries.listings))
     result: dict[str, Any] = {}
     for name, blocks in rankings.items():
         level, _, by = name.partition("/")
@@ -237,17 +237,20 @@ def search_quality(
     product was found at all (`success` at product level) counts what a shopper sees (`shown`).
     """
     place = {listing_id: i for i, listing_id in enumerate(gallery.listing_ids)}
-    everything = slice(0, len(queries.listings))
-    own = _own(queries, gallery, everything)
+    levels: dict[str, list[tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.int64]]]] = {}
+    for rows in _blocks(queries, gallery):
+        own = _own(queries, gallery, rows)
+        for level, relevant in _relevant(queries, gallery, rows).items():
+            relevant &= ~own
+            found = (_relevance(answers[rows], relevant, place) for answers in (listed, shown))
+            levels.setdefault(level, []).append((*found, relevant.sum(axis=1)))
     result: dict[str, Any] = {}
-    for level, relevant in _relevant(queries, gallery, everything).items():
-        relevant = relevant & ~own
-        total = relevant.sum(axis=1)
-        quality: RankingQuality = ranking_quality(_relevance(listed, relevant, place), KS, total)
+    for level, blocks in levels.items():
+        ranked, seen, total = (np.concatenate(part) for part in zip(*blocks, strict=True))
+        quality: RankingQuality = ranking_quality(ranked, KS, total)
         result[level] = quality.to_json()
         if level == "product":
-            seen = ranking_quality(_relevance(shown, relevant, place), KS, total)
-            result[level]["success"] = seen.to_json()["success"]
+            result[level]["success"] = ranking_quality(seen, KS, total).to_json()["success"]
     opened = [sum(guess.opened for guess in answer.categories) for answer in shown]
     result["categories_opened"] = float(np.mean(opened))
     result["listings_scanned"] = float(np.mean([answer.scanned for answer in shown]))
@@ -329,6 +332,12 @@ def _first(
         again = row is not None and shelf.photo_ids[row] != photo_id
         answers.append(searcher.rank([query], [SearchRequest(k=1)])[0] if again else None)
     return answers
+
+
+def _blocks(queries: Queries, gallery: Gallery) -> list[slice]:
+    """The queries, so many at once that what is held of their pairs with all listings stays bounded."""
+    step = max(1, _PAIRS_AT_ONCE // max(1, len(gallery.listing_ids)))
+    return [slice(start, start + step) for start in range(0, len(queries.listings), step)]
 
 
 def _own(queries: Queries, gallery: Gallery, rows: slice) -> NDArray[np.bool_]:
