@@ -30,6 +30,8 @@ from PIL import Image
 
 from lookalike.cli import main
 from lookalike.cli.app import app
+from lookalike.cli.output import Output
+from lookalike.cli.showing import show_report
 from lookalike.coding.release import ModelCard
 from lookalike.publishing.live_ref import read_live
 from lookalike.storage.artefacts import Ref, fetch
@@ -184,14 +186,22 @@ def test_search(call: Call, whole: Shop, tmp_path: Path) -> None:
         assert picture.format == "PNG"
 
 
-def test_evaluate(call: Call, whole: Shop, tmp_path: Path) -> None:
+def test_evaluate(call: Call, whole: Shop, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page = tmp_path / "quality.html"
     given = ("--catalogue", whole.sample.queries, "--page", page, "--threads", 1)
     said = call("evaluate", *given, "--store", whole.store)
     assert said["queries"] == len(rows(whole.sample.queries))
     assert said["gallery"] == whole.said["index"]["rows"]
     assert 0 < said["codes"]["category"]["codes"]["mAP"] <= 1
+    assert said["looks"]["measures"]["variant first"]["all"]["queries"] > 0
+    assert {"brand", "colour", "main colour", "material", "pattern"} == {*said["looks"]["agreement"]}
     assert "Worst queries" in page.read_text()
+    assert "same main colour in 8" in page.read_text()
+    show_report(Output(), said)
+    told = capsys.readouterr().out
+    assert "the commonest" in told
+    for measure in ("variant first", "same main colour in 8", "in its category", "by chance", "at best"):
+        assert measure in told
 
 
 def test_inspect(call: Call, whole: Shop) -> None:

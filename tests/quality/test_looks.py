@@ -211,16 +211,16 @@ def test_an_interval_is_that_of_the_mean_and_repeatable() -> None:
 
 def test_the_table_and_the_page_say_the_same(evaluated: Evaluation, folder: Path) -> None:
     _, columns, rows = looks_table(evaluated.report["looks"])
-    assert columns == ("measure", "all (7)", "learned products (2)", "new products (4)")
+    assert columns == ("measure", "all (7)", "learned (2)", "new (4)")
     cells = {name: rest for name, *rest in rows}
-    assert cells["product first"][1] == "100.0 (100.0 to 100.0)"
+    assert cells["product first"][1] == "100.0 (100.0–100.0)"
     assert cells["listing first"][1] == "–", "no photo of a learned listing is asked about"
     names = [name for name, *_ in rows]
-    start = names.index("same main colour in 8 others")
-    assert names[start : start + 4] == [names[start], "  in its category, too", "  by chance", "  at best"]
+    start = names.index("same main colour in 8")
+    assert names[start : start + 4] == [names[start], "  in its category", "  by chance", "  at best"]
     assert [row[2] for row in rows[start + 1 : start + 4]] == ["25.0", "23.1", "37.5"]
     page = render(evaluated, lambda photo_id: photo(1, 1, 1))
-    assert "<td>same main colour in 8 others<td class=n>" in page
+    assert "<td>same main colour in 8<td class=n>" in page
     # At best q1 and q3 have three eighths, q2 and q4 all.
     assert "<td>  at best<td class=n>68.8<td class=n>37.5<td class=n>68.8" in page
 
