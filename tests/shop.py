@@ -40,7 +40,7 @@ CATEGORIES = (
     "shoes/sandal",
 )
 _COLOURS = ((200, 40, 40), (40, 160, 60), (40, 70, 200), (220, 190, 40), (140, 60, 170), (60, 180, 190))
-BITS, FEATURES, SIDE, CROP = 256, 192, 64, 56
+BITS, FEATURES, SIDE = 256, 192, 64
 PRODUCT_SIZE = 2
 """Listings that share a product: every two neighbours of a category."""
 

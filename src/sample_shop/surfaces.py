@@ -24,8 +24,6 @@ COLOURS: dict[str, Colour] = {
     "beige": (204, 182, 148),
 }
 
-PATTERNS = ("plain", "striped", "checked", "dotted", "floral")
-
 # Depth of a material's own texture, as a fraction of the brightness.
 _TEXTURE = {
     "cotton": 0.03, "denim": 0.10, "wool": 0.10, "linen": 0.07, "leather": 0.05, "canvas": 0.07, "suede":
