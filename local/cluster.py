@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 import boto3
 from botocore.exceptions import ClientError
 
+from local.settings import LocalSettings, inherited
 from lookalike.errors import LookalikeError
 
 ROOT = Path(__file__).parents[1]
@@ -48,14 +49,14 @@ class Cluster:
 
     def kubectl(self, *arguments: str, stdin: str | None = None, seconds: float = 120) -> str:
         """What kubectl prints. Raises `ClusterError`."""
-        environ = os.environ | {"KUBECONFIG": self.kubeconfig}
+        environ = inherited() | {"KUBECONFIG": self.kubeconfig}
         return run(["kubectl", *arguments], stdin=stdin, seconds=seconds, environ=environ)
 
     @contextmanager
     def forwarded(self, namespace: str, service: str) -> Iterator[str]:
         """Inside, the address on this machine of a Service's port `http`."""
         command = ["kubectl", "-n", namespace, "port-forward", f"service/{service}", ":http"]
-        environ = os.environ | {"KUBECONFIG": self.kubeconfig}
+        environ = inherited() | {"KUBECONFIG": self.kubeconfig}
         with subprocess.Popen(
             command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         ) as process:
@@ -84,20 +85,17 @@ class Cluster:
             run([tool, "build", "-t", image, *options, str(ROOT)], seconds=1800)
             run([tool, "load", image], seconds=600)
             return image
-        builder, registry = (
-            os.environ.get("LOOKALIKE_BUILDER", "docker"),
-            os.environ.get("LOOKALIKE_REGISTRY"),
-        )
-        if not registry:
+        settings = LocalSettings()
+        if not settings.registry:
             raise ClusterError(
                 "set LOOKALIKE_REGISTRY to where this cluster pulls images from, such as ghcr.io/shop"
             )
-        image = f"{registry}/lookalike-{target}:{tag}"
+        image = f"{settings.registry}/lookalike-{target}:{tag}"
         options = ["--target", target]
-        if index := os.environ.get("LOOKALIKE_TORCH_INDEX"):
-            options += ["--build-arg", f"TORCH_INDEX={index}"]
-        run([builder, "build", "-t", image, *options, str(ROOT)], seconds=3600)
-        run([builder, "push", image], seconds=1800)
+        if settings.torch_index:
+            options += ["--build-arg", f"TORCH_INDEX={settings.torch_index}"]
+        run([settings.builder, "build", "-t", image, *options, str(ROOT)], seconds=3600)
+        run([settings.builder, "push", image], seconds=1800)
         return image
 
 
@@ -131,7 +129,7 @@ class S3Server:
             endpoint_url=self.here,
             aws_access_key_id=self.key,
             aws_secret_access_key=self.secret,
-            region_name=os.environ.get("AWS_REGION", "us-east-1"),
+            region_name=LocalSettings().region,
         )
         try:
             client.create_bucket(Bucket=name)
@@ -144,7 +142,7 @@ class S3Server:
 def find_cluster() -> Cluster | None:
     """The cluster that KUBECONFIG names, or else the test cluster, started; None where there is neither."""
     tool = find_tool(CLUSTER_TOOL)
-    if kubeconfig := os.environ.get("KUBECONFIG"):
+    if kubeconfig := LocalSettings().kubeconfig:
         ours = tool is not None and run([str(tool), "kubeconfig"]).strip() == kubeconfig
         return Cluster(kubeconfig, tool if ours else None)
     if tool is None:
@@ -158,7 +156,7 @@ def find_cluster() -> Cluster | None:
 
 def find_tool(variable: str) -> Path | None:
     """The program that a variable names, or None where it is not set. Raises `ClusterError` where there is none."""
-    named = os.environ.get(variable)
+    named = inherited().get(variable)
     if not named:
         return None
     tool = Path(named).absolute()
@@ -172,7 +170,7 @@ def find_s3(cluster: Cluster, state: Path | None = None) -> S3Server:
 
     Raises `Missing` where there is neither.
     """
-    environ: Mapping[str, str] = os.environ
+    environ: Mapping[str, str] = inherited()
     needed = ("S3_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
     if all(name in environ for name in needed):
         state = None
@@ -200,7 +198,7 @@ def run(
     *,
     stdin: str | None = None,
     seconds: float = 120,
-    environ: Mapping[str, str] = os.environ,
+    environ: Mapping[str, str] | None = None,
 ) -> str:
     """What a command prints. Raises `ClusterError` with its last words where it fails."""
     try:
@@ -210,7 +208,7 @@ def run(
             capture_output=True,
             text=True,
             timeout=seconds,
-            env=dict(environ),
+            env=environ and dict(environ),
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:

@@ -5,7 +5,6 @@ Prefect's database lies in the demo's directory, so `make up` shows this run amo
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict
 from pathlib import Path
 
@@ -33,7 +32,7 @@ def demo(
 ) -> None:
     """Generate a catalogue, run the retrain flow on it, answer a query photo, and serve the search page."""
     environment.own_home(directory / "prefect")
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")  # the bars say what happens
+    environment.quieten()  # the bars say what happens
     plain.show(
         _through_prefect,
         directory,

@@ -24,6 +24,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from local.settings import LocalSettings, inherited
 from tasks import environment
 
 ROOT = Path(__file__).parents[1]
@@ -151,7 +152,7 @@ def _end_with_parent() -> None:
 
 def _token(home: Path) -> str:
     """The console's token: set by the environment, or made once and kept readable to its owner alone."""
-    if token := os.environ.get("LOOKALIKE_CONSOLE_TOKEN"):
+    if token := LocalSettings().console_token:
         return token
     file = home / "console-token"
     if not file.exists():
@@ -205,7 +206,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     home.mkdir(parents=True, exist_ok=True)
     ports = {"search": options.port, "console": options.console_port, "prefect": options.prefect_port}
     address = {name: f"http://{options.host}:{port}" for name, port in ports.items()}
-    environ = dict(os.environ)
+    environ = inherited()
+    _sample_where_nothing_is_named(home, environ)
     environment.own_home(home / "prefect", environ)
     environ.setdefault("LOOKALIKE_STORE", (home / "store").as_uri())
     environ.setdefault("LOOKALIKE_CATALOGUE", str(home / "catalogue" / "catalogue.csv"))
@@ -217,7 +219,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "LOOKALIKE_CONSOLE_SEARCH_URL": address["search"],
     }
     environ.setdefault("PREFECT_RUNNER_POLL_FREQUENCY", "2")
-    _sample_where_nothing_is_named(home)
     ready = (
         f"\n  search page   {address['search']}\n  console       {address['console']}   token: {token}\n"
         f"  Prefect       {address['prefect']}\n\n  store         {environ['LOOKALIKE_STORE']}\n"
@@ -239,9 +240,9 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _sample_where_nothing_is_named(home: Path) -> None:
+def _sample_where_nothing_is_named(home: Path, environ: Mapping[str, str]) -> None:
     """Without LOOKALIKE_CATALOGUE the sample catalogue is the shop's, drawn at the first start."""
-    if "LOOKALIKE_CATALOGUE" in os.environ:
+    if "LOOKALIKE_CATALOGUE" in environ:
         return
     from sample_shop import write_sample
 

@@ -34,3 +34,8 @@ def own_home(directory: Path, environment: MutableMapping[str, str] = os.environ
     home.mkdir(parents=True, exist_ok=True)
     environment["PREFECT_HOME"] = str(home)
     environment.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")
+
+
+def quieten(environment: MutableMapping[str, str] = os.environ) -> None:
+    """Let Prefect log warnings alone, where nobody has said otherwise."""
+    environment.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")

@@ -101,6 +101,28 @@ class RolloutSettings(BaseSettings):
     `progressDeadlineSeconds` is given up before."""
 
 
+class ConsoleSettings(BaseSettings):
+    """What only the console needs to know."""
+
+    model_config = SettingsConfigDict(env_prefix="LOOKALIKE_CONSOLE_", frozen=True, populate_by_name=True)
+
+    token: str = ""
+    """What actions need, at least 16 characters. Where none is set one is made up and said at the start."""
+    prefect_api: str = Field(
+        default="http://127.0.0.1:4200/api",
+        validation_alias=AliasChoices("LOOKALIKE_CONSOLE_PREFECT_API", "PREFECT_API_URL"),
+    )
+    """Address of Prefect's API."""
+    prefect_key: str = Field(
+        default="", validation_alias=AliasChoices("LOOKALIKE_CONSOLE_PREFECT_KEY", "PREFECT_API_KEY")
+    )
+    """Sent as a bearer token, where a proxy in front of Prefect wants one."""
+    prefect_ui: str = ""
+    """Where people see Prefect, if that is not the API's address without ``/api``."""
+    search_url: str = ""
+    """Where the search page lies; the console links to it."""
+
+
 class DataGateSettings(BaseSettings):
     """How far one publication may fall behind what is live before it is refused (`lookalike.publishing.data_gate`)."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from local.cluster import Cluster, S3Server, find_cluster
+from local.settings import LocalSettings
 from lookalike.serving.config import ServingConfig
 from tests.e2e.cluster import Namespace, emptied, s3_server
 from tests.k8s import kustomize
@@ -85,7 +85,7 @@ def cluster() -> Cluster:
     found = find_cluster()
     if found is None:
         pytest.skip("no cluster: set KUBECONFIG to one, or LOOKALIKE_CLUSTER_TOOL")
-    if not found.tool and "LOOKALIKE_REGISTRY" not in os.environ:
+    if not found.tool and not LocalSettings().registry:
         pytest.skip("images of this tree must reach the cluster: set LOOKALIKE_REGISTRY")
     return found
 

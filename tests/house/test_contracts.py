@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-PACKAGE = Path(__file__).parents[2] / "src" / "lookalike"
+import pytest
+
+TOP = Path(__file__).parents[2]
 
 
-def mentions(pattern: str, *allowed: str) -> list[str]:
-    """Modules in which `pattern` occurs, but for those (paths, or folders that end in a slash)."""
+def mentions(pattern: str, *allowed: str, root: str = "src/lookalike") -> list[str]:
+    """Modules of `root` in which `pattern` occurs, but for those (paths, or folders that end in a slash)."""
     found = []
-    for path in sorted(PACKAGE.rglob("*.py")):
-        name = path.relative_to(PACKAGE).as_posix()
+    for path in sorted((TOP / root).rglob("*.py")):
+        name = path.relative_to(TOP / root).as_posix()
         if not name.startswith(allowed) and re.search(pattern, path.read_text("utf-8")):
             found.append(name)
     return found
@@ -24,6 +26,17 @@ def test_torch_is_imported_nowhere_but_in_learning_not_even_by_name() -> None:
     assert not mentions(by_name, "learning/")
 
 
-def test_the_environment_is_read_in_one_place() -> None:
-    reads = r"\bos\.environ\b|\bos\.getenv\b|from os import .*\b(?:environ|getenv)\b"
-    assert mentions(reads) == ["settings.py"]
+@pytest.mark.parametrize(
+    ("root", "places"),
+    {
+        "src/lookalike": ["settings.py"],
+        "src/sample_shop": [],
+        "tasks": ["environment.py", "settings.py"],  # Prefect's own, and ours
+        "flows": [],
+        "local": ["settings.py"],
+        "benchmarks": [],
+    }.items(),
+)
+def test_the_environment_is_read_in_one_place(root: str, places: list[str]) -> None:
+    reads = r"\bos\.environ\b|\bos\.getenv\b|from os import .*\b(?:environ|getenv)\b|\bBaseSettings\b"
+    assert mentions(reads, root=root) == places

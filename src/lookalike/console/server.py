@@ -7,8 +7,6 @@ import sys
 from pathlib import Path
 
 import uvicorn
-from pydantic import AliasChoices, Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from lookalike.console.access import Access
 from lookalike.console.app import Console, create_app
@@ -16,33 +14,12 @@ from lookalike.console.orchestrator import Orchestrator
 from lookalike.console.overview import Overview
 from lookalike.errors import SettingsError
 from lookalike.listening import BACKLOG, ConnectionLimits, Connections, allow_files, limited_protocol
+from lookalike.settings import ConsoleSettings
 from lookalike.storage.objects import ObjectStore
 
 _LIMITS = ConnectionLimits(connections=200)
 """Operators are few, and often behind one proxy. A crowd that says nothing pushes out itself, so `/livez` needs no port
 of its own here."""
-
-
-class ConsoleSettings(BaseSettings):
-    """What only the console needs to know."""
-
-    model_config = SettingsConfigDict(env_prefix="LOOKALIKE_CONSOLE_", frozen=True, populate_by_name=True)
-
-    token: str = ""
-    """What actions need, at least 16 characters. Where none is set one is made up and said at the start."""
-    prefect_api: str = Field(
-        default="http://127.0.0.1:4200/api",
-        validation_alias=AliasChoices("LOOKALIKE_CONSOLE_PREFECT_API", "PREFECT_API_URL"),
-    )
-    """Address of Prefect's API."""
-    prefect_key: str = Field(
-        default="", validation_alias=AliasChoices("LOOKALIKE_CONSOLE_PREFECT_KEY", "PREFECT_API_KEY")
-    )
-    """Sent as a bearer token, where a proxy in front of Prefect wants one."""
-    prefect_ui: str = ""
-    """Where people see Prefect, if that is not the API's address without ``/api``."""
-    search_url: str = ""
-    """Where the search page lies; the console links to it."""
 
 
 def run(
