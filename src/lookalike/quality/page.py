@@ -38,7 +38,7 @@ p.about { color: var(--soft); margin: .25rem 0 1.5rem }
 .tile span { color: var(--soft); font-size: .85rem }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums } .wide { overflow-x: auto }
 td, th { padding: .3rem .8rem .3rem 0; text-align: left; border-bottom: 1px solid var(--line); font-weight: normal }
-th { color: var(--soft) } td.n { text-align: right }
+th { color: var(--soft) } table.looks td { white-space: pre } td.n { text-align: right }
 table.confusion td { width: 1.7rem; min-width: 1.7rem; height: 1.7rem; padding: 0; text-align: center; font-size: .7rem;
   border: 1px solid var(--paper) }
 table.confusion th { border: 0; padding: 0 .4rem; font-size: .8rem; white-space: nowrap }
@@ -105,12 +105,10 @@ def _looks(looks: dict[str, Any]) -> str:
         f"<tr><td>{escape(row[0])}" + "".join(f"<td class=n>{cell}" for cell in row[1:]) for row in rows
     )
     return (
-        f"<h2>{title[0].upper() + title[1:]}</h2><p class=about>Learned products have a listing in the training split."
-        " Others: the first hits of other products. By chance: random listings of the query's category; at best: a"
-        " perfect search of it.</p><table><tr>"
-        + "".join(f"<th>{escape(column)}" for column in columns)
-        + body
-        + "</table>"
+        f"<h2>{title[0].upper() + title[1:]}</h2><p class=about>Learned: the product has a listing in the training"
+        " split. Same ... in 8: of the first eight hits of other products. In its category: those of them that are of"
+        " the query's category; by chance: random listings of it; at best: a perfect search of it.</p>"
+        "<table class=looks><tr>" + "".join(f"<th>{escape(column)}" for column in columns) + body + "</table>"
     )
 
 
