@@ -37,10 +37,12 @@ def start(catalogue: Path, place: Path) -> subprocess.Popen[str]:
 
 
 def finish(process: subprocess.Popen[str]) -> dict[str, str]:
+    """The references of all that was made."""
     out, err = process.communicate(timeout=200)
     assert process.returncode == 0, err
     refs = json.loads(out)
     assert isinstance(refs, dict)
+    refs.pop("curation")  # it names a file of this store
     return refs
 
 

@@ -40,7 +40,7 @@ def test_it_makes_one_pair_live_and_whole(retrained: Shop) -> None:
 
 
 def test_prefect_shows_progress_tables_a_contact_sheet_and_links(prefect: Prefect, retrained: Shop) -> None:
-    found = prefect.ask("/artifacts/filter", {"limit": 200})
+    found = prefect.ask_all("/artifacts/filter")
     assert {
         ("table", "curation-report"),
         ("image", "curation-sheet"),
