@@ -84,7 +84,7 @@ def test_publishing_twice_and_back_fails_no_request(site: Site) -> None:
     a = site.first
     b = reindex(a, per_category=10, prefix="b")
     c = reindex(
-        b, per_category=6, prefix="c", release=write_release(site.store, a.listings, a.cache_dir, seed=7)
+        b, per_category=9, prefix="c", release=write_release(site.store, a.listings, a.cache_dir, seed=7)
     )
     with under_load(site) as load:
         began = time.monotonic()
