@@ -29,6 +29,7 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.context import FlowRunContext
 from prefect.deployments import run_deployment
+from prefect.exceptions import MissingResult
 from prefect.logging import get_run_logger
 from prefect.states import Completed
 from pydantic import BaseModel
@@ -52,11 +53,14 @@ def run_stage(stage: Flow[Any, Any], parameters: BaseModel) -> str:
     if TASKS.stages == "here":
         state: Any = stage(parameters, return_state=True)
         _require_not_held(state)
-        found: str = state.result()
+        try:
+            found: str = state.result()
+        except MissingResult:  # a slow server was told of the end twice, and answered with what it has stored
+            return _reference(state.state_details.flow_run_id, stage.name)
         return found
     [run] = _run_elsewhere(stage.name, [parameters])
     _require_not_held(run.state)
-    return _reference(run)
+    return _reference(run.id, run.name)
 
 
 def run_parts(part: Flow[Any, Any], parameters: Sequence[BaseModel]) -> None:
@@ -156,13 +160,13 @@ def _run_elsewhere(stage: str, asked: Sequence[BaseModel]) -> list[FlowRun]:
     return [run.run for run in runs]
 
 
-def _reference(run: FlowRun) -> str:
+def _reference(run: UUID, name: str) -> str:
     with get_client(sync_client=True) as client:
         found = client.read_artifacts(
             artifact_filter=ArtifactFilter(
-                flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]), key=ArtifactFilterKey(any_=[REFERENCE])
+                flow_run_id=ArtifactFilterFlowRunId(any_=[run]), key=ArtifactFilterKey(any_=[REFERENCE])
             )
         )
     if not found or not found[0].description:
-        raise StageFailed(f"run {run.name} completed but left no reference")
+        raise StageFailed(f"run {name} completed but left no reference")
     return found[0].description
