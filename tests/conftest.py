@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.stores import moto_endpoint, radosgw, store  # noqa: F401  fixtures
+
 if TYPE_CHECKING:
     from tests.shop import Shop
 
