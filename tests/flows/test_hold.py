@@ -30,7 +30,10 @@ def ended(prefect: Prefect, flow: str, parameters: dict[str, Any]) -> dict[str, 
 
 
 def last_state(prefect: Prefect, flow: str) -> dict[str, Any]:
-    newest = {"flows": {"name": {"any_": [flow]}}, "sort": "START_TIME_DESC", "limit": 1}
+    begun = {
+        "start_time": {"is_null_": False}
+    }  # deployments of other tests may have runs that wait for their time
+    newest = {"flows": {"name": {"any_": [flow]}}, "flow_runs": begun, "sort": "START_TIME_DESC", "limit": 1}
     state: dict[str, Any] = prefect.ask("/flow_runs/filter", newest)[0]["state"]
     return state
 
