@@ -13,7 +13,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PLACES = ("src", "flows", "tasks", "local", "tests", "benchmarks", "docs", "k8s", "requirements")
 SUFFIXES = {".py", ".md", ".yaml", ".yml", ".toml", ".txt", ".json", ".html", ".js", ".css", ""}
-BESIDE = re.compile(r"\.\./shared\b|\bshared/(?:tools|data|cases)\b|[\"']shared[\"'] /|(?<![\w.])/work/")
+BESIDE = re.compile(
+    r"\.\./shared\b|\bshared/(?:tools|data|cases)\b|[\"']shared[\"'] /|(?<![\w.])/(?:root|work)/"
+)
 CLIMB = re.compile(r"Path\(__file__\)(?:\.resolve\(\))?((?:\.parents\[\d+\]|\.parent\b)+)")
 
 
