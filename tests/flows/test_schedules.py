@@ -219,6 +219,40 @@ def processes_of(run: str) -> list[psutil.Process]:
     return found
 
 
+def test_a_result_that_a_slow_server_forgot_is_read_from_the_artifact(prefect: Prefect) -> None:
+    """The state that Prefect has stored of a run carries no result; a parent once failed by being given that one."""
+    program = """
+from prefect import flow
+from prefect.client.orchestration import get_client
+from pydantic import BaseModel
+from tasks import stages
+
+class Nothing(BaseModel):
+    pass
+
+@flow(name="forgotten")
+def stage(parameters: Nothing) -> str:
+    return stages.leave_reference("index/of-the-stage")
+
+def as_stored(parameters, return_state):
+    run = stage(parameters, return_state=True).state_details.flow_run_id
+    with get_client(sync_client=True) as client:
+        return client.read_flow_run(run).state
+
+as_stored.name = stage.name
+
+@flow(name="parent-of-forgotten")
+def parent() -> str:
+    return stages.run_stage(as_stored, Nothing())
+
+print("FOUND", parent())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=prefect.environ, capture_output=True, text=True, timeout=120
+    )
+    assert "FOUND index/of-the-stage" in done.stdout, done.stderr
+
+
 @pytest.mark.parametrize(
     ("parameters", "complaint"),
     [
