@@ -1,7 +1,7 @@
 """What a gallery's listings are, as the catalogue states it: what the hits of an evaluation are judged by.
 
 Enters: the table of the curated snapshot that an index was built from. Leaves: products, groups, aspects and who was
-learned from, as numbers. Held per listing: 12 bytes, and 4 for each value that it states and 8 for each aspect that the
+learned from, as numbers. Held per listing: 8 bytes, and 4 for each value that it states and 8 for each aspect that the
 catalogue has; nothing per query.
 """
 

@@ -36,8 +36,8 @@ class RankingConfig:
     """Score candidates by the query's real-valued activations against their bits, not by Hamming distance."""
     colour: float = 4.0
     """How many times a bit about the object's colours counts in the re-score, where a release has such bits
-    (`emphasis`). On the sample, of 1, 4 and 8: the photographed product first 86, 86 and 84 %, the query's colour among
-    the first eight other products 17, 20 and 21 % (16 by chance, 31 at best)."""
+    (`emphasis`). On the sample, of 1, 4 and 8: the photographed product first 86, 86 and 84 %, the query's main
+    colour among the first eight other products 17, 20 and 21 % (7 by chance, 20 at best within its category)."""
     blend: float = 0.75
     """Weight of appearance against aspect reward, as in the paper; 1 switches aspects off."""
     relative: bool = True
