@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from lookalike.catalogue.curation import CurationConfig, curate
-from lookalike.catalogue.snapshot import CuratedSnapshot
+from lookalike.catalogue.snapshot import LISTING_PHOTOS_SCHEMA, CuratedSnapshot, listing_photos_of
 from lookalike.errors import CatalogueError, CorruptObject, SettingsError, StoreUnavailable
 from lookalike.imaging.photos import load_square, probe
 from lookalike.storage.artefacts import Kind, Ref
@@ -56,6 +56,19 @@ def test_listings_and_photos_come_back(shop: Shop) -> None:
     assert snapshot.photos["photo_id"].to_pylist() == sorted(set(snapshot.listings["photo_id"].to_pylist()))
     with pytest.raises(KeyError):
         snapshot.photo_bytes("0" * 32)
+
+
+def test_each_listing_names_its_photos(shop: Shop) -> None:
+    rows = plain(6)
+    rows[3] |= {"image": "L001.jpg"}
+    shop.write(rows, photos(6))
+    snapshot = shop.curate()
+    table = snapshot.listing_photos
+    assert table.schema == LISTING_PHOTOS_SCHEMA
+    assert table["listing_id"].to_pylist() == sorted(by_id(snapshot))
+    assert table["ordinal"].to_pylist() == [0] * 6
+    assert table["photo_id"].to_pylist() == [row["photo_id"] for row in by_id(snapshot).values()]
+    assert listing_photos_of(shop.store, snapshot.ref, shop.cache) == table
 
 
 def test_shards_are_tar_files_of_the_asked_size(shop: Shop) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from lookalike.catalogue.snapshot import CuratedSnapshot, listing_photos_of
 from lookalike.publishing import live_ref, publication
 from lookalike.ranking.request import Query, SearchRequest
 from lookalike.ranking.search import open_searcher
@@ -48,6 +49,18 @@ def test_every_file_of_it_is_whole(store: DirectoryStore, tmp_path: Path) -> Non
     assert (
         publication.publish_index(store, live.live.index, by="a test", cache_dir=tmp_path / "cache") == live
     )
+
+
+def test_each_of_its_listings_has_one_photo(store: DirectoryStore, tmp_path: Path) -> None:
+    live = live_ref.read_live(store)
+    assert live is not None
+    curated = Ref.parse(read_manifest(store, live.live.index).inputs["curated"])
+    snapshot = CuratedSnapshot.open(store, curated, tmp_path / "cache")
+    assert len(snapshot.listing_photos) == len(snapshot.listings)
+    assert set(snapshot.listing_photos["ordinal"].to_pylist()) == {0}
+    for name in ("listing_id", "photo_id"):
+        assert snapshot.listing_photos[name] == snapshot.listings[name]
+    assert listing_photos_of(store, curated, tmp_path / "cache") == snapshot.listing_photos
 
 
 def test_the_next_index_goes_live_over_it_and_back(store: DirectoryStore, tmp_path: Path) -> None:

@@ -32,6 +32,8 @@ from lookalike.catalogue.rules import CurationConfig
 from lookalike.catalogue.shards import ShardWriter
 from lookalike.catalogue.snapshot import (
     ASPECT_PREFIX,
+    LISTING_PHOTOS,
+    LISTING_PHOTOS_SCHEMA,
     LISTINGS,
     PHOTOS,
     PHOTOS_SCHEMA,
@@ -115,11 +117,12 @@ def curate(
         report = report_json(snapshot.findings)
         page = report_page(snapshot.findings, report, lambda photo_id: shards.read(snapshot.places[photo_id]))
         writer = writer_for(snapshot.known)
-        total = shards.count + 4
+        total = shards.count + 5
         for number in range(shards.count):
             writer.add(shard_name(number), Path(folder) / shard_name(number), give=True)
             progress("write snapshot", number + 1, total)
     writer.add(LISTINGS, _parquet(snapshot.listings))
+    writer.add(LISTING_PHOTOS, _parquet(snapshot.listing_photos))
     writer.add(PHOTOS, _parquet(snapshot.photos))
     writer.add(REPORT, report)
     writer.add(REPORT_PAGE, page)
@@ -130,6 +133,7 @@ def curate(
 @dataclass(frozen=True, slots=True)
 class _Snapshot:
     listings: pa.Table
+    listing_photos: pa.Table
     photos: pa.Table
     findings: Findings
     places: Mapping[str, Any]
@@ -238,7 +242,9 @@ def _assemble(
         catalogue.aspects, kept, ids, plan, splits.split, _groups(kept, ids, photo_group)
     )
     places = dict(zip(examined.photo_ids, examined.places, strict=True))
-    return _Snapshot(listings, photos, findings, places, () if to_learn else known)
+    return _Snapshot(
+        listings, _listing_photos_table(kept, ids), photos, findings, places, () if to_learn else known
+    )
 
 
 def _plan(
@@ -315,6 +321,12 @@ def _listings_table(
             list(x.aspects[name]) if name in x.aspects else None for x in listings
         ]
     return pa.table(columns, schema=listings_schema(list(aspects)))
+
+
+def _listing_photos_table(listings: Sequence[Listing], photo_ids: Sequence[str]) -> pa.Table:
+    ordinal = np.zeros(len(listings), np.int32)
+    columns = [pa.array([x.listing_id for x in listings]), pa.array(ordinal), pa.array(photo_ids)]
+    return pa.table(columns, schema=LISTING_PHOTOS_SCHEMA)
 
 
 def _photos_table(examined: Examined, wanted: set[str]) -> pa.Table:

@@ -1,8 +1,8 @@
 """The curated snapshot: its Arrow schemas, and the reader through which every later step sees it.
 
-A snapshot is one artefact (`Kind.CURATED`): ``listings.parquet``, ``photos.parquet``, ``photos-00000.tar`` and so
-on, ``report.json``, ``report.html``. A photo is found by shard, offset and length, so its bytes come straight out
-of a memory map; that the shards are tar files is for people, who can unpack them with any tool.
+A snapshot is one artefact (`Kind.CURATED`): ``listings.parquet``, ``listing_photos.parquet``, ``photos.parquet``,
+``photos-00000.tar`` and so on, ``report.json``, ``report.html``. A photo is found by shard, offset and length, so its
+bytes come straight out of a memory map; that the shards are tar files is for people, who can unpack them with any tool.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import mmap
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -22,7 +23,8 @@ from lookalike.errors import CorruptObject
 from lookalike.storage.artefacts import Artefact, Ref, fetch, read_manifest
 from lookalike.storage.objects import ObjectStore
 
-LISTINGS, PHOTOS, REPORT, REPORT_PAGE = "listings.parquet", "photos.parquet", "report.json", "report.html"
+LISTINGS, LISTING_PHOTOS, PHOTOS = "listings.parquet", "listing_photos.parquet", "photos.parquet"
+REPORT, REPORT_PAGE = "report.json", "report.html"
 ASPECT_PREFIX = "aspect_"
 
 PHOTOS_SCHEMA = pa.schema(
@@ -34,6 +36,14 @@ PHOTOS_SCHEMA = pa.schema(
         pa.field("width", pa.int32(), nullable=False),  # pixels of the original, upright
         pa.field("height", pa.int32(), nullable=False),
         pa.field("phash", pa.string(), nullable=False),  # 64-bit DCT hash, 16 hex digits
+    ]
+)
+
+LISTING_PHOTOS_SCHEMA = pa.schema(
+    [
+        pa.field("listing_id", pa.string(), nullable=False),
+        pa.field("ordinal", pa.int32(), nullable=False),  # 0 is the main photo, that of ``listings.parquet``
+        pa.field("photo_id", pa.string(), nullable=False),
     ]
 )
 
@@ -87,9 +97,10 @@ class CuratedSnapshot:
         """One row per listing, sorted by listing id; see `listings_schema`."""
         self.photos: pa.Table = self._table(PHOTOS)
         """One row per distinct photo, sorted by photo id; see `PHOTOS_SCHEMA`."""
+        self.listing_photos: pa.Table = read_listing_photos(artefact)
+        """One row per photo of a listing, sorted by listing id and ordinal; see `LISTING_PHOTOS_SCHEMA`."""
         self.report: dict[str, Any] = json.loads(artefact.path(REPORT).read_bytes())
         """What curation kept, changed and left out."""
-        self._check_columns()
         self._places = self._photo_places()
         self._shards = {
             number: _mapped(artefact.path(shard_name(number))) for number in self._shard_numbers()
@@ -126,20 +137,8 @@ class CuratedSnapshot:
         return self._shards[shard][offset : offset + length]
 
     def _table(self, name: str) -> pa.Table:
-        try:
-            return pq.read_table(self.artefact.path(name))
-        except (pa.ArrowException, OSError) as error:
-            raise self._corrupt(name, f"is not readable as Parquet: {error}") from error
-
-    def _check_columns(self) -> None:
-        for name, table, wanted in (
-            (LISTINGS, self.listings, listings_schema([])),
-            (PHOTOS, self.photos, PHOTOS_SCHEMA),
-        ):
-            for field in wanted:
-                at = table.schema.get_field_index(field.name)
-                if at < 0 or table.schema.field(at).type != field.type:
-                    raise self._corrupt(name, f"has no column {field.name!r} of type {field.type}")
+        wanted = listings_schema([]) if name == LISTINGS else PHOTOS_SCHEMA
+        return _checked(self.artefact, name, wanted)
 
     def _photo_places(self) -> dict[str, tuple[int, int, int]]:
         columns = (self.photos[name].to_pylist() for name in ("photo_id", "shard", "offset", "length"))
@@ -154,13 +153,32 @@ class CuratedSnapshot:
     def _check_places(self) -> None:
         for photo_id, (shard, offset, length) in self._places.items():
             if not re.fullmatch(r"[0-9a-f]{32}", photo_id):
-                raise self._corrupt(PHOTOS, f"has the photo id {photo_id!r}; an MD5 was expected")
+                raise _corrupt(self.artefact, PHOTOS, f"has the photo id {photo_id!r}; an MD5 was expected")
             if offset < 0 or length < 1 or offset + length > len(self._shards[shard]):
-                raise self._corrupt(PHOTOS, f"places photo {photo_id} outside of {shard_name(shard)}")
+                raise _corrupt(
+                    self.artefact, PHOTOS, f"places photo {photo_id} outside of {shard_name(shard)}"
+                )
 
-    def _corrupt(self, name: str, what: str) -> CorruptObject:
-        key = self.artefact.manifest.file(name).key
-        return CorruptObject(key, f"{key} {what}")
+
+def read_listing_photos(artefact: Artefact) -> pa.Table:
+    """The table of listings' photos of a fetched snapshot; see `LISTING_PHOTOS_SCHEMA`.
+
+    A snapshot of version 0.1 has none: its listings have one photo each, that of ``listings.parquet``. The file of
+    the table, or else that one, must have been fetched. Raises `CorruptObject`.
+    """
+    if any(entry.name == LISTING_PHOTOS for entry in artefact.manifest.files):
+        return _checked(artefact, LISTING_PHOTOS, LISTING_PHOTOS_SCHEMA)
+    listings = _checked(artefact, LISTINGS, listings_schema([]), ["listing_id", "photo_id"])
+    ordinal = pa.array(np.zeros(listings.num_rows, np.int32))
+    columns = [listings["listing_id"], ordinal, listings["photo_id"]]
+    return pa.table(columns, schema=LISTING_PHOTOS_SCHEMA)
+
+
+def listing_photos_of(store: ObjectStore, ref: Ref, cache_dir: Path) -> pa.Table:
+    """The photos of a curated snapshot's listings; no more than their table is fetched. Raises `CorruptObject`."""
+    names = {entry.name for entry in read_manifest(store, ref).files}
+    name = LISTING_PHOTOS if LISTING_PHOTOS in names else LISTINGS
+    return read_listing_photos(fetch(store, ref, cache_dir, [name]))
 
 
 def first_photo(store: ObjectStore, ref: Ref, cache_dir: Path) -> bytes:
@@ -183,6 +201,28 @@ def splits_of(store: ObjectStore, ref: Ref, cache_dir: Path) -> set[str]:
     """The splits that a curated snapshot's listings are of; only their table is fetched."""
     table = pq.read_table(fetch(store, ref, cache_dir, [LISTINGS]).path(LISTINGS), columns=["split"])
     return set(table["split"].unique().to_pylist())
+
+
+def _checked(
+    artefact: Artefact, name: str, wanted: pa.Schema, columns: Sequence[str] | None = None
+) -> pa.Table:
+    """A table of the snapshot, of which `columns` (all by default) are read. Raises `CorruptObject`."""
+    try:
+        table = pq.read_table(artefact.path(name), columns=columns)
+    except (pa.ArrowException, OSError) as error:
+        raise _corrupt(artefact, name, f"is not readable as Parquet: {error}") from error
+    for field in wanted:
+        at = table.schema.get_field_index(field.name)
+        if (columns is None or field.name in columns) and (
+            at < 0 or table.schema.field(at).type != field.type
+        ):
+            raise _corrupt(artefact, name, f"has no column {field.name!r} of type {field.type}")
+    return table
+
+
+def _corrupt(artefact: Artefact, name: str, what: str) -> CorruptObject:
+    key = artefact.manifest.file(name).key
+    return CorruptObject(key, f"{key} {what}")
 
 
 def _mapped(path: Path) -> mmap.mmap:
