@@ -19,11 +19,15 @@ from sample_shop.scenes import GROUNDS, SELLER, SHOPPER, Camera, photograph
 
 PHOTOS_PER_VARIANT = 3
 VARIANTS = 2
+LATE = "catalogue"
+"""The split of products that are on offer but that nobody learns from: a third of the queries, with those that curation
+holds out, photograph products that no training has seen."""
+_LATE_SHARE = 1 / 6
 _SELLERS = 24
 _PHOTOS, _QUERY_PHOTOS = "photos", "query-photos"
 _COLUMNS = (
     "listing_id", "image", "category", "title", "price", "product", "seller", "aspect_colour",
-    "aspect_pattern", "aspect_material", "aspect_brand", "aspect_size", "stock",
+    "aspect_pattern", "aspect_material", "aspect_brand", "aspect_size", "stock", "split",
 )  # fmt: skip
 _BAD_ROWS = {
     "bad-price": {"price": "ask us"},
@@ -53,6 +57,7 @@ class _Offer:
     flaw: str = ""
     copy_of: str = ""
     product: bool = True
+    split: str = ""
 
     def row(self, folder: str) -> dict[str, str]:
         rng = random.Random(self.listing_id)
@@ -66,6 +71,7 @@ class _Offer:
             "seller": self.seller,
             "aspect_size": self.size,
             "stock": str(rng.randint(1, 20)),
+            "split": self.split,
         }
         row |= {f"aspect_{name}": value for name, value in self.variant.aspects.items()}
         return row | _BAD_ROWS.get(self.flaw, {})
@@ -104,7 +110,9 @@ def write_sample(
     paths = SamplePaths(directory / "catalogue.csv", directory / "queries.csv")
     rows = [offer.row(_PHOTOS) for offer in offers]
     _write_table(paths.catalogue, _COLUMNS, [*rows, rows[0] | {"title": "offered twice"}])
-    query_columns = [name for name in _COLUMNS if name not in ("price", "seller", "aspect_size", "stock")]
+    query_columns = [
+        name for name in _COLUMNS if name not in ("price", "seller", "aspect_size", "stock", "split")
+    ]
     _write_table(paths.queries, query_columns, (offer.row(_QUERY_PHOTOS) for offer in queries))
     flawed = ({"listing_id": offer.listing_id, "flaw": offer.flaw} for offer in offers if offer.flaw)
     _write_table(directory / "planted.csv", ("listing_id", "flaw"), flawed)
@@ -136,7 +144,17 @@ def _offers(count: int, seed: int, rng: random.Random) -> list[_Offer]:
     for flaw, number in {"exact-copy": 40, "near-copy": 25, "copy-in-other-category": 4}.items():
         for _ in range(max(2, round(number * scale))):
             offers.append(_copy(offers[next(chosen)], flaw, f"L{len(offers) + 1:05d}", rng))
-    return offers
+    late = _late_products(count, seed)
+    return [replace(o, split=LATE) if o.variant.product in late else o for o in offers]
+
+
+def _late_products(count: int, seed: int) -> set[str]:
+    """Of each kind a sixth of its products; with the fifth of the rest that curation holds out, a third is new."""
+    found: set[str] = set()
+    for kind in KINDS:
+        names = [variants[0].product for variants in products(kind, count, VARIANTS, seed)]
+        found.update(random.Random(f"{seed}/late/{kind.category}").sample(names, round(count * _LATE_SHARE)))
+    return found
 
 
 def _offer(variant: Variant, rng: random.Random) -> _Offer:

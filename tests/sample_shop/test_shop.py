@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import random
 from collections import Counter
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from lookalike.imaging.photos import load_square, probe
 from sample_shop import write_sample
 from sample_shop.flaws import BROKEN
 from sample_shop.products import KINDS
+from sample_shop.shop import LATE, _offers, _queries
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -112,3 +114,13 @@ def test_exact_copies_share_their_bytes_with_another_listing_and_near_copies_do_
             assert shared[digests[listing_id]] >= 2
         elif flaw == "near-copy":
             assert shared[digests[listing_id]] == 1
+
+
+def test_a_sixth_of_the_products_is_late_with_all_photos_and_copies_of_them() -> None:
+    offers = _offers(12, 0, random.Random("0/shop"))
+    late = {offer.variant.product for offer in offers if offer.split == LATE}
+    assert all((offer.split == LATE) == (offer.variant.product in late) for offer in offers)
+    assert any(offer.copy_of and offer.split == LATE for offer in offers)
+    by_kind = Counter(query.category for query in _queries(12, 0) if query.variant.product in late)
+    assert by_kind == {kind.category: 2 for kind in KINDS}
+    assert late == {offer.variant.product for offer in _offers(12, 0, random.Random("x")) if offer.split}
