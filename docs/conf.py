@@ -9,11 +9,11 @@ import re
 
 from sphinx.application import Sphinx
 
-from lookalike import __version__
+from lookalike.version import VERSION
 
 project = "Lookalike"
 copyright = "The Lookalike authors, Apache-2.0"
-release = version = __version__
+release = version = VERSION
 
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
 exclude_patterns = ["images"]

@@ -11,11 +11,11 @@ import sys
 
 import typer
 
-from lookalike import __version__
 from lookalike.cli import demo, inspection, operations, publishing, scaling, searching, steps
 from lookalike.errors import LookalikeError
 from lookalike.learning.recipes import described
 from lookalike.settings import traceback_wanted
+from lookalike.version import VERSION
 
 app = typer.Typer(
     name="lookalike",
@@ -54,7 +54,7 @@ app.command(rich_help_panel=_CARE)(operations.console)
 @app.callback(invoke_without_command=True)
 def root(version: bool = typer.Option(False, "--version", help="Print the version.")) -> None:
     if version:
-        typer.echo(f"lookalike {__version__}")
+        typer.echo(f"lookalike {VERSION}")
         raise typer.Exit
 
 

@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from lookalike import steps
+from lookalike.api import Shop
 from lookalike.catalogue.rules import CurationConfig
 from lookalike.cli import searching, showing
 from lookalike.cli.options import Json, Recipe
@@ -91,13 +92,14 @@ def show(
     showing.show_curated(out, place, curated) if not as_json else None
     quiet = Output(as_json=False) if not as_json else out
     page = directory / "quality.html"
-    report = searching.evaluate_live(quiet, place, str(sample.queries), page=page)
+    shop = Shop(place)
+    report = searching.evaluate_live(quiet, shop, str(sample.queries), page=page)
     queries = read_catalogue(str(sample.queries)).listings
     photos = [sample.queries.parent / query.image for query in queries[:: len(queries) // _SHOWN][:_SHOWN]]
-    asked, live = [photo.read_bytes() for photo in photos], searching.live_record(place)
-    answers = searching.answer_photos(place, live, asked, SearchRequest(k=6))
+    answers = [found.answer for found in shop.search_all(photos, SearchRequest(k=6))]
     sheet = directory / "answers.png"
-    showing.write_sheet(place, live, list(zip(asked, answers, strict=True)), sheet)
+    asked = [photo.read_bytes() for photo in photos]
+    showing.write_sheet(place, shop.live, list(zip(asked, answers, strict=True)), sheet)
     seconds = time.monotonic() - began
     if as_json:
         found = [

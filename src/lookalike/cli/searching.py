@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from lookalike.api import Shop
 from lookalike.cli.options import (
     CatalogueUri,
     Columns,
@@ -20,13 +20,7 @@ from lookalike.cli.options import (
 )
 from lookalike.cli.output import Output
 from lookalike.cli.showing import hit_photos, show_answer, show_report, write_sheet
-from lookalike.errors import QueryError, SettingsError
-from lookalike.publishing import live_ref
-from lookalike.storage.artefacts import fetch
-from lookalike.workplace import Workplace, open_workplace
-
-if TYPE_CHECKING:
-    from lookalike.ranking.request import Answer
+from lookalike.workplace import open_workplace
 
 Box = Annotated[
     str | None,
@@ -75,21 +69,16 @@ def search(
     from lookalike.ranking.parameters import parse_aspects, parse_box, parse_price
     from lookalike.ranking.request import Filters, SearchRequest
 
-    out, place = Output(as_json=as_json), open_workplace(store)
+    out, shop = Output(as_json=as_json), Shop(open_workplace(store, threads=threads))
     filters = Filters(parse_aspects(aspect or ()), *(parse_price(price) if price else ()))
     part = None if box is None else parse_box(box)
-    try:
-        data = photo.read_bytes()
-    except OSError as error:
-        raise QueryError(f"{photo}: {error.strerror}") from error
-    live = live_record(place)
     request = SearchRequest(
         k=k, categories=tuple(category or ()), filters=filters, blend=alpha, colour=colour
     )
-    (answer,) = answer_photos(place, live, [data], request, box=part, threads=threads)
-    show_answer(out, answer)
+    (found,) = shop.search_all([photo], request, box=part)
+    show_answer(out, found.answer)
     if sheet is not None:
-        write_sheet(place, live, [(data, answer)], sheet)
+        write_sheet(shop.place, shop.live, [(photo.read_bytes(), found.answer)], sheet)
         out.note(f"wrote {sheet}")
 
 
@@ -168,84 +157,34 @@ def evaluate(
 
     [dim]Example:[/dim] lookalike evaluate --catalogue queries.csv --page quality.html
     """
-    out, place = Output(as_json=as_json), open_workplace(store, photo_root)
+    out, place = Output(as_json=as_json), open_workplace(store, photo_root, threads=threads)
     report = evaluate_live(
         out,
-        place,
+        Shop(place),
         catalogue,
         split=split,
         columns=parse_columns(column),
         ablate=ablate,
         page=page,
-        threads=threads,
     )
     show_report(out, report)
 
 
-def live_record(place: Workplace) -> live_ref.LiveRecord:
-    """What is live. Raises `SettingsError` where nothing is."""
-    live = live_ref.read_live(place.store)
-    if live is None:
-        raise SettingsError(
-            f"{place.store.uri}: nothing is live yet; run `lookalike run` or `lookalike publish`"
-        )
-    return live.live
-
-
-def answer_photos(
-    place: Workplace,
-    live: live_ref.LiveRecord,
-    photos: Sequence[bytes],
-    request: Any,
-    *,
-    box: tuple[float, float, float, float] | None = None,
-    threads: int = 0,
-) -> list[Answer]:
-    """The answer to each photo, asked together, in this process."""
-    from lookalike.imaging.photos import load_square
-    from lookalike.ranking.framing import framed
-    from lookalike.ranking.request import Query
-    from lookalike.ranking.search import open_searcher
-
-    release, index = (fetch(place.store, ref, place.cache_dir) for ref in (live.release, live.index))
-    searcher = open_searcher(release, index, threads=threads)
-    side, part = searcher.card.preset.resize, framed(box, searcher.config.box_margin)
-    return searcher.search_all([Query(request, photo=load_square(data, side, box=part)) for data in photos])
-
-
 def evaluate_live(
     out: Output,
-    place: Workplace,
+    shop: Shop,
     catalogue: str,
     *,
     split: str | None = None,
     columns: dict[str, str] | None = None,
     ablate: bool = False,
     page: Path | None = None,
-    threads: int = 0,
 ) -> dict[str, Any]:
     """The evaluation report of what is live, with its page written where one is asked for."""
-    from lookalike.quality.evaluation import evaluate
-
-    live = live_record(place)
-    with out.progress() as progress:
-        evaluation = evaluate(
-            place.store,
-            live.release,
-            live.index,
-            catalogue,
-            split=split,
-            columns=columns,
-            photo_roots=place.settings.photo_roots,
-            ablate=ablate,
-            cache_dir=place.cache_dir,
-            s3=place.s3,
-            threads=threads,
-            progress=progress,
-        )
+    evaluation = shop.evaluate(catalogue, split=split, columns=columns, ablate=ablate)
     if page is not None:
         from lookalike.quality.page import render
 
-        page.write_text(render(evaluation, hit_photos(place, live.index)))
+        page.write_text(render(evaluation, hit_photos(shop.place, shop.live.index)))
         out.note(f"wrote {page}")
     return evaluation.report

@@ -16,7 +16,6 @@ import numpy as np
 import safetensors.torch
 from numpy.typing import NDArray
 
-from lookalike import __version__
 from lookalike.aspects.models import TREES, AspectModels
 from lookalike.aspects.training import fit_aspects
 from lookalike.catalogue.snapshot import ASPECT_PREFIX, CuratedSnapshot
@@ -31,6 +30,7 @@ from lookalike.quality.calibration import fit_temperature
 from lookalike.quality.metrics import rank_relevance, ranking_quality, top_k_accuracy
 from lookalike.storage.artefacts import ArtefactWriter, Ref
 from lookalike.strict_json import plain
+from lookalike.version import VERSION
 
 _CHECKED_PHOTOS = 200
 _AGREEING_BITS, _AGREEING_TOP1 = 0.995, 0.995
@@ -66,7 +66,7 @@ def write(
         aspects=aspects.values,
         metrics=metrics,
         data_digest=str(snapshot.ref),
-        code_version=__version__,
+        code_version=VERSION,
     )
     _export(trained, card, folder)
     lines = [json.dumps(plain(entry), allow_nan=False) + "\n" for entry in trained.metrics]
