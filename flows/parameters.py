@@ -13,17 +13,20 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from lookalike.catalogue.knobs import knobs_of
 from lookalike.catalogue.rules import CurationConfig
-from lookalike.learning.recipes import RECIPES
-from lookalike.settings import DataGateSettings
+from lookalike.learning.recipes import recipe_names
+from lookalike.publishing.retention import RetentionConfig
+from lookalike.quality.gate import GateConfig
+from lookalike.settings import DataGateSettings, FlowSettings, load
 
-_BOUNDS = DataGateSettings()
-"""Of the environment in which the flows are registered, or run without being asked for others."""
+_BOUNDS, _FLOWS = DataGateSettings(), FlowSettings()
+_CURATION, _GATE, _RETENTION = load(CurationConfig), load(GateConfig), load(RetentionConfig)
+"""Defaults: the settings where the flows are registered, or run without being asked for others."""
 
 Reference = Annotated[str, Field(pattern=r"^[a-z]+/[0-9a-f]{16}@[0-9a-f]{64}$")]
 
 
-RecipeName = StrEnum("RecipeName", [(name, name) for name in RECIPES])  # type: ignore[misc]  # known when it runs
-"""The training recipes: ours, and those of the packages that are installed where the flows are registered and run."""
+RecipeName = StrEnum("RecipeName", [(name, name) for name in recipe_names()])  # type: ignore[misc]  # known when it runs
+"""The training recipes: ours, those of packages and of the settings file, where flows are registered and run."""
 
 
 class _Parameters(BaseModel):
@@ -49,7 +52,7 @@ class _Catalogue(_Parameters):
 
 class _Sharded(_Parameters):
     shards: int = Field(
-        default=0,
+        default=_FLOWS.shards,
         ge=0,
         le=999,
         title="Shards",
@@ -59,10 +62,10 @@ class _Sharded(_Parameters):
 
 class _Training(_Parameters):
     recipe: RecipeName = Field(
-        default=RecipeName("small_cpu"), title="Recipe", description="How the network is built and trained."
+        default=RecipeName(_FLOWS.recipe), title="Recipe", description="How the network is built and trained."
     )
     weights: str = Field(
-        default="",
+        default=_FLOWS.weights,
         max_length=500,
         title="Starting weights",
         description="Empty: from scratch. live: the live model release. Else a model release's reference, or "
@@ -70,19 +73,25 @@ class _Training(_Parameters):
     )
 
 
-def _with_knobs(config: type[Any]) -> Callable[[type[_Parameters]], type[_Parameters]]:
-    """A model with a field for each knob of `config`, after its own."""
+def _with_knobs(config: Any) -> Callable[[type[_Parameters]], type[_Parameters]]:
+    """A model with a field for each knob of a configuration, after its own, with its value as default."""
     knobs: dict[str, Any] = {
         knob.name: (
             knob.type,
-            Field(default=knob.default, ge=knob.least, le=knob.most, title=knob.title, description=knob.said),
+            Field(
+                default=getattr(config, knob.name),
+                ge=knob.least,
+                le=knob.most,
+                title=knob.title,
+                description=knob.said,
+            ),
         )
-        for knob in knobs_of(config)
+        for knob in knobs_of(type(config))
     }
     return lambda model: create_model(model.__name__, __base__=model, __module__=__name__, **knobs)
 
 
-@_with_knobs(CurationConfig)
+@_with_knobs(_CURATION)
 class _Curation(_Catalogue):
     columns: dict[str, str] = Field(
         default_factory=dict,
@@ -118,7 +127,7 @@ class TrainOnNodes(Train):
 
     nodes: int = Field(ge=1, le=1000, title="Machines", description="Pods that train together.")
     processes: str = Field(
-        default="gpu",
+        default=_FLOWS.processes,
         pattern=r"^(gpu|[1-9][0-9]{0,2})$",
         title="Processes",
         description="Processes of each machine: gpu for one on each GPU, or a number.",
@@ -132,14 +141,18 @@ class Extract(_Parameters):
     release: Reference = Field(title="Model release", description="Its reference.")
 
     parts: int = Field(
-        default=1,
+        default=_FLOWS.extract_parts,
         ge=1,
         le=256,
         title="Parts",
         description="Machines that share the work, each making a part of the code shards; 1 does it in one run.",
     )
     shard_size: int = Field(
-        default=4096, ge=1, le=1_000_000, title="Shard size", description="Photos of one code shard."
+        default=_FLOWS.shard_size,
+        ge=1,
+        le=1_000_000,
+        title="Shard size",
+        description="Photos of one code shard.",
     )
 
 
@@ -157,14 +170,18 @@ class Index(_Sharded):
 
 class _Gate(_Parameters):
     margin: float = Field(
-        default=0.02,
+        default=_GATE.margin,
         ge=0,
         le=1,
         title="Margin",
         description="By how much each measure may fall below the live model release's; 0.02 is two points.",
     )
     gate_queries: int = Field(
-        default=1000, ge=1, le=100_000, title="Gate queries", description="Held-out photos measured at most."
+        default=_GATE.queries,
+        ge=1,
+        le=100_000,
+        title="Gate queries",
+        description="Held-out photos measured at most.",
     )
 
 
@@ -237,14 +254,14 @@ class Publish(_Gate, DataGate):
 
 class _Retention(_Parameters):
     keep_records: int = Field(
-        default=3,
+        default=_RETENTION.records,
         ge=0,
         le=100,
         title="Roll-back depth",
         description="Earlier live pairs that stay whole, so that one can return to them.",
     )
     grace_hours: float = Field(
-        default=24,
+        default=_RETENTION.grace_hours,
         ge=0,
         le=8760,
         title="Grace",
@@ -256,14 +273,14 @@ class Retrain(_Gate, DataGate, _Retention, _Training, _Sharded, _Curation):
     """Train a new model release on the current catalogue and publish it with its index, if it is good enough."""
 
     nodes: int = Field(
-        default=1,
+        default=_FLOWS.nodes,
         ge=1,
         le=1000,
         title="Training machines",
         description="Machines that train together, each on all its GPUs; 1 trains in one process.",
     )
     extract_parts: int = Field(
-        default=1,
+        default=_FLOWS.extract_parts,
         ge=1,
         le=256,
         title="Extraction parts",

@@ -20,7 +20,7 @@ from lookalike.catalogue.rules import CurationConfig
 from lookalike.errors import LostRace, SettingsError, TrainingError, TrainingStopped
 from lookalike.publishing import live_ref, publication
 from lookalike.quality.gate import GateConfig
-from lookalike.settings import DataGateSettings
+from lookalike.settings import DataGateSettings, load
 from lookalike.storage.artefacts import Ref, read_manifest
 from lookalike.workplace import open_workplace
 from tasks import reports
@@ -68,13 +68,15 @@ def curate(
 ) -> str:
     """Catalogue -> curated snapshot, to learn from or for a model release, with its report and a contact sheet."""
     place = open_workplace(store)
-    source = catalogue or place.settings.catalogue
+    source = catalogue or place.catalogue.uri
     if not source:
-        raise SettingsError("no catalogue: name one in the parameters, or set LOOKALIKE_CATALOGUE")
+        raise SettingsError(
+            "no catalogue: name one in the parameters, in LOOKALIKE_CATALOGUE, or as uri of [catalogue]"
+        )
     ref = steps.curate(
         place,
         source,
-        CurationConfig(**config),
+        load(CurationConfig, **config),
         columns=columns,
         release=Ref.parse(release) if release else None,
         progress=ProgressArtifacts(),
@@ -162,7 +164,7 @@ def build_index(store: str, extraction: str, shards: int) -> str:
 def pass_gate(store: str, index: str, margin: float, queries: int, threads: int) -> None:
     """Compare the model release of `index` with the live one; raises `QualityGateError` where it is worse."""
     place, snapshot = open_workplace(store, threads=threads), Ref.parse(index)
-    config = GateConfig(margin=margin, queries=queries)
+    config = load(GateConfig, margin=margin, queries=queries)
     if not steps.check_release(place, snapshot, config, told=reports.gate, progress=ProgressArtifacts()):
         release = publication.release_of(place.store, snapshot)
         get_run_logger().info("model release %s is live already: nothing to compare", release.id)

@@ -30,8 +30,9 @@ from lookalike.errors import QueryError, SettingsError
 from lookalike.progress import Progress
 from lookalike.publishing import live_ref
 from lookalike.ranking.framing import framed
-from lookalike.ranking.request import Filters, Query, SearchRequest
+from lookalike.ranking.request import Filters, Query, RankingConfig, SearchRequest
 from lookalike.results import Results
+from lookalike.settings import load
 from lookalike.storage.artefacts import Kind, Ref, fetch, read_manifest
 from lookalike.workplace import Workplace, open_workplace
 
@@ -184,10 +185,11 @@ class Shop:
                 str(catalogue),
                 split=split,
                 columns=columns,
-                photo_roots=self.place.settings.photo_roots,
+                photo_roots=self.place.catalogue.photo_roots,
                 ablate=ablate,
                 cache_dir=self.place.cache_dir,
                 s3=self.place.s3,
+                ranking=load(RankingConfig),
                 threads=self.place.threads,
                 progress=progress,
             )
@@ -277,7 +279,7 @@ class _Opened:
 
         release, index = (fetch(place.store, ref, place.cache_dir) for ref in (live.release, live.index))
         tables = fetch(place.store, curated, place.cache_dir, [PHOTOS])
-        searcher = open_searcher(release, index, threads=place.threads)
+        searcher = open_searcher(release, index, load(RankingConfig), threads=place.threads)
         return cls(live, searcher, PhotoShelf(place.store, tables))
 
     def results(self, answer: Answer) -> Results:
@@ -311,4 +313,4 @@ def _curation(knobs: Mapping[str, Any]) -> Any:
     for name in knobs:
         if name not in known:
             raise SettingsError(unknown("setting of curation", name, known))
-    return CurationConfig(**knobs)
+    return load(CurationConfig, **knobs)

@@ -1,37 +1,108 @@
 """Settings of the whole program, and the only place that reads the environment.
 
-Every field can be set by an environment variable of its name with the prefix ``LOOKALIKE_`` (``LOOKALIKE_STORE``),
-those of `S3Settings` with ``LOOKALIKE_S3_``; options of the command line win over both. `Launch` reads what `torchrun`
-says to its processes.
+Each configuration is a table of one file, `lookalike.toml`. Its values come from four layers, the later over the
+earlier: defaults, the file, environment variables, flags (`layers` says how). The classes here read the layers when
+they are made, `S3Settings()`; frozen dataclasses of other modules by `load`, `load(RankingConfig)`. `sections` lists
+them all. `Launch` reads what `torchrun` says to its processes.
 """
 
 from __future__ import annotations
 
 import math
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import AliasChoices, Field, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from lookalike import layers as layered
+from lookalike import settings_file
+from lookalike.errors import SettingsError
+from lookalike.layers import Env, Layers, NamedTable, Secret, build, translated, values
+from lookalike.settings_file import Key, SettingsFile
+
+T = TypeVar("T")
 
 
-class S3Settings(BaseSettings):
+class _Chosen:
+    """What the command line said for this process, before any setting is read."""
+
+    file: Path | None = None
+    flags: Mapping[Key, Any] = {}
+
+
+def choose(file: Path | None = None, flags: Sequence[str] = ()) -> None:
+    """Let this process read `file`, and set what `flags` say: ``ranking.blend=0.5``. Raises `SettingsError`."""
+    told = {}
+    for flag in flags:
+        name, equals, text = flag.partition("=")
+        if not (equals and name.strip()):
+            raise SettingsError(f"--set {flag!r}: write it as TABLE.KEY=VALUE, such as ranking.blend=0.5")
+        told[tuple(name.strip().split("."))] = settings_file.parsed(text)
+    _Chosen.file, _Chosen.flags = file, told
+
+
+def found_file() -> SettingsFile | None:
+    """The settings file: the one that was chosen, or that ``LOOKALIKE_CONFIG`` names, or whose text is
+    ``LOOKALIKE_CONFIG_TEXT``, or that lies in the working directory; None where there is none.
+
+    Raises `SettingsError` where one that is named cannot be read.
+    """
+    if named := _Chosen.file or os.environ.get("LOOKALIKE_CONFIG"):
+        return settings_file.read(Path(named))
+    if text := os.environ.get("LOOKALIKE_CONFIG_TEXT"):
+        return settings_file.parse(text, Path("LOOKALIKE_CONFIG_TEXT"))
+    here = Path(settings_file.NAME)
+    return settings_file.read(here) if here.is_file() else None
+
+
+def layers() -> Layers:
+    """What is said outside the program, as of now."""
+    return Layers(found_file(), os.environ, _Chosen.flags)
+
+
+def load(config: type[T], **given: Any) -> T:
+    """A configuration from its layers; what is `given` and not None stands above them all. Raises `SettingsError`."""
+    taken = {name: value for name, value in given.items() if value is not None}
+    if issubclass(config, Layered):
+        return config(**taken)
+    return build(config, layers(), taken)
+
+
+def named_table(kind: str, name: str) -> NamedTable | None:
+    """``[kind.name]`` of the file, with what flags say over it; None where neither says anything."""
+    return layered.named_table(layers(), kind, name)
+
+
+def names_in(kind: str) -> list[str]:
+    """The names below ``[kind]``, sorted."""
+    return layered.names_in(layers(), kind)
+
+
+class Layered(BaseModel):
+    """Settings that are read from their layers as they are made; arguments stand above them all."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    table: ClassVar[str]
+
+    def __init__(self, **given: Any) -> None:
+        said = layers()
+        with translated(type(self), said):
+            super().__init__(**values(type(self), said, given))
+
+
+class S3Settings(Layered):
     """How to talk to S3. Credentials come by AWS's own rules (environment, profile, pod identity)."""
 
-    model_config = SettingsConfigDict(env_prefix="LOOKALIKE_S3_", frozen=True, populate_by_name=True)
+    table: ClassVar[str] = "s3"
 
-    endpoint_url: str | None = Field(
-        default=None,
-        validation_alias=AliasChoices(
-            "LOOKALIKE_S3_ENDPOINT_URL", "S3_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"
-        ),
+    endpoint_url: Annotated[str | None, Env("S3_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")] = (
+        None
     )
     """Address of an S3-compatible server; AWS itself if not set."""
-    region: str = Field(
-        default="us-east-1",
-        validation_alias=AliasChoices("LOOKALIKE_S3_REGION", "AWS_REGION", "AWS_DEFAULT_REGION"),
-    )
+    region: Annotated[str, Env("AWS_REGION", "AWS_DEFAULT_REGION")] = "us-east-1"
     """Region of the bucket."""
     if_match_quoted: bool = True
     """Send the ETag of `If-Match` in quotes, as AWS wants it. Ceph radosgw up to 16 wants it bare: set to false."""
@@ -40,23 +111,19 @@ class S3Settings(BaseSettings):
     attempts: int = Field(default=5, ge=1, le=20)
     """How often a read or an unconditional write is tried. Conditional writes are sent once."""
     connect_timeout_s: float = Field(default=5, gt=0)
+    """Seconds to wait for a connection; a server nearby takes milliseconds."""
     read_timeout_s: float = Field(default=60, gt=0)
+    """Seconds to wait for the next bytes of a reply. A slow disk behind the server may need many."""
 
 
-class Settings(BaseSettings):
-    """What every command needs to know."""
+class Settings(Layered):
+    """What every command needs to know. These keys stand at the top of the file, before its tables."""
 
-    model_config = SettingsConfigDict(env_prefix="LOOKALIKE_", frozen=True)
+    table: ClassVar[str] = ""
 
     store: str = "lookalike-store"
     """Where artefacts live: ``s3://bucket/prefix``, ``file:///dir``, or a directory."""
-    catalogue: str = ""
-    """The shop's catalogue, a CSV or Parquet file: what flows and console work on where nothing else is said."""
-    photo_roots: Annotated[tuple[str, ...], NoDecode] = ()
-    """Folders and ``s3://bucket/prefix``, parted by commas, that a catalogue's photos may lie in. Photos below the
-    catalogue's own folder, or in its bucket, are always read; what else it names is left out, since whoever writes the
-    catalogue decides what is published."""
-    cache_dir: Path = Path("~/.cache/lookalike").expanduser()
+    cache_dir: Path = Field(default=Path("~/.cache/lookalike"), validate_default=True)
     """Local disk for fetched artefacts and work in progress; may be deleted at any time."""
     threads: int = Field(default=0, ge=0)
     """Threads for decoding, encoding and scanning; 0 takes what the machine (or the cgroup quota) allows."""
@@ -64,10 +131,23 @@ class Settings(BaseSettings):
     """GiB of `cache_dir` that a training's decoded photos may take. For a volume with a limit that its free space does
     not show: an emptyDir's `sizeLimit`."""
 
-    @field_validator("photo_roots", mode="before")
+    @field_validator("cache_dir")
     @classmethod
-    def _listed(cls, value: object) -> object:
-        return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
+    def _at_home(cls, value: Path) -> Path:
+        return value.expanduser()
+
+
+class CatalogueSettings(Layered):
+    """The shop's catalogue."""
+
+    table: ClassVar[str] = "catalogue"
+
+    uri: Annotated[str, Env("LOOKALIKE_CATALOGUE")] = ""
+    """A CSV or Parquet file: what flows and console work on where nothing else is said."""
+    photo_roots: Annotated[tuple[str, ...], Env("LOOKALIKE_PHOTO_ROOTS")] = ()
+    """Folders and ``s3://bucket/prefix`` that a catalogue's photos may lie in; a variable separates them by commas.
+    Photos below the catalogue's own folder, or in its bucket, are always read. What else it names is left out, since
+    whoever writes the catalogue decides what is published."""
 
 
 class Launch(BaseSettings):
@@ -85,10 +165,10 @@ class Launch(BaseSettings):
     """Whether the processes meet in torchrun's own store, which still holds what those before a restart left in it."""
 
 
-class RolloutSettings(BaseSettings):
+class RolloutSettings(Layered):
     """Which Deployment serves what is live. Where none is named, search processes follow the live ref themselves."""
 
-    model_config = SettingsConfigDict(env_prefix="LOOKALIKE_ROLLOUT_", frozen=True)
+    table: ClassVar[str] = "rollout"
 
     deployment: str = ""
     """``name`` or ``namespace/name``; the namespace is else that of this pod, or of the kubeconfig's context."""
@@ -101,21 +181,17 @@ class RolloutSettings(BaseSettings):
     `progressDeadlineSeconds` is given up before."""
 
 
-class ConsoleSettings(BaseSettings):
+class ConsoleSettings(Layered):
     """What only the console needs to know."""
 
-    model_config = SettingsConfigDict(env_prefix="LOOKALIKE_CONSOLE_", frozen=True, populate_by_name=True)
+    table: ClassVar[str] = "console"
 
-    token: str = ""
-    """What actions need, at least 16 characters. Where none is set one is made up and said at the start."""
-    prefect_api: str = Field(
-        default="http://127.0.0.1:4200/api",
-        validation_alias=AliasChoices("LOOKALIKE_CONSOLE_PREFECT_API", "PREFECT_API_URL"),
-    )
+    token: Annotated[str, Secret] = ""
+    """What actions need, at least 16 characters. Where none is set one is made up and said at the start. Better in the
+    environment than in a file."""
+    prefect_api: Annotated[str, Env("PREFECT_API_URL")] = "http://127.0.0.1:4200/api"
     """Address of Prefect's API."""
-    prefect_key: str = Field(
-        default="", validation_alias=AliasChoices("LOOKALIKE_CONSOLE_PREFECT_KEY", "PREFECT_API_KEY")
-    )
+    prefect_key: Annotated[str, Secret, Env("PREFECT_API_KEY")] = ""
     """Sent as a bearer token, where a proxy in front of Prefect wants one."""
     prefect_ui: str = ""
     """Where people see Prefect, if that is not the API's address without ``/api``."""
@@ -123,10 +199,10 @@ class ConsoleSettings(BaseSettings):
     """Where the search page lies; the console links to it."""
 
 
-class DataGateSettings(BaseSettings):
+class DataGateSettings(Layered):
     """How far one publication may fall behind what is live before it is refused (`lookalike.publishing.data_gate`)."""
 
-    model_config = SettingsConfigDict(env_prefix="LOOKALIKE_DATA_GATE_", frozen=True)
+    table: ClassVar[str] = "data_gate"
 
     fewer_listings: float = Field(default=0.2, ge=0, le=1)
     """Share of the live listings (fraction of 1) by which they may become fewer. From one run to the next a shop sells
@@ -144,6 +220,53 @@ class DataGateSettings(BaseSettings):
     format changes."""
     slack: int = Field(default=5, ge=0)
     """Listings, photos or rows by which a number may always change: a fifth of a small shop is a handful."""
+
+
+class TaskSettings(Layered):
+    """How patient the tasks of the flows are, and where stages run."""
+
+    table: ClassVar[str] = "task"
+
+    attempts: int = Field(default=5, ge=1, le=20)
+    """How often a task is tried while the store cannot be reached."""
+    first_delay_s: float = Field(default=5, gt=0)
+    """Seconds before the second attempt; doubled each time, so five attempts outlast a minute without the store."""
+    jitter: float = Field(default=0.3, ge=0)
+    """Each delay is stretched by up to this fraction, so that many workers do not come back at once."""
+    timeout_h: float = Field(default=6, gt=0)
+    """Hours that a step may take, training excepted."""
+    training_timeout_h: float = Field(default=72, gt=0)
+    """Hours that training may take."""
+    stages: Literal["here", "deployments"] = "here"
+    """Where the stages of `retrain` and `reindex` run: in this process, or each as a run of its own deployment."""
+    stage_attempts: int = Field(default=3, ge=1, le=20)
+    """How often a stage that runs elsewhere is run while its runs crash (its pod was killed, its node went away)."""
+    starts: int = Field(default=5, ge=1, le=100)
+    """How often a parent whose stages run elsewhere may be started before it is given up: it crashed all the time."""
+
+
+class FlowSettings(Layered):
+    """What `retrain`, `reindex` and the verbs do where nobody asks for something else: defaults of forms and options.
+
+    Bounds, gates and curation have tables of their own, from which the forms take their defaults, too.
+    """
+
+    table: ClassVar[str] = "flows"
+
+    recipe: str = "small_cpu"
+    """Training recipe, by name; `lookalike train --help` lists them."""
+    weights: str = ""
+    """Starting weights; empty: the recipe's. See `lookalike train --help`."""
+    shards: int = Field(default=0, ge=0, le=999)
+    """Segments to spread each category over; 0: as many as the live index has, or 1."""
+    shard_size: int = Field(default=4096, ge=1, le=1_000_000)
+    """Photos of one code shard: few enough to make again after a crash, many enough to be few objects."""
+    nodes: int = Field(default=1, ge=1, le=1000)
+    """Machines that train together, each on all its GPUs; 1 trains in one process."""
+    processes: str = Field(default="gpu", pattern=r"^(gpu|[1-9][0-9]{0,2})$")
+    """Training processes of each machine: ``gpu`` for one on each GPU, or a number."""
+    extract_parts: int = Field(default=1, ge=1, le=256)
+    """Machines that share the extraction of a new release's codes."""
 
 
 def traceback_wanted() -> bool:

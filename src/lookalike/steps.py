@@ -8,7 +8,6 @@ runs: naming the steps imports no torch.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from lookalike.catalogue.knobs import settings_of
@@ -16,6 +15,7 @@ from lookalike.catalogue.rules import CurationConfig
 from lookalike.errors import PublishingHeld, SettingsError, unknown
 from lookalike.progress import Progress, silent
 from lookalike.publishing import live_ref, publication, retention
+from lookalike.settings import FlowSettings, load
 from lookalike.storage.artefacts import Kind, Ref, fetch, read_manifest
 
 if TYPE_CHECKING:
@@ -40,9 +40,9 @@ def curate(
     return curation.curate(
         place.store,
         catalogue,
-        config,
+        config or load(CurationConfig),
         columns=columns,
-        photo_roots=place.settings.photo_roots,
+        photo_roots=place.catalogue.photo_roots,
         known=() if release is None else _categories(place, release),
         s3=place.s3,
         cache_dir=place.cache_dir,
@@ -130,7 +130,12 @@ def trained(place: Workplace, curated: Ref, recipe: str, *, weights: str = "") -
 
 
 def extract(
-    place: Workplace, curated: Ref, release: Ref, *, shard_size: int = 4096, progress: Progress = silent
+    place: Workplace,
+    curated: Ref,
+    release: Ref,
+    *,
+    shard_size: int | None = None,
+    progress: Progress = silent,
 ) -> Ref:
     """Curated snapshot and model release -> extraction; photos that have a code already are not encoded again."""
     from lookalike.learning.extraction import extract
@@ -140,7 +145,7 @@ def extract(
         curated,
         release,
         cache_dir=place.cache_dir,
-        shard_size=shard_size,
+        shard_size=load(FlowSettings, shard_size=shard_size).shard_size,
         threads=place.threads,
         progress=progress,
     )
@@ -153,7 +158,7 @@ def extract_part(
     part: int,
     parts: int,
     *,
-    shard_size: int = 4096,
+    shard_size: int | None = None,
     progress: Progress = silent,
 ) -> int:
     """One part of a release's first code shards; the number of photos that were encoded."""
@@ -166,7 +171,7 @@ def extract_part(
         part,
         parts,
         cache_dir=place.cache_dir,
-        shard_size=shard_size,
+        shard_size=load(FlowSettings, shard_size=shard_size).shard_size,
         threads=place.threads,
         progress=progress,
     )
@@ -182,7 +187,7 @@ def index(
 ) -> Ref:
     """Extraction -> index snapshot, of `splits` alone where given.
 
-    `shards` is the number of segments of each category; 0 takes the live index's, or 1.
+    `shards` is the number of segments of each category; 0 takes the settings', or the live index's, or 1.
     """
     from lookalike.index.builder import build
 
@@ -192,7 +197,7 @@ def index(
         place.store,
         curated,
         extraction,
-        shards=shards or publication.live_shards(place.store),
+        shards=shards or load(FlowSettings).shards or publication.live_shards(place.store),
         splits=None if splits is None else frozenset(splits),
         cache_dir=place.cache_dir,
         progress=progress,
@@ -268,7 +273,7 @@ def check_release(
         curated,
         new,
         live,
-        config or gate.GateConfig(),
+        config or load(gate.GateConfig),
         cache_dir=place.cache_dir,
         threads=place.threads,
         progress=progress,
@@ -310,13 +315,16 @@ def publish(
 def retain(
     place: Workplace,
     *,
-    records: int = 3,
-    grace_hours: float = 24.0,
+    records: int | None = None,
+    grace_hours: float | None = None,
     dry_run: bool = False,
     progress: Progress = silent,
 ) -> retention.RetentionPlan:
-    """Remove what nothing that is kept refers to, and say what went. Raises `LostRace` where something moved."""
-    config = retention.RetentionConfig(records=records, grace=timedelta(hours=grace_hours))
+    """Remove what nothing that is kept refers to, and say what went. Raises `LostRace` where something moved.
+
+    `records` and `grace_hours` stand above the settings where they are given.
+    """
+    config = load(retention.RetentionConfig, records=records, grace_hours=grace_hours)
     planned = retention.plan(place.store, config)
     if not dry_run:
         retention.apply(place.store, planned, progress=progress)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lookalike.errors import ObjectNotFound
-from lookalike.settings import S3Settings, Settings
+from lookalike.settings import CatalogueSettings, S3Settings, Settings, load
 from lookalike.storage.artefacts import Kind, Ref, find, latest
 from lookalike.storage.objects import ObjectStore
 from lookalike.storage.stores import open_store
@@ -26,6 +26,7 @@ class Workplace:
     store: ObjectStore
     settings: Settings
     s3: S3Settings
+    catalogue: CatalogueSettings
     threads: int = 0
     """Threads that a step may use; 0 takes every core that this process may use."""
 
@@ -51,8 +52,9 @@ class Workplace:
 def open_workplace(
     store: str | None = None, photo_roots: Sequence[str] | None = None, *, threads: int = 0
 ) -> Workplace:
-    """What the caller names, or else the environment."""
+    """What the caller names, or else the settings."""
     settings, s3 = Settings(), S3Settings()
-    if photo_roots:
-        settings = settings.model_copy(update={"photo_roots": tuple(photo_roots)})
-    return Workplace(open_store(store or settings.store, s3), settings, s3, threads)
+    catalogue = load(CatalogueSettings, photo_roots=photo_roots or None)
+    return Workplace(
+        open_store(store or settings.store, s3), settings, s3, catalogue, threads or settings.threads
+    )

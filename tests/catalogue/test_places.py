@@ -14,7 +14,7 @@ from lookalike.catalogue.curation import curate
 from lookalike.catalogue.places import PhotoPlaces
 from lookalike.catalogue.snapshot import CuratedSnapshot
 from lookalike.errors import ObjectNotFound, PhotoOutside, SettingsError, StorageError
-from lookalike.settings import S3Settings, Settings
+from lookalike.settings import CatalogueSettings, S3Settings
 from lookalike.storage.stores import open_store
 from tests.catalogue.conftest import SMALL, Shop, by_id, photo, photos, plain, reasons
 
@@ -145,9 +145,9 @@ def test_what_names_no_place_is_malformed_and_stops_nothing(shop: Shop, image: s
 
 def test_roots_come_by_the_environment_parted_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOOKALIKE_PHOTO_ROOTS", "/mnt/photos, s3://media/photos ,")
-    assert Settings().photo_roots == ("/mnt/photos", "s3://media/photos")
+    assert CatalogueSettings().photo_roots == ("/mnt/photos", "s3://media/photos")
     monkeypatch.delenv("LOOKALIKE_PHOTO_ROOTS")
-    assert Settings().photo_roots == ()
+    assert CatalogueSettings().photo_roots == ()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -148,7 +147,7 @@ def test_a_roll_back_of_the_model_finds_the_good_one_after_many_re_indexes(
     for n in range(8, 15):
         newest = reindex(shop, per_category=n, release=bad, prefix=f"n{n}-")
         publish(newest)
-        keep = retention.RetentionConfig(grace=timedelta(0), releases=1)
+        keep = retention.RetentionConfig(grace_hours=0, releases=1)
         retention.apply(shop.store, retention.plan(shop.store, keep))
     outcome = run("rollback", "--model", "--why", "calls boots sandals", "--store", shop.store.uri, "--json")
     assert outcome.code == 0, outcome.err

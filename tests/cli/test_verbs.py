@@ -324,6 +324,17 @@ def until_answering(client: httpx.Client, process: subprocess.Popen[str], path: 
     eventually(answers)
 
 
+def test_config_show(call: Call, home: Path) -> None:
+    said = call("--set", "ranking.blend=0.5", "config", "show")["settings"]
+    assert said["ranking.blend"] == {"value": 0.5, "from": "--set"}
+    assert said["cache_dir"] == {"value": str(home / "cache"), "from": "LOOKALIKE_CACHE_DIR"}
+
+
+def test_config_init(call: Call, tmp_path: Path) -> None:
+    said = call("config", "init", tmp_path / "lookalike.toml")
+    assert "# blend = 0.75" in Path(said["file"]).read_text()
+
+
 def test_serve(home: Path, whole: Shop) -> None:
     with started(home, "serve", "--store", whole.store, "--threads", 1) as (client, process):
         until_answering(client, process, "/readyz")

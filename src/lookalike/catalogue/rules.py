@@ -7,7 +7,7 @@ the flows, and something that a re-index takes over from the live snapshot. The 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 from lookalike.catalogue.knobs import knob
 from lookalike.errors import SettingsError
@@ -17,6 +17,8 @@ from lookalike.imaging.limits import PhotoLimits
 @dataclass(frozen=True, slots=True)
 class CurationConfig:
     """Every field changes the id of the snapshot."""
+
+    table: ClassVar[str] = "curation"
 
     min_side: int = 64
     """Pixels of a photo's shorter side, at least; below, a network sees nothing but blur."""

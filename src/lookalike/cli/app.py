@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
-from lookalike.cli import demo, inspection, operations, publishing, scaling, searching, steps
+from lookalike import sections
+from lookalike.cli import config, demo, inspection, operations, publishing, scaling, searching, steps
 from lookalike.errors import LookalikeError
 from lookalike.learning.recipes import described
-from lookalike.settings import traceback_wanted
+from lookalike.settings import choose, layers, traceback_wanted
 from lookalike.version import VERSION
 
 app = typer.Typer(
@@ -49,13 +52,35 @@ app.command(rich_help_panel=_CARE)(publishing.rollback)
 app.command(rich_help_panel=_CARE)(publishing.resume)
 app.command(rich_help_panel=_CARE)(operations.retain)
 app.command(rich_help_panel=_CARE)(operations.console)
+app.add_typer(config.app, rich_help_panel=_CARE)
 
 
 @app.callback(invoke_without_command=True)
-def root(version: bool = typer.Option(False, "--version", help="Print the version.")) -> None:
+def root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            metavar="FILE",
+            help="The settings file (docs/settings.md).",
+            show_default="LOOKALIKE_CONFIG, or ./lookalike.toml if there is one",
+        ),
+    ] = None,
+    flag: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="TABLE.KEY=VALUE",
+            help="One setting, above file and environment: ranking.blend=0.5. May be repeated.",
+        ),
+    ] = None,
+) -> None:
     if version:
         typer.echo(f"lookalike {VERSION}")
         raise typer.Exit
+    choose(file, flag or ())
+    sections.check(layers())
 
 
 def main() -> None:

@@ -30,8 +30,12 @@ def console(
 
 
 def retain(
-    records: Annotated[int, typer.Option(min=0, help="Earlier live pairs that stay whole.")] = 3,
-    grace_hours: Annotated[float, typer.Option(min=0, help="Nothing younger is removed.")] = 24.0,
+    records: Annotated[
+        int | None, typer.Option(min=0, help="Earlier live pairs that stay whole.", show_default="3")
+    ] = None,
+    grace_hours: Annotated[
+        float | None, typer.Option(min=0, help="Nothing younger is removed.", show_default="24")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would go, and remove nothing.")
     ] = False,

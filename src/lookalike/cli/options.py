@@ -8,13 +8,12 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import typer
-from pydantic import ValidationError
 
 from lookalike.catalogue.knobs import Knob, knobs_of
 from lookalike.catalogue.rules import CurationConfig
 from lookalike.errors import SettingsError
 from lookalike.learning.recipes import recipe_named
-from lookalike.settings import DataGateSettings
+from lookalike.settings import DataGateSettings, FlowSettings, load
 
 Store = Annotated[
     str | None,
@@ -37,7 +36,13 @@ ProbePort = Annotated[
         show_default="no port of their own",
     ),
 ]
-Threads = Annotated[int, typer.Option(min=0, help="Threads to use; 0 takes every core this process may use.")]
+Threads = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        help="Threads to use; 0 takes what the settings say, or every core this process may use.",
+    ),
+]
 CatalogueUri = Annotated[
     str,
     typer.Option(
@@ -74,7 +79,7 @@ Bounds = Annotated[
         "--bound",
         metavar="NAME=NUMBER",
         help="A bound of the data gate: fewer_listings, fewer_photos, fewer_categories, more_left_out, fewer_prices "
-        "(shares, 0 to 1), slack (a number that may always change). Also LOOKALIKE_DATA_GATE_NAME.",
+        "(shares, 0 to 1), slack (a number that may always change). Also \\[data_gate] in lookalike.toml.",
         show_default="0.2, 0.2, 0.1, 0.1, 0.1, 5",
     ),
 ]
@@ -82,14 +87,18 @@ Bounds = Annotated[
 
 def _known_recipe(name: str) -> str:
     """Refused while options are parsed, before a store is opened or a catalogue curated."""
-    recipe_named(name)
-    return name
+    asked = name or load(FlowSettings).recipe
+    recipe_named(asked)
+    return asked
 
 
 Recipe = Annotated[
     str,
     typer.Option(
-        metavar="NAME", help="Training recipe: `lookalike train --help` lists them.", callback=_known_recipe
+        metavar="NAME",
+        help="Training recipe: `lookalike train --help` lists them.",
+        callback=_known_recipe,
+        show_default="small_cpu",
     ),
 ]
 IndexSplits = Annotated[
@@ -110,7 +119,7 @@ def with_curation(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def asked(**values: Any) -> None:
-        config = CurationConfig(**{knob.name: values.pop(knob.option) for knob in knobs})
+        config = load(CurationConfig, **{knob.name: values.pop(knob.option) for knob in knobs})
         command(**values, **{taken: config})
 
     parameters: list[inspect.Parameter] = []
@@ -125,8 +134,10 @@ def _option(knob: Knob) -> inspect.Parameter:
     return inspect.Parameter(
         knob.option,
         inspect.Parameter.POSITIONAL_OR_KEYWORD,
-        default=knob.default,
-        annotation=Annotated[knob.type, typer.Option(min=knob.least, help=knob.said)],
+        default=None,
+        annotation=Annotated[
+            knob.type | None, typer.Option(min=knob.least, help=knob.said, show_default=str(knob.default))
+        ],
     )
 
 
@@ -142,7 +153,7 @@ def parse_columns(pairs: Sequence[str] | None) -> dict[str, str]:
 
 
 def parse_bounds(pairs: Sequence[str] | None) -> DataGateSettings:
-    """``["fewer_listings=0.5"]`` over what the environment says. Raises `SettingsError`."""
+    """``["fewer_listings=0.5"]`` over what the settings say. Raises `SettingsError`."""
     given = {}
     for pair in pairs or ():
         name, _, number = pair.partition("=")
@@ -151,11 +162,9 @@ def parse_bounds(pairs: Sequence[str] | None) -> DataGateSettings:
             raise SettingsError(f"--bound {pair!r}: write it as NAME=NUMBER; the bounds are {known}")
         given[name] = number
     try:
-        return DataGateSettings(**given)  # type: ignore[arg-type]  # texts, as in the environment
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(map(str, first["loc"]))
-        raise SettingsError(f"the data gate's bound {name} is {first['input']!r}: {first['msg']}") from error
+        return load(DataGateSettings, **given)
+    except SettingsError as error:
+        raise SettingsError(f"the data gate's bound {error}") from error
 
 
 def parse_names(text: str | None) -> frozenset[str] | None:

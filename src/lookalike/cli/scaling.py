@@ -11,6 +11,7 @@ import typer
 from lookalike.cli.options import Json, ProbePort, Store, Threads
 from lookalike.cli.output import Output
 from lookalike.errors import SettingsError
+from lookalike.settings import load
 from lookalike.workplace import open_workplace
 
 if TYPE_CHECKING:
@@ -51,8 +52,19 @@ def rank(
     """
     from lookalike import serving
 
-    uri = open_workplace(store).store.uri
-    serving.run_ranker(uri, part, host=host, port=port, probe_port=probe_port, threads=threads)
+    place = open_workplace(store, threads=threads)
+    # search pods are few and ask much: no limit of connections
+    config = load(serving.ServingConfig, connections_per_address=0)
+    serving.run_ranker(
+        place.store.uri,
+        part,
+        host=host,
+        port=port,
+        probe_port=probe_port,
+        threads=place.threads,
+        cache_dir=place.cache_dir,
+        config=config,
+    )
 
 
 def plan(

@@ -20,6 +20,7 @@ from lookalike.cli.options import (
 )
 from lookalike.cli.output import Output
 from lookalike.cli.showing import hit_photos, show_answer, show_report, write_sheet
+from lookalike.settings import load
 from lookalike.workplace import open_workplace
 
 Box = Annotated[
@@ -87,14 +88,15 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8000,
     probe_port: ProbePort = None,
     connections_per_address: Annotated[
-        int,
+        int | None,
         typer.Option(
             min=0,
             help="Open connections of one client address; 0: no limit, as behind a proxy or an ingress, where all "
             "clients have one address.",
             envvar="LOOKALIKE_CONNECTIONS_PER_ADDRESS",
+            show_default="100",
         ),
-    ] = 100,
+    ] = None,
     index: Annotated[
         str | None,
         typer.Option(
@@ -112,31 +114,46 @@ def serve(
         ),
     ] = None,
     bare: Annotated[
-        bool,
+        bool | None,
         typer.Option(
             "--bare",
             help="Keep no titles and no places of photos (120 bytes a listing): answer ids, prices and scores.",
             envvar="LOOKALIKE_BARE",
+            show_default="kept",
         ),
-    ] = False,
+    ] = None,
     store: Store = None,
     threads: Threads = 0,
 ) -> None:
     """Serve the search page and the HTTP API, following the live ref.
 
+    Everything else about it stands in the tables serving and ranking of lookalike.toml (docs/settings.md).
+
     [dim]Example:[/dim] lookalike serve --store s3://shop/lookalike --host 0.0.0.0
+
+    [dim]Example:[/dim] lookalike --set ranking.blend=0.5 serve
     """
     from lookalike import serving
     from lookalike.sharding.fleet import FleetConfig
 
-    config = serving.ServingConfig(
-        rankers=FleetConfig(tuple(rankers)) if rankers else None,
+    place = open_workplace(store, threads=threads)
+    fleet = load(FleetConfig, urls=tuple(rankers) if rankers else None)
+    pinned = None if index is None else serving.index_named(place.store, index)
+    config = load(
+        serving.ServingConfig,
+        index=pinned,
+        rankers=fleet if fleet.urls else None,
         bare=bare,
         connections_per_address=connections_per_address,
     )
-    uri = open_workplace(store).store.uri
     serving.run(
-        store=uri, host=host, port=port, probe_port=probe_port, index=index, threads=threads, config=config
+        store=place.store.uri,
+        host=host,
+        port=port,
+        probe_port=probe_port,
+        threads=place.threads,
+        cache_dir=place.cache_dir,
+        config=config,
     )
 
 

@@ -26,7 +26,7 @@ from lookalike.cli.options import (
 )
 from lookalike.cli.output import Output
 from lookalike.cli.showing import curated_words, passed_data_gate, show_curated, show_index, show_release
-from lookalike.settings import Launch
+from lookalike.settings import FlowSettings, Launch, load
 from lookalike.storage.artefacts import Kind, read_manifest
 from lookalike.workplace import open_workplace
 
@@ -59,6 +59,7 @@ Compile = Annotated[
 
 
 _AS_IT_IS = CurationConfig()
+"""In place of what `with_curation` makes of options and settings."""
 
 
 @with_curation
@@ -84,7 +85,7 @@ def train(
     curated: Annotated[
         str | None, typer.Option(metavar="REF", help="Curated snapshot; the newest by default.")
     ] = None,
-    recipe: Recipe = "small_cpu",
+    recipe: Recipe = "",
     weights: Weights = None,
     compiled: Compile = False,
     decoding: Decode = "auto",
@@ -108,7 +109,7 @@ def train(
             place,
             snapshot,
             recipe,
-            weights=weights or "",
+            weights=load(FlowSettings, weights=weights).weights,
             compiled=compiled,
             decoding=decoding,
             progress=progress,
@@ -164,7 +165,7 @@ def index(
 def run(
     catalogue: CatalogueUri,
     store: Store = None,
-    recipe: Recipe = "small_cpu",
+    recipe: Recipe = "",
     column: Columns = None,
     photo_root: PhotoRoots = None,
     curation: CurationConfig = _AS_IT_IS,

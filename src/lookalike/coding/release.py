@@ -34,10 +34,15 @@ class TransformPreset:
     """
 
     name: str
+    """What people call it."""
     resize: int
+    """Side in pixels that a photo is resized to."""
     crop: int
+    """Side in pixels of the square that the network sees."""
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    """Of red, green and blue (0..1); ImageNet's."""
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    """Standard deviations of red, green and blue; ImageNet's."""
 
 
 @dataclass(frozen=True)

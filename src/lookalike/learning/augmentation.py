@@ -21,9 +21,11 @@ class Augmentation:
     mirror: float = 0.5
     """Share of photos that are mirrored."""
     brightness: float = 0.3
+    """A factor is drawn from 1 minus to 1 plus the value."""
     contrast: float = 0.3
+    """The same of contrast."""
     saturation: float = 0.3
-    """Factors are drawn from 1 minus to 1 plus the value."""
+    """The same of saturation."""
     tint: float = 0.1
     """The same per colour channel: the colour of the light."""
     grey: float = 0.05

@@ -5,7 +5,7 @@ or start from weights that were trained on other photos. What
 changes the result is part of the model release's identity (`identity`): another recipe is another release, and the same
 under another name is not. In a field that is added, 0, false or empty must mean off.
 Nothing here needs torch, so that a name can be checked, and all of them listed, before anything is loaded. Other
-packages add recipes (`plugins`); to list them imports none.
+packages add recipes (`plugins`); to list them imports none. The settings file changes recipes and adds derived ones.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from typing import Literal
 
 from lookalike.coding.release import TransformPreset
 from lookalike.errors import SettingsError, unknown
+from lookalike.layers import merged
 from lookalike.learning.augmentation import Augmentation
 from lookalike.plugins import Registry
+from lookalike.settings import named_table, names_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +31,11 @@ class Stage:
     rate: float
     """Learning rate at its highest, for a batch of `batch` photos."""
     batch: int = 64
+    """Photos of one step, over all processes together."""
     momentum: float = 0.9
+    """Of stochastic gradient descent."""
     weight_decay: float = 5e-4
+    """Factor of the squared weights in the loss; the usual one of networks that are trained from scratch."""
     policy: Literal["plateau", "cosine"] = "cosine"
     """`plateau`, the paper's: lower the rate whenever validation accuracy saturates, and keep the best epoch.
     `cosine`: one cycle from warm-up to zero, and keep the last."""
@@ -43,6 +48,7 @@ class Stage:
     rounds: int = 3
     """`plateau`: how many rates are tried, the first included."""
     label_smoothing: float = 0.0
+    """Share of a label that is spread over all categories, so that no answer gets too sure; 0: off."""
     mixup: float = 0.0
     """Parameter of the Beta distribution by which two photos of a batch are mixed; 0: off (Zhang et al. 2018)."""
     average: float = 0.0
@@ -68,6 +74,7 @@ class Recipe:
     category_stage: Stage
     hash_stage: Stage
     bits: int = 4096
+    """Bits of a code; a multiple of 8. The paper's number."""
     hash_head: str = "sigmoid"
     """The hash layer and what trains it: see `hashing`; `split` needs no training and leaves `hash_stage` out, and so
     does one that another package adds."""
@@ -82,6 +89,7 @@ class Recipe:
     bf16: bool = True
     """Compute in bfloat16 where the machine has instructions for it; weights and losses stay in float32."""
     seed: int = 0
+    """Of the first weights, the order of photos, and their variation."""
 
 
 def ebay_resnet50() -> Recipe:
@@ -227,10 +235,41 @@ RECIPES: Registry[Callable[[], Recipe]] = Registry(
 )
 
 
+def recipe_names() -> list[str]:
+    """Ours, those of other packages, and those of the settings file."""
+    return list(dict.fromkeys([*RECIPES, *names_in("recipes")]))
+
+
 def recipe_named(name: str) -> Recipe:
-    """Raises `SettingsError` where there is no recipe of that name."""
+    """The recipe, with what ``[recipes.NAME]`` of the settings file changes in it.
+
+    A table of a new name says with `base` which recipe it is derived from. Raises `SettingsError` where there is no
+    recipe of that name, or where its table is wrong.
+    """
+    return _recipe(name, ())
+
+
+def _recipe(name: str, derived: tuple[str, ...]) -> Recipe:
+    """`derived` are the names that are derived from it, each from the next."""
+    table = named_table("recipes", name)
+    if table is None:
+        return _declared(name)
+    said = dict(table.said)
+    base = said.pop("base", name)
+    if base in derived or (base == name and name not in RECIPES):
+        known = ", ".join(each for each in recipe_names() if each != name)
+        raise SettingsError(
+            f"{table.where()}: [recipes.{name}]: base must name the recipe it starts from: {known}"
+        )
+    if "name" in said:
+        raise SettingsError(f"{table.where('name')}: [recipes.{name}]: the table's name is the recipe's")
+    start = _declared(name) if base == name else _recipe(base, (*derived, name))
+    return merged(replace(start, name=name), said, table)
+
+
+def _declared(name: str) -> Recipe:
     if name not in RECIPES:
-        raise SettingsError(unknown("recipe", name, RECIPES))
+        raise SettingsError(unknown("recipe", name, recipe_names()))
     recipe = RECIPES[name]()
     if not isinstance(recipe, Recipe):
         raise SettingsError(
@@ -241,5 +280,6 @@ def recipe_named(name: str) -> Recipe:
 
 def described() -> dict[str, str]:
     """Each recipe's name with the first line of what its function says of it, or the package that adds it."""
-    ours = {name: (recipe.__doc__ or "").partition("\n")[0] for name, recipe in RECIPES.built_in.items()}
-    return {name: ours.get(name) or f"Of {RECIPES.distribution(name)}." for name in RECIPES}
+    said = {name: (recipe.__doc__ or "").partition("\n")[0] for name, recipe in RECIPES.built_in.items()}
+    said |= {name: f"Of {RECIPES.distribution(name)}." for name in RECIPES if name not in said}
+    return said | {name: "Of the settings file." for name in names_in("recipes") if name not in said}

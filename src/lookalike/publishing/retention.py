@@ -16,7 +16,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 from lookalike.errors import LostRace, ObjectNotFound, SettingsError
 from lookalike.progress import Progress, silent
@@ -32,6 +32,8 @@ _PREFIXES = (*(f"{kind.value}/" for kind in Kind), keys.CODES, keys.CHECKPOINTS)
 class RetentionConfig:
     """What is kept beyond the live pair."""
 
+    table: ClassVar[str] = "retention"
+
     records: int = 3
     """Records of the live ref before the live one whose pairs stay whole, so that roll-backs find them.
 
@@ -39,8 +41,8 @@ class RetentionConfig:
     """
     releases: int = 2
     """Newest model releases that keep all their codes, whether an extraction lists them or not."""
-    grace: timedelta = timedelta(hours=24)
-    """Nothing younger is removed. Longer than the longest step runs without writing anything."""
+    grace_hours: float = 24.0
+    """Hours: nothing younger is removed. Longer than the longest step runs without writing anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,7 @@ def plan(
     found = {entry.ref.id: entry for entry in _artefacts(store, objects)}
     if live is None:
         return RetentionPlan(tuple(sorted(_name(e.ref) for e in found.values())), (), (), 0, None)
-    cutoff = (now or datetime.now(UTC)) - config.grace
+    cutoff = (now or datetime.now(UTC)) - timedelta(hours=config.grace_hours)
     newest_releases = _newest(found.values(), Kind.RELEASE)[: config.releases]
     roots = {ref.id for record in _records(live, config.records) for ref in (record.release, record.index)}
     roots |= {entry.ref.id for entry in newest_releases}

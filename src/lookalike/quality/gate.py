@@ -13,6 +13,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,15 +34,18 @@ HELD_OUT = ("test", "val")
 
 @dataclass(frozen=True, slots=True)
 class GateConfig:
-    """How strict the gate is."""
+    """How strict the quality gate is."""
+
+    table: ClassVar[str] = "quality_gate"
 
     margin: float = 0.02
     """By how much (fraction of 1) each measure may fall below the live release's."""
     queries: int = 1000
     """Held-out photos used at most, chosen by their id; 1000 put two standard errors of a top-1 of 0.8 at 0.025."""
     k: int = 10
-    """Of recall@k."""
+    """Nearest listings of recall@k."""
     batch: int = 32
+    """Photos that are encoded at a time; more need more memory and are hardly faster."""
 
 
 @dataclass(frozen=True, slots=True)

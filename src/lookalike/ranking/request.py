@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 
@@ -25,9 +26,12 @@ MAXIMUM_COLOUR = 16.0
 class RankingConfig:
     """How hits are found and ordered. Each part can be switched off, so that its gain can be measured."""
 
+    table: ClassVar[str] = "ranking"
+
     probability_mass: float = 0.95
     """Open the likeliest categories until their calibrated probabilities sum to this; 1 opens `maximum_categories`."""
     minimum_categories: int = 1
+    """The fewest categories that routing opens, however sure it is of the first."""
     maximum_categories: int = 5
     """The most categories that routing opens; 0: no limit. A request that names categories is not limited."""
     candidates: int = 300

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Annotated, ClassVar
 
 from lookalike.errors import SettingsError
 from lookalike.imaging.limits import QueryLimits
+from lookalike.layers import Env
 from lookalike.ranking.request import RankingConfig
 from lookalike.sharding.fleet import FleetConfig
 from lookalike.storage.artefacts import Ref
@@ -13,15 +15,17 @@ from lookalike.storage.artefacts import Ref
 
 @dataclass(frozen=True, slots=True)
 class ServingConfig:
-    """How a search process behaves. Built by the command line; nothing here reads the environment."""
+    """How a search process behaves. Nothing here reads files or the environment: `lookalike.settings.load` does."""
 
-    index: Ref | None = None
+    table: ClassVar[str] = "serving"
+
+    index: Annotated[Ref | None, Env("LOOKALIKE_INDEX")] = None
     """Serve exactly this index snapshot (a pod whose template names it); None: follow the live ref."""
     poll_seconds: float = 5.0
     """How often the live ref is looked at when it is followed. A look is one small GET."""
     rankers: FleetConfig | None = None
     """Let these rankers hold the index and scan it; None: hold it in this process."""
-    bare: bool = False
+    bare: Annotated[bool, Env("LOOKALIKE_BARE")] = False
     """Keep neither titles nor the places of photos, about 120 bytes of memory a listing: hits have no title, and no
     photo is served or tried. For large catalogues whose shop shows its listings itself."""
     ranking: RankingConfig = field(default_factory=RankingConfig)
@@ -47,7 +51,7 @@ class ServingConfig:
     """Waiting searches that share one forward pass and one scan."""
     connections: int = 1000
     """Open connections. For one more the one that has been idle longest is closed; where all are busy it gets a 503."""
-    connections_per_address: int = 100
+    connections_per_address: Annotated[int, Env("LOOKALIKE_CONNECTIONS_PER_ADDRESS")] = 100
     """Open connections of one client address (IPv6: of one /64), by the same rule; 0: no limit. Behind a proxy, an
     ingress or address translation all clients have one address: no limit then, but in the proxy."""
     write_seconds: float = 20.0
@@ -57,7 +61,7 @@ class ServingConfig:
     drain_seconds: int = 20
     """How long it then finishes what it has accepted; with the notice below Kubernetes' 30 s of grace."""
     thumbnail_cache_bytes: int = 64_000_000
-    """Scaled photos kept in memory."""
+    """Bytes of scaled photos kept in memory: a few thousand of the page's thumbnails."""
 
     @property
     def buffer_bytes(self) -> int:

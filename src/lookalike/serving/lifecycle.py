@@ -68,7 +68,7 @@ class Lifecycle:
         self.threads = threads
         self._cache_dir = cache_dir
         self._copies = Copies(store, cache_dir)
-        self._fleet = Fleet(config.rankers) if config.rankers else None
+        self._fleet = Fleet(config.rankers) if config.rankers and config.rankers.urls else None
         self._current: ServedSnapshot | None = None
         self._previous: ServedSnapshot | None = None
         self._refusal: Refusal | None = None

@@ -59,7 +59,7 @@ def run(
     opened = open_store(store)
     config = _with_files(config or ServingConfig())
     if index is not None:
-        config = replace_index(config, opened, index)
+        config = replace(config, index=index_named(opened, index))
     service = SearchService(opened, config, cache_dir=cache_dir or Settings().cache_dir, threads=threads)
     _serve(make_server(service, create_app(service), host, port, probe_port))
 
@@ -102,12 +102,12 @@ def _serve(server: DrainingServer) -> None:
             raise SettingsError(f"cannot listen on {address}: the address is in use or not ours") from error
 
 
-def replace_index(config: ServingConfig, store: ObjectStore, index: str) -> ServingConfig:
-    """`config` with its index set to what `index` names. Raises `SettingsError`, `ObjectNotFound`."""
+def index_named(store: ObjectStore, index: str) -> Ref:
+    """The index snapshot of that reference, or whose id begins so. Raises `SettingsError`, `ObjectNotFound`."""
     ref = Ref.parse(index) if "@" in index else find(store, Kind.INDEX, index.removeprefix("index/"))
     if ref.kind is not Kind.INDEX:
         raise SettingsError(f"{index} is no index snapshot")
-    return replace(config, index=ref)
+    return ref
 
 
 class Drainable(Protocol):

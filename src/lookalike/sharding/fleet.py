@@ -20,10 +20,11 @@ import time
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
 from lookalike.errors import ReleaseError, ServiceBusy, SettingsError
+from lookalike.layers import Env
 from lookalike.sharding.connection import ConnectionFailed, Connections, Reply
 from lookalike.storage.artefacts import Ref
 
@@ -36,8 +37,11 @@ T = TypeVar("T")
 class FleetConfig:
     """Where the rankers are and how long they are waited for."""
 
-    urls: tuple[str, ...]
-    """``http://host:port``; each address of a host is one replica, and says itself which shards it holds."""
+    table: ClassVar[str] = "rankers"
+
+    urls: Annotated[tuple[str, ...], Env("LOOKALIKE_RANKERS")] = ()
+    """``http://host:port``; each address of a host is one replica, and says itself which shards it holds. Empty: the
+    search process holds the index itself."""
     deadline_seconds: float = 5.0
     """Longest time for all shards together; those that have not answered by then are missing from the reply. Half of
     what a search may take: an answer that is late and whole is better than one that is not."""
@@ -64,8 +68,8 @@ class FleetConfig:
             ):
                 raise SettingsError(f"a ranker is http://host:port, not {url!r}")
         least = min(self.deadline_seconds, self.hedge_seconds, self.poll_seconds, self.at_a_time)
-        if not self.urls or least <= 0:
-            raise SettingsError("a front needs the address of a ranker, and times above 0")
+        if least <= 0:
+            raise SettingsError("deadline_seconds, hedge_seconds, poll_seconds and at_a_time must be above 0")
 
 
 @dataclass(frozen=True, slots=True)
