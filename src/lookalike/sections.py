@@ -56,6 +56,12 @@ def _retention() -> type[Any]:
     return RetentionConfig
 
 
+def _sizing() -> type[Any]:
+    from lookalike.sizing import Measured
+
+    return Measured
+
+
 SECTIONS: Mapping[str, Callable[[], type[Any]]] = {
     "": lambda: settings.Settings,
     "s3": lambda: settings.S3Settings,
@@ -71,6 +77,7 @@ SECTIONS: Mapping[str, Callable[[], type[Any]]] = {
     "serving": _serving,
     "rankers": _rankers,
     "console": lambda: settings.ConsoleSettings,
+    "sizing": _sizing,
 }
 """Table -> its class, in the order of the page and of `lookalike config show`."""
 

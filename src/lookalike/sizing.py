@@ -15,6 +15,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
+from typing import ClassVar
 
 from lookalike.errors import SettingsError
 
@@ -30,7 +31,10 @@ _BUSY = tuple(n / 10 for n in range(1, 8))
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Numbers of benchmarks, on 2 cores of an AMD EPYC VM (Zen 5, AVX-512, bf16) shared with other work."""
+    """What `lookalike plan` reckons with: numbers of benchmarks, on 2 cores of an AMD EPYC VM (Zen 5, AVX-512, bf16)
+    shared with other work. Put your own release's and machine's here."""
+
+    table: ClassVar[str] = "sizing"
 
     scan_gb_s: float = 12.3
     """Codes that one ranker of 2 cores reads: 512 MB in 41.5 ms with both cores busy (docs/hamming.md; 26.8 GB/s where

@@ -147,9 +147,7 @@ def plan(
     from lookalike import sizing
 
     out = Output(as_json=as_json)
-    measured = sizing.Measured()
-    if encode_core_ms is not None:
-        measured = replace(measured, encode_core_ms=encode_core_ms)
+    measured = load(sizing.Measured, encode_core_ms=encode_core_ms)
     if measure:
         from lookalike.index.speed import measure_scan
 
@@ -158,7 +156,7 @@ def plan(
     catalogue = sizing.Catalogue(
         listings, categories=categories, skew=skew, opened=opened, bits=bits, aspects=aspects, bare=bare
     )
-    load = sizing.Load(qps, parse_ms(p99))
+    busiest = sizing.Load(qps, parse_ms(p99))
     cluster = sizing.Cluster(
         node_gb=parse_bytes(node_memory) / 1e9,
         node_cores=node_cores,
@@ -167,8 +165,8 @@ def plan(
         overlap=overlap,
         measured=measured,
     )
-    found = sizing.plan(catalogue, load, cluster)
-    show_plan(out, found, catalogue, load, cluster)
+    found = sizing.plan(catalogue, busiest, cluster)
+    show_plan(out, found, catalogue, busiest, cluster)
 
 
 def show_plan(out: Output, found: Plan, catalogue: Catalogue, load: Load, cluster: Cluster) -> None:
