@@ -34,6 +34,8 @@ HASH_STAGE = {f"hash_stage.{field.name}" for field in fields(Stage)}
 AUGMENTATION = {f"augmentation.{field.name}" for field in fields(FROZEN.augmentation)}
 NEVER = {"name", "weights", "preset.name", "category_stage.views", "category_stage.trunk_share"}
 COSINE = {f"category_stage.{name}" for name in PLATEAU}
+TRUNK = {f"hash_stage.{name}" for name in ("head_factor", "held", "layer_decay", "thawing")}
+"""How fast the trunk's layers learn is said by the category stage alone."""
 
 
 @pytest.mark.parametrize(
@@ -62,7 +64,7 @@ COSINE = {f"category_stage.{name}" for name in PLATEAU}
 )
 def test_every_field_counts_but_those_without_effect(recipe: Recipe, without_effect: set[str]) -> None:
     found = {path for path, other in changed(recipe) if identity(other) == identity(recipe)}
-    assert found == without_effect | NEVER | COSINE
+    assert found == without_effect | NEVER | COSINE | TRUNK
 
 
 def test_a_frozen_trunk_sees_photos_once_per_view() -> None:
@@ -70,7 +72,8 @@ def test_a_frozen_trunk_sees_photos_once_per_view() -> None:
     category = replace(FROZEN.category_stage, views=1)
     recipe = replace(SPLIT, frozen=True, category_stage=category)
     found = {path for path, other in changed(recipe) if identity(other) == identity(recipe)}
-    once = {"category_stage.sizes"} | AUGMENTATION | HASH_STAGE
+    trunk = {f"category_stage.{name}" for name in ("sizes", "head_factor", "held", "layer_decay", "thawing")}
+    once = trunk | AUGMENTATION | HASH_STAGE
     assert found == (once | NEVER | COSINE) - {"category_stage.views"}
 
 

@@ -168,6 +168,9 @@ def test_a_training_that_version_0_1_finished_is_found(tmp_path: Path) -> None:
     recipe = json.loads(json.dumps(dataclasses.asdict(FAST)))
     for later in ("weights", "frozen", "looks"):
         del recipe[later]  # version 0.1 had no such field
+    for stage in ("category_stage", "hash_stage"):
+        for later in ("optimizer", "head_factor", "held", "layer_decay", "thawing"):
+            del recipe[stage][later]
     config = {"format": 1, "recipe": recipe}
     writer = ArtefactWriter(place.store, Kind.RELEASE, inputs={"curated": str(curated)}, config=config)
     earlier = writer.commit()

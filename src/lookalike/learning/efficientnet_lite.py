@@ -114,8 +114,14 @@ class _Layer(nn.Module):
         for pixels in (maps.shape[3], maps.shape[2]):
             missing = max(0, (math.ceil(pixels / stride) - 1) * stride + kernel - pixels)
             edges += [missing // 2, missing - missing // 2]
-        found: Tensor = self.activation(self.norm(self.conv(F.pad(maps, edges) if any(edges) else maps)))
-        return found
+        left, right, upper, lower = edges
+        if (left, upper) == (right, lower):  # as nearly always: then the convolution pads, without a copy
+            conv = self.conv
+            found = F.conv2d(maps, conv.weight, None, conv.stride, (upper, left), 1, conv.groups)
+        else:
+            found = self.conv(F.pad(maps, edges))
+        activated: Tensor = self.activation(self.norm(found))
+        return activated
 
 
 class _Block(nn.Module):

@@ -21,6 +21,7 @@ from torch.nn import functional as F  # noqa: N812  torch's own usage
 
 from lookalike.errors import TrainingError
 from lookalike.learning.hash_heads import HashHead
+from lookalike.learning.layers import Pace
 from lookalike.learning.network import HashNetwork
 from lookalike.learning.objective import Objective
 from lookalike.learning.recipes import Stage
@@ -111,7 +112,8 @@ class TunedHashing(Objective):
     def __init__(self, network: HashNetwork, hashing: Objective, stage: Stage, *, bf16: bool) -> None:
         super().__init__(stage)
         self.trunk, self.category_head, self.hashing = network.trunk, network.category_head, hashing
-        self.slower = {self.trunk: stage.trunk_share, self.category_head: stage.trunk_share}
+        pace = Pace(stage.trunk_share)
+        self.paces = {id(p): pace for part in (self.trunk, self.category_head) for p in part.parameters()}
         self._bf16 = bf16
 
     def scores(self, inputs: Tensor) -> Tensor:

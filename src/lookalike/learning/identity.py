@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from lookalike.learning.recipes import Recipe, Stage
 
 _PLATEAU_ALONE = ("patience", "lowered_to", "rounds")
+_TRUNK_ALONE = ("head_factor", "held", "layer_decay", "thawing")
+"""Fields of a category stage that trains the trunk."""
 _FIELDS_OF_0_1: Mapping[str, tuple[str, ...]] = {
     "": ("name", "trunk", "bits", "hash_head", "bf16", "seed"),
     "preset": ("name", "resize", "crop", "mean", "std"),
@@ -86,7 +88,8 @@ def _without_effect(recipe: Recipe) -> frozenset[str]:
         "hash_stage.views" if tuned else "hash_stage.sizes"
     )  # features are computed anew, or once per view
     if recipe.frozen:
-        found.add("category_stage.sizes")
+        found |= {f"category_stage.{name}" for name in ("sizes", *_TRUNK_ALONE)}
+    found |= {f"hash_stage.{name}" for name in _TRUNK_ALONE}
     augmented = category.views > 1 if recipe.frozen else True
     if not ((category.epochs and augmented) or tuned or (learned and hashing.views > 1)):
         found.add("augmentation")
@@ -94,7 +97,9 @@ def _without_effect(recipe: Recipe) -> frozenset[str]:
 
 
 def _unused(stage: Stage, name: str) -> set[str]:
-    return set() if stage.policy == "plateau" else {f"{name}.{field}" for field in _PLATEAU_ALONE}
+    unused = () if stage.policy == "plateau" else _PLATEAU_ALONE
+    usual = ("optimizer",) if stage.optimizer == "sgd" else ()  # the only one there was when none was named
+    return {f"{name}.{field}" for field in (*unused, *usual)}
 
 
 def _plain(value: Any) -> Any:

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from lookalike.errors import TrainingError
 from lookalike.learning.checkpoint import Checkpoints
 from lookalike.learning.distributed import Ranks
+from lookalike.learning.layers import Pace, is_decayed
 from lookalike.learning.objective import Objective
 from lookalike.learning.recipes import Stage
 from lookalike.learning.schedule import Schedule
@@ -80,12 +81,7 @@ class Loop:
         self.run, self.stage, self.objective = run, stage, objective
         self.number, self.key, self.name = number, key, name
         self.batches, self.steps, self.photos, self.validate = batches, steps, photos, validate
-        self.optimizer = torch.optim.SGD(
-            parameter_groups(objective, stage.weight_decay),
-            lr=stage.rate,
-            momentum=stage.momentum,
-            nesterov=True,
-        )
+        self.optimizer = optimizer_of(objective, stage)
         self.schedule = Schedule(stage, steps)
         self._statistics = _statistics(objective)
         self.average = _copied(objective) if stage.average else None
@@ -141,8 +137,14 @@ class Loop:
 
     def _step(self, module: nn.Module, epoch: int, step: int, inputs: Tensor, labels: Tensor) -> None:
         ranks, seed = self.run.ranks, self.run.seed
+        at = epoch + step / self.steps
         for group in self.optimizer.param_groups:
             group["lr"] = group["share"] * self.schedule.rate(epoch, step)
+            if ranks.world == 1 and group.get(
+                "begins"
+            ):  # saves its gradient; several ranks have agreed on all
+                for parameter in group["params"]:
+                    parameter.requires_grad_(at >= group["begins"])
         own = () if ranks.first else (ranks.rank,)
         with seeded(seed, self.number, epoch, step, 1, *own):
             loss = module(inputs, labels)
@@ -154,6 +156,10 @@ class Loop:
         report = torch.stack([own_loss, own_loss.new_full((), float(self.run.stop.received))])
         self._reports.append(_Report(epoch, step, ranks.sum(report)))
         self._read_reports(1 if inputs.is_cuda else 0)
+        for group in self.optimizer.param_groups:
+            if at < group.get("begins", 0.0):  # so its momentum does not begin either
+                for parameter in group["params"]:
+                    parameter.grad = None
         self.optimizer.step()
         ranks.average(self._statistics)
         if self.average is not None:
@@ -240,16 +246,25 @@ class Loop:
         return state["epoch"], state["step"]
 
 
+def optimizer_of(objective: Objective, stage: Stage) -> torch.optim.Optimizer:
+    """The stage's optimiser over the parameters that learn, at rate 0 until a step sets it."""
+    groups = parameter_groups(objective, stage.weight_decay)
+    if stage.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=0.0, betas=(stage.momentum, 0.999))
+    return torch.optim.SGD(groups, lr=0.0, momentum=stage.momentum, nesterov=True)
+
+
 def parameter_groups(objective: Objective, weight_decay: float) -> list[dict[str, Any]]:
-    """Parameters by their share of the rate and their decay, which is for matrices and kernels only."""
-    share = {id(p): part for module, part in objective.slower.items() for p in module.parameters()}
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for p in objective.parameters():
+    """Parameters by their share of the rate, the epoch from which they learn, and their decay."""
+    groups: dict[tuple[float, float, float], list[nn.Parameter]] = {}
+    for name, p in objective.named_parameters():
         if p.requires_grad:
-            key = share.get(id(p), 1.0), weight_decay if p.ndim > 1 else 0.0
-            groups.setdefault(key, []).append(p)
+            pace = objective.paces.get(id(p), Pace())
+            decay = weight_decay if is_decayed(name, p.ndim) else 0.0
+            groups.setdefault((pace.share, pace.begins, decay), []).append(p)
     return [
-        {"params": found, "share": part, "weight_decay": decay} for (part, decay), found in groups.items()
+        {"params": found, "share": share, "begins": begins, "weight_decay": decay}
+        for (share, begins, decay), found in groups.items()
     ]
 
 
@@ -265,11 +280,11 @@ def _copied(module: nn.Module) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def _move_average(average: dict[str, Tensor], trained: nn.Module, decay: float) -> None:
-    for name, value in trained.state_dict().items():
-        if value.is_floating_point():
-            average[name].lerp_(value, 1 - decay)
-        else:
-            average[name].copy_(value)
+    values = trained.state_dict()
+    moving = [name for name, value in values.items() if value.is_floating_point()]
+    torch._foreach_lerp_([average[name] for name in moving], [values[name] for name in moving], 1 - decay)
+    for name in values.keys() - moving:
+        average[name].copy_(values[name])
 
 
 class _Report:

@@ -6,11 +6,13 @@ That the loss is a forward pass lets `DistributedDataParallel` average its gradi
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  torch's own usage
 
+from lookalike.learning.layers import Pace, hold, paces
 from lookalike.learning.network import HashNetwork
 from lookalike.learning.recipes import Stage
 
@@ -24,8 +26,8 @@ class Objective(nn.Module, ABC):
     def __init__(self, stage: Stage) -> None:
         super().__init__()
         self.stage = stage
-        self.slower: dict[nn.Module, float] = {}
-        """Parts that learn at a share of the stage's rate."""
+        self.paces: dict[int, Pace] = {}
+        """How parameters learn that do not learn as the stage says, by their `id`."""
 
     @abstractmethod
     def scores(self, inputs: Tensor) -> Tensor:
@@ -52,6 +54,17 @@ class CategoryObjective(Objective):
         super().__init__(stage)
         self.trunk, self.category_head = network.trunk, network.category_head
         self._bf16 = bf16
+        self._held = hold(network.plain_trunk, stage)
+        self.paces = paces(network.plain_trunk, stage)
+        factor = Pace(stage.head_factor or 1.0)
+        self.paces |= {id(p): factor for p in network.category_head.parameters()}
+
+    def train(self, mode: bool = True) -> Self:
+        """`nn.Module.train`, but norms of held layers keep their statistics."""
+        super().train(mode)
+        for module in self._held:
+            module.eval()
+        return self
 
     def scores(self, inputs: Tensor) -> Tensor:
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self._bf16):
