@@ -22,7 +22,7 @@ from PIL import Image, ImageDraw
 
 from lookalike.aspects.models import TREES
 from lookalike.aspects.training import fit_aspects
-from lookalike.catalogue.snapshot import PHOTOS_SCHEMA, listings_schema, shard_name
+from lookalike.catalogue.snapshot import LISTING_PHOTOS_SCHEMA, PHOTOS_SCHEMA, listings_schema, shard_name
 from lookalike.coding.encoder import open_encoder
 from lookalike.coding.extraction import extract
 from lookalike.coding.release import ModelCard, TransformPreset
@@ -57,10 +57,12 @@ class Listing:
     split: str = "train"
     copy_of: str = ""
     """The product whose photo it shows without naming it."""
+    more_photos: tuple[bytes, ...] = ()
+    """Its other photos."""
 
     @property
     def photo_id(self) -> str:
-        return hashlib.md5(self.photo, usedforsecurity=False).hexdigest()
+        return _md5(self.photo)
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,12 @@ def write_curated(store: ObjectStore, listings: tuple[Listing, ...], work: Path)
     """A curated snapshot of these listings, by its artefact contract."""
     digest = hashlib.sha256(repr(listings).encode()).hexdigest()
     writer = ArtefactWriter(store, Kind.CURATED, inputs={"catalogue": digest}, config={})
-    distinct = {row.photo_id: row.photo for row in listings}
+    shown = [
+        (row.listing_id, i, photo)
+        for row in listings
+        for i, photo in enumerate((row.photo, *row.more_photos))
+    ]
+    distinct = {_md5(photo): photo for _, _, photo in shown}
     places, tar_path = [], work / shard_name(0)
     with tarfile.open(tar_path, "w") as tar:
         for photo_id, data in sorted(distinct.items()):
@@ -152,6 +159,13 @@ def write_curated(store: ObjectStore, listings: tuple[Listing, ...], work: Path)
     ]
     for name, table in (
         ("photos.parquet", pa.Table.from_pylist(photos, schema=PHOTOS_SCHEMA)),
+        (
+            "listing_photos.parquet",
+            pa.table(
+                [[x for x, _, _ in shown], [i for _, i, _ in shown], [_md5(photo) for _, _, photo in shown]],
+                schema=LISTING_PHOTOS_SCHEMA,
+            ),
+        ),
         ("listings.parquet", pa.Table.from_pylist(rows, schema=listings_schema(aspects))),
     ):
         pq.write_table(table, work / name)
@@ -159,6 +173,10 @@ def write_curated(store: ObjectStore, listings: tuple[Listing, ...], work: Path)
     writer.add(shard_name(0), tar_path)
     writer.add("report.json", b"{}")
     return writer.commit()
+
+
+def _md5(data: bytes) -> str:
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
 def write_release(

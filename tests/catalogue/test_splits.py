@@ -11,12 +11,12 @@ from lookalike.catalogue.splits import Splits, Tied, assign_splits
 
 
 def tied(group: str, product: str = "", seller: str = "", split: str = "", category: str = "a") -> Tied:
-    return Tied(group, product, seller, split, category)
+    return Tied((group,), product, seller, split, category)
 
 
-def assigned(listings: list[Tied], *ties: str, leaks: tuple[str, ...] = ("photo_group",)) -> Splits:
+def assigned(listings: list[Tied], *ties: str, leaks: tuple[str, ...] = ("photo_groups",)) -> Splits:
     return assign_splits(
-        listings, ties=ties or ("photo_group", "product"), leak_ties=leaks, val_share=0.1, test_share=0.1
+        listings, ties=ties or ("photo_groups", "product"), leak_ties=leaks, val_share=0.1, test_share=0.1
     )
 
 
@@ -46,8 +46,8 @@ def test_a_listing_keeps_its_split_when_the_catalogue_grows() -> None:
     )
 )
 def test_what_hangs_together_stays_together(listings: list[Tied]) -> None:
-    split = assigned(listings, "photo_group", "product", "seller").split
-    for name in ("photo_group", "product", "seller"):
+    split = assigned(listings, "photo_groups", "product", "seller").split
+    for name in ("photo_groups", "product", "seller"):
         sides = defaultdict(set)
         for listing, side in zip(listings, split, strict=True):
             if getattr(listing, name):
@@ -57,7 +57,7 @@ def test_what_hangs_together_stays_together(listings: list[Tied]) -> None:
 
 def test_products_may_be_parted_when_asked() -> None:
     listings = [tied(f"photo {i}", "one product") for i in range(200)]
-    assert len(set(assigned(listings, "photo_group").split)) == 3
+    assert len(set(assigned(listings, "photo_groups").split)) == 3
     assert len(set(assigned(listings).split)) == 1
 
 
@@ -85,7 +85,7 @@ def test_given_splits_stay_and_their_leaks_leave_training() -> None:
     found = assigned(listings)
     assert found.split == ["val", "leak", "train", "test", "catalogue", "test"]
     assert found.leaks == [1]
-    by_product = assigned(listings, leaks=("photo_group", "product"))
+    by_product = assigned(listings, leaks=("photo_groups", "product"))
     assert by_product.split[2] == "leak"
     assert assigned(listings, leaks=()).split[1] == "train"
 

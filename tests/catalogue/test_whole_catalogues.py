@@ -65,7 +65,7 @@ def test_the_report_adds_up_and_the_page_needs_nothing_else(sample: tuple[Path, 
     report = snapshot.report
     assert report["kept"]["listings"] == len(snapshot.listings) == sum(report["splits"].values())
     assert report["kept"]["photos"] == len(snapshot.photos)
-    assert report["kept"]["listings"] + report["left_out"]["listings"] == report["catalogue"]["rows"]
+    assert report["tally"]["kept_rows"] + report["left_out"]["listings"] == report["catalogue"]["rows"]
     assert sum(report["left_out"]["by_reason"].values()) == report["left_out"]["listings"]
     assert sum(entry["listings"] for entry in report["categories"]) == len(snapshot.listings)
     assert report["catalogue"]["ignored_columns"] == ["stock"]

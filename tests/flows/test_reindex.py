@@ -86,15 +86,17 @@ def test_an_unchanged_inventory_costs_nothing(prefect: Prefect, shop: Shop) -> N
 def test_it_says_what_it_left_out_in_log_and_artifact(
     prefect: Prefect, shop: Shop, listings: tuple[Listing, ...]
 ) -> None:
-    shop.offer([*listings, *listings[:7]])
+    shop.offer(listings)
+    with shop.catalogue.open("a") as file:
+        file.writelines(f"gone-{number},photos/gone.jpg,toys/robot,,,\n" for number in range(7))
     log, _ = (process := prefect.run("reindex", shop.where())).communicate(timeout=240)
     assert process.returncode == 0, log
     kept, rows = len(listings), len(listings) + 7
-    words = f"kept {kept} of {rows} rows; left out 7: duplicate listing id 7 (line {kept + 2}: line 2 has"
+    words = f"kept {kept} of {rows} rows; left out 7: missing 7 (line {kept + 2}: there is no photo"
     newest = {"artifacts": {"key": {"any_": ["curation-losses"]}}, "sort": "CREATED_DESC", "limit": 1}
     table = prefect.ask("/artifacts/filter", newest)[0]
     assert words in table["description"]
-    assert json.loads(table["data"])[0]["what"] == "duplicate listing id"
+    assert json.loads(table["data"])[0]["what"] == "missing"
     assert json.loads(table["data"])[0]["rows"] == 7
     assert words in log
 

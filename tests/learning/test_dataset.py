@@ -44,6 +44,22 @@ def photos_of(data: TrainingData) -> np.ndarray:
     return found
 
 
+def test_all_photos_of_a_listing_are_seen_on_its_side(tmp_path: Path) -> None:
+    one, *others = make_listings(12)
+    held_out = {x.listing_id: dataclasses.replace(x, split="val") for x in others[::5]}
+    more = tuple(row.photo for row in make_listings(14)[12:14])
+    listings = (dataclasses.replace(one, more_photos=more), *(held_out.get(x.listing_id, x) for x in others))
+    snapshot = snapshot_of(listings, tmp_path)
+    data = load(snapshot, tmp_path)
+    assert len(data.train) == len(listings) - len(held_out) + 2
+    assert len(data.validation) == len(held_out)
+    rows = [i for i, row in enumerate(data.train.listing_rows.tolist()) if row == 0]
+    photos, labels = data.batch(data.train, np.array(rows))
+    assert {data.categories[label] for label in labels} == {one.category}
+    for square, photo in zip(photos, (one.photo, *more), strict=True):
+        assert np.array_equal(square.permute(1, 2, 0).numpy(), load_square(photo, 24))
+
+
 def test_squares_and_labels_belong_together(tmp_path: Path) -> None:
     snapshot = snapshot_of(make_listings(12), tmp_path)
     data = load(snapshot, tmp_path)

@@ -290,10 +290,11 @@ def test_memory_does_not_grow_with_pairs_of_query_and_listing() -> None:
     labels = Labels({}, nothing, {}, nothing, frozenset(), {})
     bags = np.full(rows, "a/bag")
     gallery = Gallery(ids, ids, bags, np.full(rows, ""), np.zeros((rows, 8), np.uint8), None, labels)
-    listings = [Row(f"q{n}", "", "a/bag", n) for n in range(asked)]
+    listings = [Row(f"q{n}", (), "a/bag", n) for n in range(asked)]
     queries = Queries(
         Catalogue("x.csv", "", tuple(listings)),
         listings,
+        [""] * asked,
         np.array([row.listing_id for row in listings]),
         np.full(asked, "a/bag"),
         Encoding(*(np.empty((asked, 0)) for _ in dataclasses.fields(Encoding))),

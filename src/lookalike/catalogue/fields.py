@@ -16,6 +16,7 @@ REQUIRED = ("listing_id", "image", "category")
 OPTIONAL = ("split", "title", "price", "product", "seller")
 ASPECT_PREFIX = "aspect_"
 
+_IMAGE = re.compile(r"image(_[0-9]{1,3})?")
 _LONGEST = {"listing_id": 200, "image": 2_000, "category": 300, "split": 60}
 _LONGEST_OTHER = 10_000
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -28,8 +29,38 @@ _SPLITS = {
 """Whatever their case. Any other name that begins with a letter stays as it is: such listings are only searched for."""
 
 
-def required(name: str, value: Any) -> str:
-    """`listing_id`, `image` or `category` as text. Raises `RowProblem`."""
+def listing_id(value: Any) -> str:
+    """`listing_id` as text. Raises `RowProblem`."""
+    text = _needed("listing_id", value)
+    if not text:
+        raise RowProblem("no listing id", "listing_id is empty")
+    return text
+
+
+def category(value: Any) -> str:
+    """`category` as a path, empty where the row states none. Raises `RowProblem`."""
+    text = _needed("category", value)
+    return _category(text) if text else ""
+
+
+def images(name: str, value: Any) -> list[str | RowProblem]:
+    """The photos that a cell names: a list, or text parted by ``|``. What is wrong with one is in its place."""
+    if isinstance(value, RowProblem):
+        return [RowProblem("malformed image", f"{name} {value.detail}")]
+    try:
+        parts = value if isinstance(value, list) else as_text(value).split("|")
+    except UnicodeDecodeError:
+        return [RowProblem("malformed image", f"{name} is not UTF-8")]
+    found: list[str | RowProblem] = []
+    for part in parts:
+        try:
+            found.append(_needed("image", part))
+        except RowProblem as problem:
+            found.append(problem)
+    return [image for image in found if image]
+
+
+def _needed(name: str, value: Any) -> str:
     spoken = name.replace("_", " ")
     if isinstance(value, RowProblem):
         raise RowProblem(f"malformed {spoken}", f"{name} {value.detail}")
@@ -41,12 +72,9 @@ def required(name: str, value: Any) -> str:
         raise RowProblem(
             "field too long", f"{name} has {len(text):,} characters; at most {limit:,} are taken"
         )
-    if not text:
-        more = ", so it can be neither learnt nor found" if name == "category" else ""
-        raise RowProblem(f"no {spoken}", f"{name} is empty{more}")
     if _CONTROL.search(text):
         raise RowProblem(f"malformed {spoken}", f"{name} has a control character: {text!r}")
-    return _category(text) if name == "category" else text
+    return text
 
 
 def optional(name: str, value: Any) -> tuple[str, str]:
@@ -89,6 +117,11 @@ def values(name: str, value: Any) -> tuple[tuple[str, ...], str]:
 def is_aspect(name: str) -> bool:
     """Whether a column of this name holds an aspect."""
     return name.startswith(ASPECT_PREFIX) and len(name) > len(ASPECT_PREFIX)
+
+
+def is_image(name: str) -> bool:
+    """Whether a column of this name holds photos: ``image``, ``image_2``, ``image_3`` and so on."""
+    return _IMAGE.fullmatch(name) is not None
 
 
 def as_text(value: Any) -> str:

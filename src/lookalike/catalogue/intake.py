@@ -1,10 +1,9 @@
-"""From listings to photos: every photo is read twice, once for its identity and once, if it is new, for its pixels.
+"""From references to photos: every photo is read twice, once for its identity and once, if it is new, for its pixels.
 
-The first pass gives each listing its photo id (MD5 of the bytes), so that curation knows before the slow part
+The first pass gives each reference its photo id (MD5 of the bytes), so that curation knows before the slow part
 whether its work is done, and a photo that stands under several listings is decoded once. The second decodes on a
 thread pool, refuses what is no good, and writes the rest to shards in the order of photo ids. A photo that is another
-one by then, or gone, leaves its listing out, and the digest of what was read no longer counts on it. What stays in
-memory is about one kilobyte per photo.
+one by then, or gone, is lost to its listing. What stays in memory is about one kilobyte per photo.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from lookalike.catalogue.listings import Catalogue, LeftOut, Listing
+from lookalike.catalogue.listings import Catalogue
 from lookalike.catalogue.rules import CurationConfig
 from lookalike.catalogue.shards import Place, ShardWriter
 from lookalike.errors import (
@@ -33,7 +32,6 @@ from lookalike.imaging.limits import PhotoLimits
 from lookalike.imaging.photos import PreparedPhoto, prepare, thumbnail
 from lookalike.progress import Progress
 from lookalike.settings import available_cores
-from lookalike.storage.artefacts import digest_of
 
 PRINT_SIDE = 16
 SAMPLES_PER_REASON = 12
@@ -62,28 +60,6 @@ class Refusal:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class Identified:
-    """Photo ids of listings, and refusals of those whose photo cannot be used; both by listing id."""
-
-    photo_ids: Mapping[str, str]
-    refused: Mapping[str, Refusal]
-    left_out: Sequence[LeftOut]
-    """Rows of the table that were left out before."""
-
-    @property
-    def digest(self) -> str:
-        """Of what is used and what is not: SHA-256 over ids and reasons."""
-        refused = {listing_id: refusal.reason for listing_id, refusal in self.refused.items()}
-        before = [(row.line, row.reason) for row in self.left_out]
-        return digest_of([dict(self.photo_ids), refused, before])
-
-    def without(self, refused: Mapping[str, Refusal]) -> Identified:
-        """The same but for listings that are refused after all."""
-        photo_ids = {key: photo_id for key, photo_id in self.photo_ids.items() if key not in refused}
-        return Identified(photo_ids, {**self.refused, **refused}, self.left_out)
-
-
 @dataclass(slots=True)
 class Examined:
     """All good photos, in the order of their ids, and why the others are not."""
@@ -99,61 +75,53 @@ class Examined:
     refused: dict[str, Refusal] = field(default_factory=dict)
     """Photo id -> why not."""
     moved: dict[str, Refusal] = field(default_factory=dict)
-    """Listing id -> that its photo is not the one that `identify` saw."""
+    """Reference -> that its photo is not the one that `identify` saw."""
     samples: dict[str, list[tuple[str, bytes]]] = field(default_factory=dict)
-    """Reason -> some listing ids with thumbnails of their photos, where there is anything to show."""
+    """Reason -> some photo ids with thumbnails, where there is anything to show."""
 
 
 def identify(
-    catalogue: Catalogue, listings: Iterable[Listing], limits: PhotoLimits, progress: Progress
-) -> Identified:
-    """Read every photo once.
+    catalogue: Catalogue, images: Sequence[str], limits: PhotoLimits, progress: Progress
+) -> dict[str, str | Refusal]:
+    """Read the photo of every reference once: its id, or why it cannot be used.
 
     Raises `StoreUnavailable` where photos lie in a store that does not answer, and `AccessDenied` where some are denied
     and none can be read: then it is not the photos.
     """
-    listings = list(listings)
-    photo_ids: dict[str, str] = {}
-    refused: dict[str, Refusal] = {}
+    found: dict[str, str | Refusal] = {}
 
-    def one(listing: Listing) -> str | Refusal:
-        data = _read(catalogue, listing, limits.max_bytes)
+    def one(image: str) -> str | Refusal:
+        data = _read(catalogue, image, limits.max_bytes)
         return data if isinstance(data, Refusal) else _photo_id(data)
 
-    threads = _threads(catalogue, listings)
-    for done, (listing, found) in enumerate(in_order(one, listings, threads), 1):
-        if isinstance(found, Refusal):
-            refused[listing.listing_id] = found
-        else:
-            photo_ids[listing.listing_id] = found
-        progress("read photos", done, len(listings))
-    denied = [refusal.detail for refusal in refused.values() if refusal.reason == _DENIED]
-    if denied and not photo_ids:
-        message = f"none of {len(listings):,} photos can be read, and access to {len(denied):,} is denied"
+    for done, (image, result) in enumerate(in_order(one, images, _threads(catalogue, images)), 1):
+        found[image] = result
+        progress("read photos", done, len(images))
+    denied = [x.detail for x in found.values() if isinstance(x, Refusal) and x.reason == _DENIED]
+    if denied and not any(isinstance(x, str) for x in found.values()):
+        message = f"none of {len(images):,} photos can be read, and access to {len(denied):,} is denied"
         raise AccessDenied(catalogue.uri, f"{catalogue.uri}: {message}; the first: {denied[0]}")
-    return Identified(photo_ids, refused, catalogue.left_out)
+    return found
 
 
 def examine(
     catalogue: Catalogue,
-    wanted: Mapping[str, Sequence[Listing]],
+    wanted: Mapping[str, Sequence[str]],
     rules: CurationConfig,
     shards: ShardWriter,
     progress: Progress,
 ) -> Examined:
-    """Decode `wanted` (photo id -> the listings that have it) and write the good ones to `shards`."""
+    """Decode `wanted` (photo id -> the references that lead to it) and write the good ones to `shards`."""
     found = Examined()
     phashes: list[int] = []
     prints: list[np.ndarray] = []
 
     def one(photo_id: str) -> PreparedPhoto | tuple[Refusal, bytes] | None:
-        for listing in wanted[photo_id]:
-            data = _read(catalogue, listing, rules.limits.max_bytes)
+        for image in wanted[photo_id]:
+            data = _read(catalogue, image, rules.limits.max_bytes)
             if not isinstance(data, Refusal) and photo_id == _photo_id(data):
                 return judged(data)
-            found.moved[listing.listing_id] = Refusal(
-                _MOVED, f"{listing.image} changed or went away meanwhile"
-            )
+            found.moved[image] = Refusal(_MOVED, f"{image} changed or went away meanwhile")
         return None
 
     def judged(data: bytes) -> PreparedPhoto | tuple[Refusal, bytes]:
@@ -166,7 +134,7 @@ def examine(
         refusal = _judge(photo, rules)
         return (refusal, thumbnail(photo.stored, THUMBNAIL_SIDE)) if refusal else photo
 
-    threads = _threads(catalogue, [listing for listings in wanted.values() for listing in listings[:1]])
+    threads = _threads(catalogue, [image for images in wanted.values() for image in images[:1]])
     for done, (photo_id, result) in enumerate(in_order(one, sorted(wanted), threads), 1):
         if isinstance(result, PreparedPhoto):
             found.photo_ids.append(photo_id)
@@ -179,7 +147,7 @@ def examine(
             found.refused[photo_id] = refusal
             samples = found.samples.setdefault(refusal.reason, [])
             if shown and len(samples) < SAMPLES_PER_REASON:
-                samples.append((wanted[photo_id][0].listing_id, shown))
+                samples.append((photo_id, shown))
         progress("decode photos", done, len(wanted))
     if prints:
         found.phashes, found.prints = np.array(phashes, np.uint64), np.stack(prints)
@@ -205,29 +173,29 @@ def in_order(
             pool.shutdown(cancel_futures=True)
 
 
-def _threads(catalogue: Catalogue, listings: Sequence[Listing]) -> int:
+def _threads(catalogue: Catalogue, images: Sequence[str]) -> int:
     """One per core for photos on this machine; more where reading them is mostly waiting."""
-    local = all(catalogue.photo_is_local(listing) for listing in listings[:1])
+    local = all(catalogue.photo_is_local(image) for image in images[:1])
     return available_cores() if local else max(16, available_cores())
 
 
-def _read(catalogue: Catalogue, listing: Listing, max_bytes: int) -> bytes | Refusal:
+def _read(catalogue: Catalogue, image: str, max_bytes: int) -> bytes | Refusal:
     try:
-        data = catalogue.photo(listing, max_bytes=max_bytes)
+        data = catalogue.photo(image, max_bytes=max_bytes)
     except PhotoOutside as error:
         return Refusal("outside the catalogue", str(error))
     except ObjectNotFound:
-        return Refusal("missing", f"there is no photo {listing.image}")
+        return Refusal("missing", f"there is no photo {image}")
     except AccessDenied as error:
-        return Refusal(_DENIED, f"{listing.image} cannot be read, or does not exist: {error}")
+        return Refusal(_DENIED, f"{image} cannot be read, or does not exist: {error}")
     except StoreUnavailable as error:
-        if not catalogue.photo_is_local(listing):
+        if not catalogue.photo_is_local(image):
             raise  # the service is down; every other photo would fail as well
-        return Refusal("unreadable", f"{listing.image} cannot be read: {error}")
+        return Refusal("unreadable", f"{image} cannot be read: {error}")
     except StorageError as error:
-        return Refusal("unreadable", f"{listing.image} cannot be read: {error}")
+        return Refusal("unreadable", f"{image} cannot be read: {error}")
     if len(data) > max_bytes:
-        return Refusal("too large", f"{listing.image} has more than the {max_bytes:,} bytes allowed")
+        return Refusal("too large", f"{image} has more than the {max_bytes:,} bytes allowed")
     return data
 
 

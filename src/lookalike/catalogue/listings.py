@@ -16,15 +16,28 @@ from lookalike.storage.stores import open_store, split_uri
 
 
 @dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Rows, or a photo, that are not used: where they stand, a stable word or two for the reason, and a sentence."""
+
+    line: int
+    listing_id: str
+    reason: str
+    detail: str
+    rows: int = 1
+    """Rows of the table, where a whole listing is left out; 1 for a photo."""
+
+
+@dataclass(frozen=True, slots=True)
 class Listing:
-    """One usable row. Empty text means that the catalogue does not say."""
+    """What one or more rows say of a listing. Empty text means that the catalogue does not say."""
 
     listing_id: str
-    image: str
+    images: tuple[str, ...]
+    """References to its photos, each once; the first is the main photo."""
     category: str
     """Slash path, without spaces around its parts."""
     line: int
-    """Where it stands: the line of a CSV (the header is line 1), the row of a Parquet table counted from 1."""
+    """Where it stands first: the line of a CSV (the header is line 1), the row of a Parquet table counted from 1."""
     split: str = ""
     title: str = ""
     price: float | None = None
@@ -34,16 +47,12 @@ class Listing:
     """Name without the prefix -> values, in the order given; only what is not empty."""
     unclear: Mapping[str, str] = field(default_factory=dict)
     """Optional column -> what stands there and was not understood: the field is empty then."""
-
-
-@dataclass(frozen=True, slots=True)
-class LeftOut:
-    """A row that is not used: where it stands, a stable word or two for the reason, and a sentence."""
-
-    line: int
-    listing_id: str
-    reason: str
-    detail: str
+    rows: int = 1
+    """Rows of the table that speak of it."""
+    contradictions: Mapping[str, str] = field(default_factory=dict)
+    """Column -> which rows state different things; the first one is believed."""
+    lost: tuple[LeftOut, ...] = ()
+    """Photos that the table names in a way that cannot be used; the listing has others."""
 
 
 class Catalogue:
@@ -95,14 +104,14 @@ class Catalogue:
             f"{self.uri} {what} while it was read{ends}; run it again when the export is finished"
         )
 
-    def photo(self, listing: Listing, *, max_bytes: int | None = None) -> bytes:
-        """The bytes of a listing's photo, or the first `max_bytes` + 1 of them.
+    def photo(self, image: str, *, max_bytes: int | None = None) -> bytes:
+        """The bytes of a photo that a listing names, or the first `max_bytes` + 1 of them.
 
         Raises `ObjectNotFound` where there is none, `PhotoOutside` where a link leads out of where photos may lie, and
         other `StorageError`s.
         """
-        return self._places.read(listing.image, length=None if max_bytes is None else max_bytes + 1)
+        return self._places.read(image, length=None if max_bytes is None else max_bytes + 1)
 
-    def photo_is_local(self, listing: Listing) -> bool:
+    def photo_is_local(self, image: str) -> bool:
         """Whether the photo lies on this machine, so that trouble with it is no trouble with a service."""
-        return self._places.is_local(listing.image)
+        return self._places.is_local(image)

@@ -1,6 +1,7 @@
 """Reading a shop's catalogue: a CSV or Parquet table enters, checked listings and a list of what is wrong leave.
 
-One bad row never stops the rest: it is left out, with its line number and a reason. An optional field that is not
+Rows that name the same listing become one (`drafts`). One bad row never stops the rest: it is left out, with its line
+number and a reason. An optional field that is not
 understood never leaves its row out: it is empty, and the listing says so. What makes the whole table
 unusable (unreadable, a required column missing, nothing left) is a `CatalogueError`. Columns that mean nothing here are
 not even read. In Parquet a NaN is an empty value, since that is how data frames write one. Photos may lie where
@@ -15,11 +16,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lookalike.catalogue import fields, tally
-from lookalike.catalogue.fields import ASPECT_PREFIX, OPTIONAL, REQUIRED, is_aspect, required
+from lookalike.catalogue.drafts import Draft
+from lookalike.catalogue.fields import ASPECT_PREFIX, OPTIONAL, REQUIRED, is_aspect, is_image
 from lookalike.catalogue.listings import Catalogue, LeftOut, Listing
 from lookalike.catalogue.places import PhotoPlaces
 from lookalike.catalogue.tables import RowProblem, Table, read_table
-from lookalike.errors import CatalogueError, ObjectNotFound, PhotoOutside, SettingsError
+from lookalike.errors import CatalogueError, ObjectNotFound, SettingsError
 from lookalike.settings import S3Settings
 from lookalike.storage.stores import open_store, split_uri
 
@@ -50,30 +52,31 @@ def read_catalogue(
     table = read_table(uri, data)
     chosen, ignored = _choose(uri, table, columns or {})
     places = PhotoPlaces(folder, photo_roots, s3)
-    listings: list[Listing] = []
+    drafts: dict[str, Draft] = {}
     left_out: list[LeftOut] = []
-    seen: dict[str, int] = {}
     for line, row in table.rows(list(dict.fromkeys(chosen.values()))):
-        listing_id = ""
+        name = ""
         try:
             if isinstance(row, RowProblem):
                 raise row
             values = {ours: row[theirs] for ours, theirs in chosen.items()}
-            listing_id = _named(values["listing_id"])
-            listing = _listing(line, values, places)
-            if listing_id in seen:
-                first = f"{table.unit} {seen[listing_id]} has the listing id {listing_id!r} already"
-                raise RowProblem("duplicate listing id", first)
-            seen[listing_id] = line
-            listings.append(listing)
+            name = _named(values["listing_id"])
+            listing_id = fields.listing_id(values["listing_id"])
+            draft = drafts.get(listing_id) or Draft(listing_id, line, table.unit)
+            draft.add(line, values, places)
+            drafts[listing_id] = draft
         except RowProblem as problem:
-            left_out.append(LeftOut(line, listing_id, problem.reason, problem.detail))
+            left_out.append(LeftOut(line, name, problem.reason, problem.detail))
+    finished = [draft.finished() for draft in drafts.values()]
+    listings = [x for x in finished if isinstance(x, Listing)]
+    left_out += [x for x in finished if isinstance(x, LeftOut)]
+    left_out.sort(key=lambda row: row.line)
     if not listings:
         if not left_out:
             raise CatalogueError(f"{uri} has a header and no listings")
         gone = tally.by_reason(left_out)
         why = f"{tally.spoken(gone, table.unit)}{tally.mending(gone)}"
-        raise CatalogueError(f"{uri}: none of its {len(left_out):,} rows can be used: {why}")
+        raise CatalogueError(f"{uri}: none of its {sum(x.rows for x in left_out):,} rows can be used: {why}")
     aspects = tuple(ours.removeprefix(ASPECT_PREFIX) for ours in chosen if ours.startswith(ASPECT_PREFIX))
     return Catalogue(
         uri,
@@ -93,8 +96,8 @@ def _choose(uri: str, table: Table, columns: Mapping[str, str]) -> tuple[dict[st
     """Our name -> the table's name, and the table's columns that are of no use here."""
     header = table.header
     for ours, theirs in columns.items():
-        if ours not in REQUIRED + OPTIONAL and not is_aspect(ours):
-            known = ", ".join((*REQUIRED, *OPTIONAL, "aspect_NAME"))
+        if not _known(ours):
+            known = ", ".join((*REQUIRED, "image_2", *OPTIONAL, "aspect_NAME"))
             raise SettingsError(f"no column is called {ours!r} here; NAME=COLUMN takes one of {known}")
         if theirs not in header:
             raise CatalogueError(
@@ -105,7 +108,7 @@ def _choose(uri: str, table: Table, columns: Mapping[str, str]) -> tuple[dict[st
         raise CatalogueError(f"{uri} has the column {doubled[0]!r} twice")
     taken = set(columns.values())
     chosen = {name: name for name in header if name not in taken and name not in columns}
-    chosen = {name: name for name in chosen if name in REQUIRED + OPTIONAL or is_aspect(name)}
+    chosen = {name: name for name in chosen if _known(name)}
     chosen = {name: name for name in chosen if name in REQUIRED or name not in table.no_text}
     chosen |= columns
     for ours, theirs in chosen.items():
@@ -114,12 +117,21 @@ def _choose(uri: str, table: Table, columns: Mapping[str, str]) -> tuple[dict[st
                 f"{uri}: {ours} cannot be taken from {theirs!r}, a column of structs or maps"
             )
     for name in REQUIRED:
-        if name not in chosen:
+        if name not in chosen and not (name == "image" and any(map(is_image, chosen))):
             hint = f"if another column holds it, say --column {name}=NAME"
             raise CatalogueError(f"{uri} has no column {name!r}; it has {_listed(header)}; {hint}")
     used = set(chosen.values())
-    in_order = sorted(chosen, key=lambda ours: header.index(chosen[ours]))
+    in_order = sorted(chosen, key=lambda ours: (_image_number(ours), header.index(chosen[ours])))
     return {ours: chosen[ours] for ours in in_order}, tuple(name for name in header if name not in used)
+
+
+def _known(name: str) -> bool:
+    return name in REQUIRED + OPTIONAL or is_image(name) or is_aspect(name)
+
+
+def _image_number(name: str) -> int:
+    """Photos of ``image`` come before those of ``image_2``, wherever the columns stand."""
+    return int(name.partition("_")[2] or 1) if is_image(name) else 0
 
 
 def _named(value: Any) -> str:
@@ -133,33 +145,3 @@ def _named(value: Any) -> str:
 def _listed(header: tuple[str, ...]) -> str:
     shown = ", ".join(_CONTROL.sub("?", name)[:60] for name in header[:30])
     return shown + (f" and {len(header) - 30} more" if len(header) > 30 else "")
-
-
-def _listing(line: int, values: Mapping[str, Any], places: PhotoPlaces) -> Listing:
-    """A row as a listing. Raises `RowProblem`."""
-    must = {name: required(name, values[name]) for name in REQUIRED}
-    try:
-        places.check(must["image"])
-    except PhotoOutside as error:
-        raise RowProblem("outside the catalogue", str(error)) from error
-    except SettingsError as error:
-        raise RowProblem("malformed image", f"not a usable place of a photo: {must['image']!r}") from error
-    text: dict[str, str] = {}
-    aspects: dict[str, tuple[str, ...]] = {}
-    unclear: dict[str, str] = {}
-    for name, value in values.items():
-        if is_aspect(name):
-            found, unclear[name] = fields.values(name, value)
-            if found:
-                aspects[name.removeprefix(ASPECT_PREFIX)] = found
-        elif name in OPTIONAL and name != "price":
-            text[name], unclear[name] = fields.optional(name, value)
-    price, unclear["price"] = fields.price(values.get("price"))
-    return Listing(
-        **must,
-        line=line,
-        price=price,
-        **text,
-        aspects=aspects,
-        unclear={name: problem for name, problem in unclear.items() if problem},
-    )

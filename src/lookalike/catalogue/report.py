@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lookalike.catalogue.categories import CategoryPlan
-from lookalike.catalogue.listings import Catalogue, LeftOut, Listing
+from lookalike.catalogue.listings import Catalogue, LeftOut
+from lookalike.catalogue.pictures import Pictured
 from lookalike.catalogue.snapshot import REPORT
 from lookalike.catalogue.splits import Splits
 from lookalike.catalogue.suspects import Suspect
@@ -31,18 +32,19 @@ class Findings:
     """All that a report is made from."""
 
     catalogue: Catalogue
-    listings: Sequence[Listing]
-    """Kept, by listing id; `photo_ids` and `splits.split` run beside it."""
-    photo_ids: Sequence[str]
+    kept: Sequence[Pictured]
+    """By listing id; `splits.split` runs beside it."""
     categories: Sequence[str]
     plan: CategoryPlan
     splits: Splits
     left_out: Sequence[LeftOut]
+    lost: Sequence[LeftOut]
+    """Photos of kept listings that cannot be used."""
     tally: Tally
     near_pairs: Sequence[tuple[str, str]]
     suspects: Sequence[Suspect]
     samples: Mapping[str, Sequence[tuple[str, bytes]]]
-    """Reason -> listing ids with thumbnails of photos that were left out."""
+    """Reason -> photo ids with thumbnails of photos that were left out."""
     photo_bytes: int
 
 
@@ -51,11 +53,13 @@ def report_json(found: Findings) -> bytes:
     splits = found.splits.split
     by_category: dict[str, Counter[str]] = defaultdict(Counter)
     photos: dict[str, set[str]] = defaultdict(set)
-    for listing, photo_id, split in zip(found.listings, found.photo_ids, splits, strict=True):
-        category = found.plan.becomes[listing.category]
+    for x, split in zip(found.kept, splits, strict=True):
+        category = found.plan.becomes[x.listing.category]
         by_category[category][split] += 1
-        photos[category].add(photo_id)
-    sharing = {photo_id: n for photo_id, n in Counter(found.photo_ids).items() if n > 1}
+        photos[category].update(x.photo_ids)
+    photos_of = Counter(photo_id for x in found.kept for photo_id in x.photo_ids)
+    sharing = [x for x in found.kept if any(photos_of[photo_id] > 1 for photo_id in x.photo_ids)]
+    listings = [x.listing for x in found.kept]
     body = {
         "format": REPORT_FORMAT,
         "catalogue": {
@@ -64,17 +68,17 @@ def report_json(found: Findings) -> bytes:
             "rows": found.tally.rows,
         },
         "kept": {
-            "listings": len(found.listings),
-            "photos": len(set(found.photo_ids)),
+            "listings": len(listings),
+            "photos": len(photos_of),
             "photo_bytes": found.photo_bytes,
             "categories": len(found.categories),
-            "products": len({x.product for x in found.listings if x.product}),
-            "sellers": len({x.seller for x in found.listings if x.seller}),
+            "products": len({x.product for x in listings if x.product}),
+            "sellers": len({x.seller for x in listings if x.seller}),
             "priced": found.tally.priced,
         },
         "tally": found.tally.to_json(),
         "left_out": {
-            "listings": len(found.left_out),
+            "listings": sum(row.rows for row in found.left_out),
             "by_reason": {reason: count.rows for reason, count in found.tally.left_out.items()},
         },
         "splits": _counted(splits),
@@ -90,16 +94,17 @@ def report_json(found: Findings) -> bytes:
         ],
         "categories_left_out": list(found.plan.left_out),
         "duplicates": {
-            "photos_of_several_listings": len(sharing),
-            "listings_sharing_a_photo": sum(sharing.values()),
+            "photos_of_several_listings": sum(n > 1 for n in photos_of.values()),
+            "listings_sharing_a_photo": len(sharing),
             "near_pairs": len(found.near_pairs),
         },
         "leaks": len(found.splits.leaks),
         "suspects": _counted(x.evidence for x in found.suspects),
         "rows": {
             "left_out": [asdict(row) for row in found.left_out[:MOST_ROWS]],
+            "photos_left_out": [asdict(row) for row in found.lost[:MOST_ROWS]],
             "near_pairs": [list(pair) for pair in found.near_pairs[:MOST_ROWS]],
-            "leaks": [found.listings[place].listing_id for place in found.splits.leaks[:MOST_ROWS]],
+            "leaks": [listings[place].listing_id for place in found.splits.leaks[:MOST_ROWS]],
             "suspects": [asdict(suspect) for suspect in found.suspects[:MOST_ROWS]],
         },
     }

@@ -16,6 +16,7 @@ from typing import Any
 from lookalike.catalogue.intake import SAMPLES_PER_REASON, THUMBNAIL_SIDE
 from lookalike.catalogue.listings import LeftOut, Listing
 from lookalike.catalogue.report import Findings
+from lookalike.catalogue.tally import Count
 from lookalike.errors import PhotoError
 from lookalike.imaging.photos import thumbnail
 
@@ -30,7 +31,9 @@ def report_page(found: Findings, report: bytes, photo: Callable[[str], bytes]) -
     sections = (
         page.head,
         page.left_out,
+        page.photos_left_out,
         page.unclear,
+        page.contradictions,
         page.categories,
         page.suspects,
         page.duplicates,
@@ -50,8 +53,9 @@ class _Page:
     def __init__(self, found: Findings, report: dict[str, Any], photo: Callable[[str], bytes]) -> None:
         self.found, self.report, self.photo = found, report, photo
         self.listings_of: dict[str, list[Listing]] = defaultdict(list)
-        for listing, photo_id in zip(found.listings, found.photo_ids, strict=True):
-            self.listings_of[photo_id].append(listing)
+        for x in found.kept:
+            for photo_id in x.photo_ids:
+                self.listings_of[photo_id].append(x.listing)
 
     def head(self) -> str:
         kept, report = self.report["kept"], self.report
@@ -89,36 +93,57 @@ class _Page:
         parts = ["<h2>Left out, by reason</h2>", _bars(counts)]
         for reason, count in self.found.tally.left_out.items():
             rows = rows_of[reason]
-            parts.append(f"<h3>{escape(reason)} <small>{len(rows):,}</small></h3>")
+            parts.append(f"<h3>{escape(reason)} <small>{count.rows:,}</small></h3>")
             if count.advice:
                 parts.append(f"<p>What to do: {escape(count.advice)}.</p>")
             if shown := self.found.samples.get(reason):
-                parts.append(_sheet((_picture(data, reason), listing_id) for listing_id, data in shown))
+                parts.append(_sheet((_picture(data, reason), photo_id) for photo_id, data in shown))
             parts.append(
                 _table((unit, "listing", "why"), [(r.line, r.listing_id, r.detail) for r in rows[:5]])
             )
         return "".join(parts)
 
-    def unclear(self) -> str:
-        tally = self.found.tally
-        if not tally.unclear:
+    def photos_left_out(self) -> str:
+        counts = self.found.tally.photos_left_out
+        if not counts:
             return ""
-        head = ("column", "listings", f"first {tally.unit}", "listing", "what stands there", "what to do")
-        rows = [
-            (name, count.rows, count.line, count.listing_id, count.detail, count.advice)
-            for name, count in tally.unclear.items()
-        ]
+        return (
+            "<h2>Photos left out</h2><p>The listings of these photos were kept: they have others.</p>"
+            f"{self._counts('reason', 'photos', counts)}"
+        )
+
+    def unclear(self) -> str:
+        counts = self.found.tally.unclear
+        if not counts:
+            return ""
         return (
             "<h2>Left empty, by column</h2><p>These listings were kept; the field was not understood, and is "
-            f"empty.</p>{_table(head, rows)}"
+            f"empty.</p>{self._counts('column', 'listings', counts)}"
         )
+
+    def contradictions(self) -> str:
+        counts = self.found.tally.contradictions
+        if not counts:
+            return ""
+        return (
+            "<h2>Rows that contradict each other, by column</h2><p>These listings were kept; what their first row "
+            f"says was taken.</p>{self._counts('column', 'listings', counts)}"
+        )
+
+    def _counts(self, name: str, what: str, counts: Mapping[str, Count]) -> str:
+        head = (name, what, f"first {self.found.tally.unit}", "listing", "what stands there", "what to do")
+        rows = [
+            (entry, count.rows, count.line, count.listing_id, count.detail, count.advice)
+            for entry, count in counts.items()
+        ]
+        return _table(head, rows)
 
     def categories(self) -> str:
         photos: dict[str, list[str]] = defaultdict(list)
-        for listing, photo_id in zip(self.found.listings, self.found.photo_ids, strict=True):
-            shelf = photos[self.found.plan.becomes[listing.category]]
-            if len(shelf) < 7 and photo_id not in shelf:
-                shelf.append(photo_id)
+        for x in self.found.kept:
+            shelf = photos[self.found.plan.becomes[x.listing.category]]
+            if len(shelf) < 7 and x.photo_ids[0] not in shelf:
+                shelf.append(x.photo_ids[0])
         rows = []
         for place, entry in enumerate(self.report["categories"]):
             shown = photos[entry["category"]] if place < _PAGE_CATEGORIES else []
@@ -138,7 +163,7 @@ class _Page:
     def suspects(self) -> str:
         if not self.found.suspects:
             return "<h2>Labels to look at</h2><p>None.</p>"
-        photo_of = {x.listing_id: p for x, p in zip(self.found.listings, self.found.photo_ids, strict=True)}
+        photo_of = {x.listing.listing_id: x.photo_ids[0] for x in self.found.kept}
         parts = [
             "<h2>Labels to look at</h2><p>Suspected, not changed. <i>same photo</i>: exactly this photo stands in "
             "another category as well; <i>same product</i>: the product's other listings say otherwise; "

@@ -24,7 +24,8 @@ TRAIN, VAL, TEST, LEAK = "train", "val", "test", "leak"
 class Tied:
     """What a listing hangs together by; empty text ties nothing."""
 
-    photo_group: str
+    photo_groups: tuple[str, ...]
+    """Near-duplicate groups of its photos, at least one; the first is that of its main photo."""
     product: str
     seller: str
     given: str
@@ -48,12 +49,16 @@ def assign_splits(
     val_share: float,
     test_share: float,
 ) -> Splits:
-    """A split for every listing. `ties` and `leak_ties` are names among ``photo_group``, `product`, `seller`."""
+    """A split for every listing. `ties` and `leak_ties` are names among ``photo_groups``, `product`, `seller`."""
     ties = tuple(ties)
     group = _groups(listings, ties)
     keys: dict[int, str] = {}
     for place, tied in enumerate(listings):
-        key = f"product {tied.product}" if tied.product and "product" in ties else f"photo {tied.photo_group}"
+        key = (
+            f"product {tied.product}"
+            if tied.product and "product" in ties
+            else f"photo {tied.photo_groups[0]}"
+        )
         keys[group[place]] = min(key, keys.get(group[place], key))
     drawn = {number: _draw(key, val_share, test_share) for number, key in keys.items()}
     given: dict[int, str] = {}
@@ -76,9 +81,10 @@ def _groups(listings: Sequence[Tied], ties: Iterable[str]) -> list[int]:
     for name in ties:
         first: dict[str, int] = {}
         for place, tied in enumerate(listings):
-            value: str = getattr(tied, name)
-            if value:
-                pairs.append((first.setdefault(value, place), place))
+            value: str | tuple[str, ...] = getattr(tied, name)
+            for one in (value,) if isinstance(value, str) else value:
+                if one:
+                    pairs.append((first.setdefault(one, place), place))
     numbers = components(len(listings), np.array(pairs, np.int64).reshape(-1, 2))
     return [int(number) for number in numbers]
 

@@ -7,7 +7,8 @@ Kept and left out always add up to the rows of the table. The same words stand o
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import repeat
 from typing import Any, Self
 
 from lookalike.catalogue.listings import Catalogue, LeftOut, Listing
@@ -20,7 +21,6 @@ _ADVICE = {
     "changed while it was read": "run it again when the photos are at rest",
     CUT_OFF: "run it again when the export is finished",
     "damaged": "save the photo anew",
-    "duplicate listing id": "give every row a listing id of its own; one photo a listing is taken",
     "extreme shape": "crop the photo",
     "field too long": "shorten it",
     "malformed category": "write it as a path, such as clothing/tops/shirt",
@@ -44,6 +44,7 @@ _FIELD_ADVICE = {
     "price": "write a number of at least 0, such as 12.90",
     "split": "write train, val or test, or a name of your own that begins with a letter",
 }
+_CONTRADICTION = "give every listing an id of its own, or state the same in all of its rows"
 _ANY_FIELD = "write it as text in UTF-8, without control characters and not overlong"
 
 _LONGEST_DETAIL = 250
@@ -66,6 +67,7 @@ class Tally:
 
     rows: int
     kept: int
+    """Listings."""
     unit: str
     """What a row's number counts: `line` or `row`."""
     left_out: Mapping[str, Count]
@@ -74,18 +76,36 @@ class Tally:
     """By optional column: kept listings whose field was not understood, and is empty."""
     priced: int
     """Kept listings that have a price."""
+    kept_rows: int
+    """Rows of the table that speak of kept listings."""
+    photos_left_out: Mapping[str, Count] = field(default_factory=dict)
+    """By reason: photos of kept listings, which have others."""
+    contradictions: Mapping[str, Count] = field(default_factory=dict)
+    """By column: kept listings whose rows state different things."""
 
     @classmethod
-    def of(cls, catalogue: Catalogue, kept: Sequence[Listing], left_out: Iterable[LeftOut]) -> Self:
-        """The account of `catalogue`, of which `kept` is used and `left_out` is not."""
+    def of(
+        cls,
+        catalogue: Catalogue,
+        kept: Sequence[Listing],
+        left_out: Iterable[LeftOut],
+        lost: Iterable[LeftOut] = (),
+    ) -> Self:
+        """The account of `catalogue`, of which `kept` is used and `left_out` is not, nor `lost` photos."""
+        against = (
+            (name, x.line, x.listing_id, text) for x in kept for name, text in x.contradictions.items()
+        )
         empty = ((name, x.line, x.listing_id, text) for x in kept for name, text in x.unclear.items())
         return cls(
-            rows=len(catalogue.listings) + len(catalogue.left_out),
+            rows=sum(x.rows for x in catalogue.listings) + sum(x.rows for x in catalogue.left_out),
             kept=len(kept),
             unit=catalogue.unit,
             left_out=by_reason(left_out),
             unclear=_counted(empty, _FIELD_ADVICE, _ANY_FIELD),
             priced=sum(x.price is not None for x in kept),
+            kept_rows=sum(x.rows for x in kept),
+            photos_left_out=by_reason(lost),
+            contradictions=_counted(against, {}, _CONTRADICTION),
         )
 
     @classmethod
@@ -93,10 +113,10 @@ class Tally:
         """What a `report.json` tells."""
         told = report["tally"]
         counts = {
-            name: {entry.pop("name"): Count(**entry) for entry in [dict(row) for row in told[name]]}
-            for name in ("left_out", "unclear")
+            name: {entry.pop("name"): Count(**entry) for entry in [dict(row) for row in told.get(name, ())]}
+            for name in ("left_out", "unclear", "photos_left_out", "contradictions")
         }
-        return cls(**(dict(told) | counts))
+        return cls(**({"kept_rows": told["kept"]} | dict(told) | counts))
 
     def to_json(self) -> dict[str, Any]:
         """Lists, because the order counts."""
@@ -107,6 +127,9 @@ class Tally:
             "priced": self.priced,
             "left_out": _listed(self.left_out),
             "unclear": _listed(self.unclear),
+            "kept_rows": self.kept_rows,
+            "photos_left_out": _listed(self.photos_left_out),
+            "contradictions": _listed(self.contradictions),
         }
 
     @property
@@ -117,11 +140,15 @@ class Tally:
             "left_out": {reason: count.rows for reason, count in self.left_out.items()},
             "unclear": {name: count.rows for name, count in self.unclear.items()},
             "priced": self.priced,
+            "kept_rows": self.kept_rows,
+            "photos_left_out": {reason: count.rows for reason, count in self.photos_left_out.items()},
+            "contradictions": {name: count.rows for name, count in self.contradictions.items()},
         }
 
     def headline(self) -> str:
-        """``kept 30 of 90 rows; left out 60: duplicate listing id 60 (line 3: ...)``."""
-        return f"kept {self.kept:,} of {self.rows:,} rows; {self.losses()}"
+        """``kept 30 of 90 rows; left out 60: missing 60 (line 3: ...)``; or ``kept 30 listings of 90 rows; ...``."""
+        kept = f"{self.kept:,}" if self.kept == self.kept_rows else f"{self.kept:,} listings"
+        return f"kept {kept} of {self.rows:,} rows; {self.losses()}"
 
     def losses(self) -> str:
         """How many rows were left out, and by which reasons."""
@@ -139,20 +166,37 @@ class Tally:
             for name, count in self.unclear.items()
         ]
 
+    def quarrels(self) -> list[str]:
+        """``price contradicts itself: 2, first line 2: line 3 says '9', line 2 '8'``, for every such column."""
+        return [
+            f"{name} contradicts itself: {count.rows:,}, first {self.unit} {count.line}: {count.detail}"
+            for name, count in self.contradictions.items()
+        ]
+
     def advice(self) -> list[str]:
         """What to do about each reason and column."""
-        told = {**self.left_out, **{f"{name} not understood": count for name, count in self.unclear.items()}}
+        told = {
+            **self.left_out,
+            **self.photos_left_out,
+            **{f"{name} not understood": count for name, count in self.unclear.items()},
+            **{f"{name} contradicts itself": count for name, count in self.contradictions.items()},
+        }
         return [f"{name}: {count.advice}" for name, count in told.items() if count.advice]
 
     def lines(self) -> list[str]:
         """All of it, for a person."""
-        empty = [f"{text}; left empty" for text in self.fields()]
-        return [self.headline(), *(f"  {text}" for text in (*empty, *self.advice()))]
+        told = [f"{text}; left empty" for text in self.fields()]
+        told += [f"{text}; the first is taken" for text in self.quarrels()]
+        if self.photos_left_out:
+            told.insert(0, f"photos of kept listings left out: {spoken(self.photos_left_out, self.unit)}")
+        return [self.headline(), *(f"  {text}" for text in (*told, *self.advice()))]
 
 
 def by_reason(left_out: Iterable[LeftOut]) -> dict[str, Count]:
     """Rows that were left out, the most frequent reason first."""
-    return _counted(((row.reason, row.line, row.listing_id, row.detail) for row in left_out), _ADVICE, "")
+    rows = [*left_out]
+    said = ((row.reason, row.line, row.listing_id, row.detail) for row in rows)
+    return _counted(said, _ADVICE, "", [row.rows for row in rows])
 
 
 def spoken(counts: Mapping[str, Count], unit: str) -> str:
@@ -168,12 +212,15 @@ def mending(counts: Mapping[str, Count]) -> str:
 
 
 def _counted(
-    found: Iterable[tuple[str, int, str, str]], advice: Mapping[str, str], otherwise: str
+    found: Iterable[tuple[str, int, str, str]],
+    advice: Mapping[str, str],
+    otherwise: str,
+    counts: Iterable[int] = repeat(1),
 ) -> dict[str, Count]:
     first: dict[str, tuple[int, str, str]] = {}
     rows: dict[str, int] = {}
-    for name, line, listing_id, detail in found:
-        rows[name] = rows.get(name, 0) + 1
+    for (name, line, listing_id, detail), count in zip(found, counts, strict=False):
+        rows[name] = rows.get(name, 0) + count
         first[name] = min(first.get(name, (line, listing_id, detail)), (line, listing_id, detail))
     order = sorted(rows, key=lambda name: (-rows[name], name))
     return {

@@ -95,7 +95,8 @@ def show(
     shop = Shop(place)
     report = searching.evaluate_live(quiet, shop, str(sample.queries), page=page)
     queries = read_catalogue(str(sample.queries)).listings
-    photos = [sample.queries.parent / query.image for query in queries[:: len(queries) // _SHOWN][:_SHOWN]]
+    shown = queries[:: len(queries) // _SHOWN][:_SHOWN]
+    photos = [sample.queries.parent / query.images[0] for query in shown]
     answers = [found.answer for found in shop.search_all(photos, SearchRequest(k=6))]
     sheet = directory / "answers.png"
     asked = [photo.read_bytes() for photo in photos]

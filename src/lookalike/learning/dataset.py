@@ -36,10 +36,10 @@ _VALIDATION_PART = 10
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """Listings with a label: row i shows square `squares[photo[i]]` and has category `labels[i]`."""
+    """Photos of listings with a label: row i shows square `squares[photo[i]]` and has category `labels[i]`."""
 
     listing_rows: NDArray[np.int64]
-    """Rows of the snapshot's listings table."""
+    """Rows of the snapshot's listings table; a listing of several photos has several."""
     photo: NDArray[np.int64]
     labels: NDArray[np.int64]
 
@@ -85,11 +85,16 @@ def load_training_data(
 
     Raises `TrainingError` where there is nothing to learn.
     """
-    listings = snapshot.listings
-    split, category, group, photo_id = (
-        np.asarray(listings[name].to_pylist(), dtype=np.str_)
-        for name in ("split", "category", "group", "photo_id")
+    listings, listing_photos = snapshot.listings, snapshot.listing_photos
+    row_of = np.searchsorted(
+        np.asarray(listings["listing_id"].to_pylist(), dtype=object),
+        np.asarray(listing_photos["listing_id"].to_pylist(), dtype=object),
     )
+    split, category, group = (
+        np.asarray(listings[name].to_pylist(), dtype=np.str_)[row_of]
+        for name in ("split", "category", "group")
+    )
+    photo_id = np.asarray(listing_photos["photo_id"].to_pylist(), dtype=np.str_)
     is_train, is_validation, note = split == "train", split == "val", "the catalogue's validation split"
     if is_train.any() and not is_validation.any():
         is_validation = is_train & np.array([_held_back(name) for name in group])
@@ -117,10 +122,10 @@ def load_training_data(
         for row in np.flatnonzero(mask):
             pair = (str(photo_id[row]), str(category[row]))
             if pair not in seen and pair[0] in place and pair[1] in label:
-                seen.add(pair)  # listings that share a photo count once
+                seen.add(pair)  # a photo that listings share counts once
                 rows.append(row)
         return Examples(
-            np.array(rows, np.int64),
+            row_of[np.array(rows, np.int64)].astype(np.int64),
             np.array([place[str(photo_id[r])] for r in rows], np.int64),
             np.array([label[str(category[r])] for r in rows], np.int64),
         )

@@ -177,7 +177,7 @@ def _worst_queries(evaluation: Evaluation, photo_bytes: Callable[[str], bytes]) 
     for _, i in sorted(scored)[:_WORST]:
         listing = queries.listings[i]
         try:
-            query = _figure(queries.catalogue.photo(listing), listing.category)
+            query = _figure(queries.catalogue.photo(queries.images[i]), listing.category)
         except LookalikeError:
             continue
         blocks.append(

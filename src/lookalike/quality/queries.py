@@ -44,10 +44,13 @@ class Asked:
 
 @dataclass(slots=True)
 class Queries:
-    """The photos that were asked about: `Listing` rows whose photo could be read, with their encoding."""
+    """The photos that were asked about and could be read, with their encoding: every photo of every listing."""
 
     catalogue: Catalogue
     listings: list[Listing]
+    """The listing of each photo."""
+    images: list[str]
+    """By which reference its listing names it."""
     photo_ids: NDArray[np.str_]
     categories: NDArray[np.str_]
     """The known category that holds the query's: itself or the nearest parent; empty where there is none."""
@@ -69,29 +72,31 @@ def encode_queries(
     """
     catalogue, wanted = asked.catalogue, asked.listings
     known = {*encoder.card.categories, *indexed}
-    listings, ids, encodings = [], [], []
+    listings, images, ids, encodings = [], [], [], []
     waiting: list[NDArray[np.uint8]] = []
     rejected = (
         [f"line {row.line}: {row.reason} {row.detail}" for row in catalogue.left_out]
         if asked.split is None
         else []
     )
-    for done, row in enumerate(wanted, 1):
+    named = [(row, image) for row in wanted for image in row.images]
+    for done, (row, image) in enumerate(named, 1):
         try:
-            data = catalogue.photo(row)
+            data = catalogue.photo(image)
             waiting.append(photos.load_square(data, encoder.card.preset.resize))
         except LookalikeError as error:
             rejected.append(f"line {row.line}: {error}")
             continue
         listings.append(row)
+        images.append(image)
         ids.append(codes.photo_id(data))
         if len(waiting) == batch:
             encodings.append(encoder.encode(np.stack(waiting)))
             waiting.clear()
-        progress("encode queries", done, len(wanted))
+        progress("encode queries", done, len(named))
     if not listings:
         raise CatalogueError(
-            f"{catalogue.uri}: none of {len(wanted)} query photos could be read: {rejected[0]}"
+            f"{catalogue.uri}: none of {len(named)} query photos could be read: {rejected[0]}"
         )
     if waiting:
         encodings.append(encoder.encode(np.stack(waiting)))
@@ -99,7 +104,7 @@ def encode_queries(
         *(np.concatenate([getattr(e, f.name) for e in encodings]) for f in dataclasses.fields(Encoding))
     )
     categories = np.array([_known_category(row.category, known) for row in listings])
-    return Queries(catalogue, listings, np.array(ids), categories, joined, rejected)
+    return Queries(catalogue, listings, images, np.array(ids), categories, joined, rejected)
 
 
 def _known_category(category: str, known: set[str]) -> str:

@@ -1,0 +1,228 @@
+"""Assembly: pictured listings and examined photos become the tables of a curated snapshot, and its findings.
+
+Copies are found (`duplicates`), small categories merged (`categories`), splits given (`splits`), wrong labels suspected
+(`suspects`), rows counted (`tally`). Nothing is read or written here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from lookalike.catalogue.categories import CategoryPlan, plan_categories
+from lookalike.catalogue.duplicates import components, near_pairs
+from lookalike.catalogue.intake import Examined
+from lookalike.catalogue.listings import Catalogue, LeftOut
+from lookalike.catalogue.pictures import Pictured
+from lookalike.catalogue.report import Findings
+from lookalike.catalogue.rules import CurationConfig
+from lookalike.catalogue.snapshot import (
+    ASPECT_PREFIX,
+    LISTING_PHOTOS_SCHEMA,
+    PHOTOS_SCHEMA,
+    listings_schema,
+)
+from lookalike.catalogue.splits import TRAIN, Tied, assign_splits
+from lookalike.catalogue.suspects import Labelled, find_suspects
+from lookalike.catalogue.tally import Tally, mending
+from lookalike.errors import CatalogueError
+
+
+@dataclass(frozen=True, slots=True)
+class Assembled:
+    listings: pa.Table
+    listing_photos: pa.Table
+    photos: pa.Table
+    findings: Findings
+    places: Mapping[str, Any]
+    known: Collection[str]
+    """None where one can learn from it, too."""
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        return {
+            "listings": self.listings.num_rows,
+            "photos": self.photos.num_rows,
+            "categories": len(self.findings.categories),
+            **self.findings.tally.meta,
+        }
+
+
+def assemble(
+    catalogue: Catalogue,
+    config: CurationConfig,
+    known: Collection[str],
+    pictured: Sequence[Pictured],
+    examined: Examined,
+    left_out: Sequence[LeftOut],
+) -> Assembled:
+    """Everything between good photos and files. `left_out` are rows that have gone before, without the catalogue's own.
+
+    Raises `CatalogueError` where too little is left to learn from.
+    """
+    row_of = {photo_id: row for row, photo_id in enumerate(examined.photo_ids)}
+    pairs = near_pairs(examined.phashes, examined.prints, config.near_bits, config.near_rmse)
+    same = components(len(examined.photo_ids), pairs)
+    photo_group = {photo_id: examined.photo_ids[same[row]] for photo_id, row in row_of.items()}
+
+    plan = _plan(pictured, config)
+    to_learn = plan.suits(known) and len({*plan.becomes.values()}) > 1
+    if not to_learn:
+        plan = _plan(pictured, config, known)
+    kept = [x for x in pictured if x.listing.category in plan.becomes]
+    kept.sort(key=lambda x: x.listing.listing_id)
+    gone = [*left_out, *catalogue.left_out]
+    for listing in (x.listing for x in pictured if x.listing.category not in plan.becomes):
+        detail = f"{listing.category} has fewer than {config.min_category} photos to learn from"
+        gone.append(LeftOut(listing.line, listing.listing_id, "category too small", detail, listing.rows))
+    gone.sort(key=lambda row: (row.line, row.listing_id))
+    lost = [row for x in kept for row in x.lost]
+    categories = sorted({plan.becomes[x.listing.category] for x in kept})
+    tally = Tally.of(catalogue, [x.listing for x in kept], gone, lost)
+    _check(catalogue, config, categories, tally, at_least=1 if known else 2)
+
+    tied = [
+        Tied(
+            tuple(dict.fromkeys(photo_group[photo_id] for photo_id in x.photo_ids)),
+            x.listing.product,
+            x.listing.seller,
+            x.listing.split,
+            plan.becomes[x.listing.category],
+        )
+        for x in kept
+    ]
+    splits = assign_splits(
+        tied,
+        ties=["photo_groups"] + ["product"] * config.keep_products + ["seller"] * config.keep_sellers,
+        leak_ties={"photo": ["photo_groups"], "product": ["photo_groups", "product"], "nothing": []}[
+            config.leaks
+        ],
+        val_share=config.val_share,
+        test_share=config.test_share,
+    )
+    labelled = [
+        Labelled(
+            x.listing.listing_id, x.listing.category, row_of[main], main, photo_group[main], x.listing.product
+        )
+        for x in kept
+        for main in x.photo_ids[:1]
+    ]
+    photos = _photos_table(examined, {photo_id for x in kept for photo_id in x.photo_ids})
+    findings = Findings(
+        catalogue=catalogue,
+        kept=tuple(kept),
+        categories=categories,
+        plan=plan,
+        splits=splits,
+        left_out=tuple(gone),
+        lost=tuple(lost),
+        tally=tally,
+        near_pairs=[(examined.photo_ids[one], examined.photo_ids[other]) for one, other in pairs],
+        suspects=find_suspects(labelled, examined.prints),
+        samples=examined.samples,
+        photo_bytes=sum(place.length for place in examined.places),
+    )
+    listings = _listings_table(catalogue.aspects, kept, plan, splits.split, _groups(kept, photo_group))
+    places = dict(zip(examined.photo_ids, examined.places, strict=True))
+    return Assembled(
+        listings, _listing_photos_table(kept), photos, findings, places, () if to_learn else known
+    )
+
+
+def _plan(pictured: Sequence[Pictured], config: CurationConfig, known: Collection[str] = ()) -> CategoryPlan:
+    photos: dict[str, set[str]] = {x.listing.category: set() for x in pictured}
+    for x in pictured:
+        if x.listing.split in ("", TRAIN):
+            photos[x.listing.category].update(x.photo_ids)
+    counts = {category: len(found) for category, found in photos.items()}
+    return plan_categories(counts, config.min_category, frozenset(known))
+
+
+def _check(
+    catalogue: Catalogue, config: CurationConfig, categories: Sequence[str], tally: Tally, *, at_least: int
+) -> None:
+    if len(categories) >= at_least:
+        return
+    gone = sum(count.rows for count in tally.left_out.values())
+    why = f"; {gone:,} rows were left out: {tally.reasons()}{mending(tally.left_out)}" if gone else ""
+    given = Counter(listing.split for listing in catalogue.listings)
+    if not (given[""] or given[TRAIN]):
+        names = ", ".join(f"{name} {n:,}" for name, n in given.most_common(5))
+        why += f"; no row's split is {TRAIN}, but {names}"
+    if not categories:
+        raise CatalogueError(f"{catalogue.uri}: nothing is left to learn from{why}")
+    message = (
+        f"{catalogue.uri}: only the category {categories[0]} is left, and telling things apart takes two"
+    )
+    raise CatalogueError(f"{message} (each with {config.min_category} photos){why}")
+
+
+def _groups(kept: Sequence[Pictured], photo_group: Mapping[str, str]) -> list[str]:
+    """What a shopper would call the same thing: the product; else the one product that others offer by the same
+    main photo; else the group of near duplicates of the main photo."""
+    products: dict[str, set[str]] = defaultdict(set)
+    for x in kept:
+        if x.listing.product:
+            products[photo_group[x.photo_ids[0]]].add(x.listing.product)
+    groups = []
+    for x in kept:
+        own = photo_group[x.photo_ids[0]]
+        known = products[own]
+        groups.append(x.listing.product or (min(known) if len(known) == 1 else own))
+    return groups
+
+
+def _listings_table(
+    aspects: Sequence[str],
+    kept: Sequence[Pictured],
+    plan: CategoryPlan,
+    split: Sequence[str],
+    groups: Sequence[str],
+) -> pa.Table:
+    listings = [x.listing for x in kept]
+    columns: dict[str, list[Any]] = {
+        "listing_id": [x.listing_id for x in listings],
+        "photo_id": [x.photo_ids[0] for x in kept],
+        "category": [plan.becomes[x.category] for x in listings],
+        "source_category": [x.category for x in listings],
+        "split": list(split),
+        "title": [x.title or None for x in listings],
+        "price": [x.price for x in listings],
+        "product": [x.product or None for x in listings],
+        "seller": [x.seller or None for x in listings],
+        "group": list(groups),
+    }
+    for name in aspects:
+        columns[ASPECT_PREFIX + name] = [
+            list(x.aspects[name]) if name in x.aspects else None for x in listings
+        ]
+    return pa.table(columns, schema=listings_schema(list(aspects)))
+
+
+def _listing_photos_table(kept: Sequence[Pictured]) -> pa.Table:
+    rows = [
+        (x.listing.listing_id, ordinal, photo_id)
+        for x in kept
+        for ordinal, photo_id in enumerate(x.photo_ids)
+    ]
+    columns = zip(*rows, strict=True) if rows else ((), (), ())
+    return pa.table([list(column) for column in columns], schema=LISTING_PHOTOS_SCHEMA)
+
+
+def _photos_table(examined: Examined, wanted: set[str]) -> pa.Table:
+    rows = [row for row, photo_id in enumerate(examined.photo_ids) if photo_id in wanted]
+    columns = {
+        "photo_id": [examined.photo_ids[row] for row in rows],
+        "shard": [examined.places[row].shard for row in rows],
+        "offset": [examined.places[row].offset for row in rows],
+        "length": [examined.places[row].length for row in rows],
+        "width": [examined.sizes[row][0] for row in rows],
+        "height": [examined.sizes[row][1] for row in rows],
+        "phash": [f"{int(value):016x}" for value in examined.phashes[np.array(rows, np.int64)]],
+    }
+    return pa.table(columns, schema=PHOTOS_SCHEMA)
