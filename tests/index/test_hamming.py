@@ -22,7 +22,13 @@ CPU = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else "
 SCANNERS = {threads: Scanner(threads) for threads in (1, 3)}
 
 
-def partition(codes: npt.NDArray[np.uint8], ids: Sequence[str], *, sketched: bool = False) -> Partition:
+def partition(
+    codes: npt.NDArray[np.uint8],
+    ids: Sequence[str],
+    *,
+    sketched: bool = False,
+    alive: npt.NDArray[np.bool_] | None = None,
+) -> Partition:
     found = sketch.fit(codes[: sketch.SAMPLE]) if sketched else None
     return Partition(
         "c",
@@ -33,6 +39,7 @@ def partition(codes: npt.NDArray[np.uint8], ids: Sequence[str], *, sketched: boo
         np.zeros(len(ids)),
         {},
         sketch.Sketch(found, found.counter()(codes), found.counter()) if found else None,
+        None if alive is None else bitmap(alive),
     )
 
 
@@ -101,6 +108,7 @@ def test_no_query_compiles_anything() -> None:
     k=st.sampled_from([0, 1, 5, 40, 1000]),
     distinct=st.sampled_from([1, 4, 1000]),
     keep=st.sampled_from([None, 0.0, 0.02, 0.5, 1.0]),
+    dead=st.sampled_from([None, 0.0, 0.02, 0.5, 1.0]),
     threads=st.sampled_from([1, 3]),
 )
 def test_equals_the_oracle(
@@ -111,17 +119,20 @@ def test_equals_the_oracle(
     k: int,
     distinct: int,
     keep: float | None,
+    dead: float | None,
     threads: int,
 ) -> None:
     rng = np.random.default_rng(seed)
     pool = rng.integers(0, 256, (distinct, bits // 8), np.uint8)  # few distinct codes: many ties
     ids = [f"{i:x}" for i in rng.permutation(sum(sizes))]
     cuts = np.cumsum([0, *sizes])
+    alive = [None if dead is None else rng.random(n) >= dead for n in sizes]
     partitions = [
-        partition(pool[rng.integers(0, distinct, n)], ids[start : start + n])
-        for start, n in zip(cuts.tolist(), sizes, strict=False)
+        partition(pool[rng.integers(0, distinct, n)], ids[start : start + n], alive=living)
+        for start, n, living in zip(cuts.tolist(), sizes, alive, strict=False)
     ]
     masks = [rng.random(n) < (1.0 if keep is None else keep) for n in sizes]
+    returned = [m & (part.alive_mask()) for m, part in zip(masks, partitions, strict=True)]
     wanted = pool[rng.integers(0, distinct, queries)] ^ (rng.integers(0, 8, (queries, bits // 8)) == 0)
     found = SCANNERS[threads].top_k(
         wanted.astype(np.uint8),
@@ -129,29 +140,34 @@ def test_equals_the_oracle(
         k,
         allowed=None if keep is None else [bitmap(mask) for mask in masks],
     )
-    assert as_tuples(found) == oracle(wanted.astype(np.uint8), partitions, k, masks)
-    assert found.row.shape == (queries, min(k, sum(int(mask.sum()) for mask in masks)))
+    assert as_tuples(found) == oracle(wanted.astype(np.uint8), partitions, k, returned)
+    assert found.row.shape == (queries, min(k, sum(int(mask.sum()) for mask in returned)))
 
 
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("keep", [None, 0.5, 0.01])
-def test_sketches_change_no_answer(threads: int, keep: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("dead", [0.0, 0.002, 0.7])
+def test_sketches_change_no_answer(
+    threads: int, keep: float | None, dead: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(hamming, "PIECE_ROWS", 256)
     monkeypatch.setattr(pruning, "READ_NS", 10.0)  # prune even where it would not pay
     rng = np.random.default_rng(5)
     codes = correlated(rng, 2003, 1024)
     ids = [f"{i:05d}" for i in rng.permutation(2003)]
+    alive = rng.random(2003) >= dead
     partitions = [
-        partition(codes[:1000], ids[:1000], sketched=True),
-        partition(codes[1000:1010], ids[1000:1010]),
-        partition(codes[1010:], ids[1010:], sketched=True),
+        partition(codes[:1000], ids[:1000], sketched=True, alive=alive[:1000] if dead else None),
+        partition(codes[1000:1010], ids[1000:1010], alive=alive[1000:1010] if dead else None),
+        partition(codes[1010:], ids[1010:], sketched=True, alive=alive[1010:] if dead else None),
     ]
     assert partitions[0].sketch is not None
     assert partitions[2].sketch is not None
     queries = np.concatenate([codes[:2], correlated(rng, 1, 1024), rng.integers(0, 256, (1, 128), np.uint8)])
     masks = [rng.random(len(part)) < (keep or 1.0) for part in partitions]
     allowed = [bitmap(mask) for mask in masks] if keep else None
-    expected = oracle(queries, partitions, 2003, masks)
+    returned = [mask & part.alive_mask() for mask, part in zip(masks, partitions, strict=True)]
+    expected = oracle(queries, partitions, 2003, returned)
     for k in (1, 10, 100, 1500):
         found = SCANNERS[threads].top_k(queries, partitions, k, allowed=allowed)
         assert as_tuples(found) == [rows[:k] for rows in expected]

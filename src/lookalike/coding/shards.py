@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from lookalike.errors import CorruptObject, LookalikeError
 from lookalike.storage import keys
-from lookalike.storage.artefacts import Artefact, FileEntry, Ref, fetch, fetch_file
+from lookalike.storage.artefacts import Artefact, FileEntry, Ref, fetch, fetch_file, read_manifest
 from lookalike.storage.objects import ObjectStore
 
 if TYPE_CHECKING:
@@ -97,6 +97,49 @@ def read_features(
     values = np.frombuffer(table["features16"].combine_chunks().buffers()[1], "<f2").reshape(-1, width)
     features: NDArray[np.float32] = values[place.to_numpy()].astype(np.float32)
     return features
+
+
+def coded_photos(store: ObjectStore, extraction: Ref, photo_ids: pa.Array, cache_dir: Path) -> pa.Array:
+    """bool[n]: which of these photos, all of the extraction's snapshot, have a code. Raises `CorruptObject`."""
+    manifest = read_manifest(store, extraction)
+    undecodable = manifest.meta.get("undecodable")
+    if undecodable is not None:
+        return pc.invert(pc.is_in(photo_ids, value_set=pa.array(undecodable, pa.utf8())))
+    artefact = fetch(store, extraction, cache_dir, [SHARDS])
+    tables = [pq.read_table(path, columns=["photo_id"]) for path in _shard_files(store, artefact, cache_dir)]
+    known = pa.concat_tables(tables)["photo_id"].combine_chunks() if tables else pa.array([], pa.utf8())
+    return pc.is_in(photo_ids, value_set=known)
+
+
+def read_codes(
+    store: ObjectStore, extraction: Ref, photo_ids: pa.Array, width: int, cache_dir: Path
+) -> NDArray[np.uint8]:
+    """Codes u8[n, width] of photos by id, in the order asked; the shards that have none of them are not decoded.
+
+    Raises `CorruptObject` where a photo has none.
+    """
+    codes = np.empty((len(photo_ids), width), np.uint8)
+    missing = np.ones(len(photo_ids), np.bool_)
+    if not len(photo_ids):
+        return codes
+    artefact = fetch(store, extraction, cache_dir, [SHARDS])
+    for path in _shard_files(store, artefact, cache_dir):
+        ids = pq.read_table(path, columns=["photo_id"])["photo_id"]
+        place = pc.index_in(photo_ids, value_set=pa.chunked_array(ids.chunks, pa.utf8()).combine_chunks())
+        found = place.is_valid().to_numpy(zero_copy_only=False)
+        if found.any():
+            column = pq.read_table(path, columns=["code"])["code"].combine_chunks()
+            table = np.frombuffer(column.buffers()[1], np.uint8).reshape(-1, width)[column.offset :]
+            codes[found] = table[place.drop_null().to_numpy()]
+            missing &= ~found
+        if not missing.any():
+            return codes
+    raise CorruptObject(str(extraction), f"{extraction}: {int(missing.sum())} photos have no code")
+
+
+def _shard_files(store: ObjectStore, extraction: Artefact, cache_dir: Path) -> Iterator[Path]:
+    for shard in code_shards(extraction):
+        yield fetch_file(store, FileEntry(shard.key, shard.key, shard.size, shard.sha256), cache_dir)
 
 
 def verify_shards(store: ObjectStore, extraction: Artefact) -> Iterator[str]:

@@ -81,14 +81,14 @@ def build(
     with ThreadPoolExecutor(available_cores()) as pool:
         fetched = pool.map(lambda entry: _fetch_shard(store, entry, cache_dir), entries)
         snapshot = fetch(store, curated, cache_dir, ["listings.parquet"])
-        listings = _read_listings(snapshot.path("listings.parquet"), splits)
+        listings = read_listings(snapshot.path("listings.parquet"), splits)
         paths, photos = zip(*fetched, strict=True) if entries else ((), ())
     code = pc.index_in(
-        listings["photo_id"], _one(pa.chunked_array([c for p in photos for c in p.chunks], pa.utf8()))
+        listings["photo_id"], one_array(pa.chunked_array([c for p in photos for c in p.chunks], pa.utf8()))
     )
     coded = (
-        listings.append_column("code", _one(code).cast(pa.int64()))
-        .filter(_one(code).is_valid())
+        listings.append_column("code", one_array(code).cast(pa.int64()))
+        .filter(one_array(code).is_valid())
         .combine_chunks()
     )
     if coded.num_rows == 0:
@@ -110,10 +110,7 @@ def build(
             for task, done in zip(tasks, ends, strict=True):
                 task.result()
                 progress("index", done, ends[-1])
-        for number, (category, n) in enumerate(rows.items()):
-            if n >= sketch.MIN_ROWS:
-                _sketch(maps, [h[number] for h in holes], meta["bits"])
-                progress("sketch", number + 1, len(rows), category)
+        _sketch_all(maps, holes, rows, meta["bits"], progress)
         del maps
         for file in files:
             writer.add(file.name, file, give=True)
@@ -127,8 +124,22 @@ def build(
     return writer.commit(shape | counts)
 
 
-def _read_listings(path: Path, splits: Collection[str] | None) -> pa.Table:
-    """Listings of those splits in the order of their ids, with the columns that a segment has."""
+def write_segments(
+    work: Path, listings: pa.Table, codes: npt.NDArray[np.uint8], shape: Mapping[str, Any], progress: Progress
+) -> list[Path]:
+    """Segments in `work` for few rows, whose codes u8[n, bits / 8] are at hand; `listings` sorted by listing id."""
+    shards = shape["shards"]
+    files = [work / segment_name(shard, shards) for shard in range(shards)]
+    numbered = listings.append_column("code", pa.array(np.arange(len(codes)))).combine_chunks()
+    holes, places, rows = _lay_out(files, numbered, shape)
+    maps = [np.memmap(file, np.uint8, "r+") for file in files]
+    _scatter_codes(np.ascontiguousarray(codes), 0, maps, places)
+    _sketch_all(maps, holes, rows, shape["bits"], progress)
+    return files
+
+
+def read_listings(path: Path, splits: Collection[str] | None, *, also: Sequence[str] = ()) -> pa.Table:
+    """Listings of those splits in the order of their ids, with the columns that a segment has, and `also` others."""
     names = pq.read_schema(path).names
     columns = [
         "listing_id",
@@ -137,6 +148,7 @@ def _read_listings(path: Path, splits: Collection[str] | None) -> pa.Table:
         "group",
         "price",
         *(n for n in names if n.startswith(_ASPECT)),
+        *also,
     ]
     filters = None if splits is None else pc.field("split").isin(pa.array(sorted(splits), pa.utf8()))
     table = pq.read_table(path, columns=columns, filters=filters)
@@ -160,7 +172,7 @@ def _lay_out(
     """Write all segments but for their codes: the holes by segment and category, the places, rows by category."""
     shards, width = len(files), shape["bits"] // 8
     categories = sorted(pc.unique(listings["category"]).to_pylist())
-    number = _one(pc.index_in(listings["category"], pa.array(categories, pa.utf8()))).to_numpy()
+    number = one_array(pc.index_in(listings["category"], pa.array(categories, pa.utf8()))).to_numpy()
     order = np.argsort(number, kind="stable")
     rows = np.bincount(number, minlength=len(categories))
     within = np.arange(len(order)) - np.repeat(np.cumsum(rows) - rows, rows)
@@ -180,8 +192,10 @@ def _lay_out(
             **shape,
         )
         table = listings.take(pa.array(mine))
-        columns = {name: _one(table[name]) for name in ("listing_id", "photo_id", "group", "price")}
-        columns |= {_ASPECT + name: _indexed(_one(table[_ASPECT + name]), values[name]) for name in aspects}
+        columns = {name: one_array(table[name]) for name in ("listing_id", "photo_id", "group", "price")}
+        columns |= {
+            _ASPECT + name: _indexed(one_array(table[_ASPECT + name]), values[name]) for name in aspects
+        }
         batch = pa.RecordBatch.from_pydict(columns)
         with file.open("wb") as sink:
             segment = SegmentWriter(sink, header, values)
@@ -193,7 +207,7 @@ def _lay_out(
             segment.finish()
         base = np.repeat(np.array([h.codes for h in mine_holes]), counts)
         row = np.arange(len(mine)) - np.repeat(starts, counts)
-        places.append((_one(table["code"]).to_numpy(), np.full(len(mine), shard), base + row * width))
+        places.append((one_array(table["code"]).to_numpy(), np.full(len(mine), shard), base + row * width))
         holes.append(mine_holes)
     code, segment_of, position = (np.concatenate(arrays) for arrays in zip(*places, strict=True))
     by_code = np.argsort(code, kind="stable")
@@ -209,11 +223,35 @@ def _scatter(
         for batch in file.iter_batches(_BATCH_ROWS, columns=["code"]):
             column = batch["code"]
             codes = np.frombuffer(column.buffers()[1], np.uint8).reshape(-1, width)[column.offset :]
-            first, last = np.searchsorted(places.code, [start, start + len(column)])
-            for shard, target in enumerate(maps):
-                chosen = np.flatnonzero(places.segment[first:last] == shard) + first
-                kernels.scatter(codes, places.code[chosen] - start, target, places.position[chosen])
+            _scatter_codes(codes[: len(column)], start, maps, places)
             start += len(column)
+
+
+def _scatter_codes(
+    codes: npt.NDArray[np.uint8],
+    start: int,
+    maps: Sequence[npt.NDArray[np.uint8]],
+    places: _Places,
+) -> None:
+    """Copy `codes`, whose first is code number `start`, to their places."""
+    first, last = np.searchsorted(places.code, [start, start + len(codes)])
+    for shard, target in enumerate(maps):
+        chosen = np.flatnonzero(places.segment[first:last] == shard) + first
+        kernels.scatter(codes, places.code[chosen] - start, target, places.position[chosen])
+
+
+def _sketch_all(
+    maps: Sequence[npt.NDArray[np.uint8]],
+    holes: Sequence[Sequence[Holes]],
+    rows: Mapping[str, int],
+    bits: int,
+    progress: Progress,
+) -> None:
+    """Write the sketches of all categories that have enough rows."""
+    for number, (category, n) in enumerate(rows.items()):
+        if n >= sketch.MIN_ROWS:
+            _sketch(maps, [h[number] for h in holes], bits)
+            progress("sketch", number + 1, len(rows), category)
 
 
 def _sketch(maps: Sequence[npt.NDArray[np.uint8]], holes: Sequence[Holes], bits: int) -> None:
@@ -254,6 +292,6 @@ def _indexed(lists: pa.ListArray, values: pa.StringArray) -> pa.ListArray:
     return pa.ListArray.from_arrays(pa.array(offsets), pa.DictionaryArray.from_arrays(items, values))
 
 
-def _one(array: pa.Array | pa.ChunkedArray) -> pa.Array:
+def one_array(array: pa.Array | pa.ChunkedArray) -> pa.Array:
     """One contiguous array."""
     return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array

@@ -71,13 +71,18 @@ class Scanner:
         allowed: Sequence[Bitmap | None] | None = None,
         sketches: bool = True,
     ) -> Neighbours:
-        """The `k` nearest rows of each query, or all where there are fewer: k' = min(k, rows allowed).
+        """The `k` nearest rows of each query, or all where there are fewer: k' = min(k, rows left).
 
-        `queries` is uint8[q, bits / 8]; `allowed` has one entry per partition, a `bitmap` or None for all rows.
+        `queries` is uint8[q, bits / 8]; `allowed` has one entry per partition, a `bitmap` or None for all rows. Dead
+        rows of a partition are never returned.
         `sketches` False reads every row that is allowed. Raises `QueryError` where shapes or `k` cannot be.
         """
         bitmaps = [ALL if b is None else b for b in (allowed or [None] * len(partitions))]
         _check(queries, partitions, bitmaps, k)
+        bitmaps = [
+            rows if rows is ALL or p.alive is None else rows & p.alive
+            for p, rows in zip(partitions, bitmaps, strict=True)
+        ]
         pieces = [
             piece
             for number, (partition, rows) in enumerate(zip(partitions, bitmaps, strict=True))
@@ -122,8 +127,13 @@ class Scanner:
         count = 1 if self.threads == 1 else max(1, min(2 * self.threads, rows // PIECE_ROWS))
         codes = read_only(partition.codes.view(np.uint64))
         cuts = [rows * i // count // 64 * 64 for i in range(count)] + [rows]
+        limits = (
+            read_only(allowed),
+            partition.sketch,
+            read_only(ALL if partition.alive is None else partition.alive),
+        )
         for first, last in pairwise(cuts):
-            piece = Piece.of(number, codes, first, last, read_only(allowed), partition.sketch)
+            piece = Piece.of(number, codes, first, last, *limits)
             if piece.rows:
                 yield piece
 
@@ -186,8 +196,8 @@ def _warm_up() -> None:
     base = np.zeros(SKETCH_PLANES, np.int64)
     grouping = Grouping(np.zeros(bits, np.uint8), np.zeros(bits, np.bool_), base)
     sketch = Sketch(grouping, np.zeros((SKETCH_PLANES, n), np.uint8), grouping.counter())
-    for allowed in (read_only(ALL), one):
-        piece = Piece.of(0, codes, 0, n, allowed, sketch)
+    for allowed, alive in ((read_only(ALL), read_only(ALL)), (read_only(ALL), one), (one, one)):
+        piece = Piece.of(0, codes, 0, n, allowed, sketch, alive)
         for queries in (codes[:1], codes[:2]):
             limits, heaps = (
                 np.full(len(queries), kernels.NOTHING),

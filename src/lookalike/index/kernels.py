@@ -319,13 +319,16 @@ def scan_rows(queries, codes, chunks, rows, heaps, limits):
 
 
 @njit(nogil=True, cache=True)
-def scan(queries, codes, chunks, first, last, heaps, limits):
-    """`scan_rows` over the rows `first` to `last`."""
+def scan(queries, codes, chunks, first, last, alive, heaps, limits):
+    """`scan_rows` over the rows `first` (a multiple of 8) to `last` that the bitmap `alive` has."""
     rows = np.empty(_BLOCK, np.int64)
     for start in range(first, last, _BLOCK):
         count = min(_BLOCK, last - start)
-        for i in range(count):
-            rows[i] = start + i
+        if alive.shape[0]:
+            count = allowed_rows(alive, start, start + count, rows)
+        else:
+            for i in range(count):
+                rows[i] = start + i
         scan_rows(queries, codes, chunks, rows[:count], heaps, limits)
 
 
@@ -342,14 +345,18 @@ def scan_rows_one(queries, codes, chunks, rows, heaps, limits):
 
 
 @njit(nogil=True, cache=True)
-def scan_one(queries, codes, chunks, first, last, heaps, limits):
+def scan_one(queries, codes, chunks, first, last, alive, heaps, limits):
     """`scan` for one query, to which memory is the limit.
 
-    One row at a time and nothing fetched ahead: so the processor sees a plain read, and fetches ahead itself.
+    One row at a time and nothing fetched ahead: so the processor sees a plain read, and fetches ahead itself. Whether
+    a row is dead is asked of those alone that are near enough.
     """
     worst = min(heaps[0, 0], limits[0])
+    masked = alive.shape[0] > 0
     for row in range(first, last):
         if _near(codes, row, chunks, queries, worst >> ROW_BITS):
+            if masked and not alive[row >> 3] >> (row & 7) & 1:
+                continue
             worst = _offer(heaps, worst, codes, row, queries, 0)
     _lower(limits, 0, heaps)
 
@@ -367,6 +374,15 @@ def group_counts(codes, flips, masks, base, planes):
             for word in range(words):
                 total += _popcount((codes[row, word] ^ flips[word]) & masks[g, word])
             planes[g, row] = min(max(np.int64(total) - base[g], 0), 255)
+
+
+@njit(nogil=True, cache=True)
+def _all_allowed(allowed, row):
+    """Whether the 32 rows from `row` on (a multiple of 8) are all in the bitmap."""
+    byte = row >> 3
+    if byte + 4 > allowed.shape[0]:
+        return False
+    return allowed[byte] & allowed[byte + 1] & allowed[byte + 2] & allowed[byte + 3] == 255
 
 
 @njit(nogil=True, cache=True)
@@ -391,7 +407,7 @@ def lower_bounds(planes, first, last, counts, allowed, bounds, histogram):
                 bounds[at + i] = total
         for i in range(last - row, 32):
             bounds[at + i] = OUTSIDE
-        if allowed.shape[0]:
+        if allowed.shape[0] and not _all_allowed(allowed, row):
             for i in range(min(32, last - row)):
                 if not allowed[(row + i) >> 3] >> (i & 7) & 1:
                     bounds[at + i] = OUTSIDE

@@ -69,7 +69,9 @@ def _scan_one(
         assert piece.sketch is not None
         counts = np.ascontiguousarray(piece.sketch.count(query.view(np.uint8))[:, 0])
         planes = read_only(piece.sketch.planes)
-        kernels.lower_bounds(planes, piece.first, piece.last, counts, piece.allowed, bounds[i], histograms[i])
+        kernels.lower_bounds(
+            planes, piece.first, piece.last, counts, piece.returned, bounds[i], histograms[i]
+        )
 
     def compare(i: int, low: int, high: int) -> None:
         piece, heaps = work[i]

@@ -43,9 +43,26 @@ class Partition:
     """Aspect name -> list<dictionary<int32, utf8>>[n], an empty list where the listing says nothing"""
     sketch: Sketch | None = None
     """What lets a scan skip rows, in large categories only"""
+    alive: npt.NDArray[np.uint8] | None = None
+    """uint8[ceil(n / 8)], row i in bit i % 8 of byte i // 8: those that no delta replaced or removed; None: all"""
 
     def __len__(self) -> int:
         return len(self.codes)
+
+    @property
+    def rows_alive(self) -> int:
+        """Rows that are not dead."""
+        return len(self) if self.alive is None else int(np.bitwise_count(self.alive).sum(dtype=np.int64))
+
+    def is_alive(self, row: int) -> bool:
+        """Whether a row is not dead."""
+        return self.alive is None or bool(self.alive[row >> 3] >> (row & 7) & 1)
+
+    def alive_mask(self) -> npt.NDArray[np.bool_]:
+        """bool[n]: the rows that are not dead."""
+        if self.alive is None:
+            return np.ones(len(self), np.bool_)
+        return np.unpackbits(self.alive, count=len(self), bitorder="little").astype(np.bool_)
 
 
 @dataclass(frozen=True, slots=True)

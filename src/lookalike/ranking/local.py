@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from threading import Lock
 
 import numpy as np
+import pyarrow as pa
 
 from lookalike.index.hamming import Scanner, bitmap
+from lookalike.index.layers import AnyIndex
+from lookalike.index.lookup import find_rows
 from lookalike.index.reader import IndexSnapshot, Memory, Partition
 from lookalike.ranking.candidates import MappedCandidates, listing_of
 from lookalike.ranking.listings import Candidates, IndexedListing, Listings, Summary, Wanted
@@ -38,11 +40,15 @@ def map_listings(
 class MappedListings:
     """`listings.Listings` of an opened snapshot, or of some of its shards."""
 
-    def __init__(self, index: IndexSnapshot, scanner: Scanner) -> None:
+    def __init__(self, index: AnyIndex, scanner: Scanner, *, reuse: MappedListings | None = None) -> None:
+        """`reuse` is what was made of an earlier generation, whose partitions may be partitions of this one."""
         self.index, self.scanner = index, scanner
         dictionaries: Dictionaries = {}
-        self._stated = {
-            id(p): StatedAspects(p, dictionaries)
+        known: dict[int, StatedAspects] = {} if reuse is None else reuse._stated
+        self._stated: dict[int, StatedAspects] = {
+            id(p): found
+            if (found := known.get(id(p))) and found.partition is p
+            else StatedAspects(p, dictionaries)
             for category in index.categories
             for p in index.partitions(category)
         }
@@ -73,12 +79,12 @@ class MappedListings:
 
     def _place(self, listing_id: str) -> tuple[Partition, int] | None:
         """Where a listing lies: rows are sorted by listing id, so this is a binary search in each partition."""
+        wanted = pa.array([listing_id.encode(errors="surrogatepass")], pa.binary())
         for category in self.index.categories:
             for partition in self.index.partitions(category):
-                ids = partition.listing_ids
-                row = bisect_left(range(len(ids)), listing_id, key=lambda i, ids=ids: ids[i].as_py())  # type: ignore[misc]
-                if row < len(ids) and ids[row].as_py() == listing_id:
-                    return partition, row
+                first, last = (int(span[0]) for span in find_rows(partition.listing_ids, wanted))
+                if first < last and partition.is_alive(first):
+                    return partition, first
         return None
 
     def _job(self, wanted: Wanted) -> ScanJob:
@@ -108,16 +114,15 @@ class MappedListings:
         examples: dict[str, tuple[str, str]] = {}
         for category in index.categories:
             partitions = index.partitions(category)
-            counts = [self.stated(partition).counts() for partition in partitions]
+            counts = [self.stated(partition).counts for partition in partitions]
             stated[category] = frozenset[str]().union(*counts)
             for name, found in (item for each in counts for item in each.items()):
                 values.setdefault(name, Counter()).update(found)
             for partition in partitions:
-                known = partition.prices[~np.isnan(partition.prices)]
+                known = partition.prices[~np.isnan(partition.prices) & partition.alive_mask()]
                 if len(known):
                     prices += (float(known.min()), float(known.max()))
-            first = partitions[0]
-            examples[category] = (first.listing_ids[0].as_py(), first.photo_ids[0].as_py())
+            examples[category] = min(_first(partition) for partition in partitions)
         return Summary(
             name=index.name,
             release=index.release,
@@ -129,3 +134,9 @@ class MappedListings:
             prices=(min(prices), max(prices)) if prices else None,
             examples=examples,
         )
+
+
+def _first(partition: Partition) -> tuple[str, str]:
+    """Listing id and photo id of the first row that is not dead."""
+    row = 0 if partition.alive is None else int(partition.alive_mask().argmax())
+    return partition.listing_ids[row].as_py(), partition.photo_ids[row].as_py()

@@ -100,12 +100,18 @@ class StatedAspects:
             passes &= prices <= filters.price_to
         return passes
 
+    @cached_property
     def counts(self) -> dict[str, dict[str, int]]:
-        """How many rows state each value of each aspect."""
+        """How many rows that are not dead state each value of each aspect."""
         totals = {}
+        dead = np.flatnonzero(~self.partition.alive_mask()) if self.partition.alive is not None else None
         for name, column in self._columns.items():
+            if not len(column.codes):
+                continue
             numbers = np.bincount(column.codes)
-            if len(column.codes):
+            if dead is not None:
+                numbers -= np.bincount(_codes_of(column, dead), minlength=len(numbers))
+            if numbers.any():
                 values = column.dictionary.values
                 totals[name] = {values[code]: int(numbers[code]) for code in np.flatnonzero(numbers).tolist()}
         return totals
@@ -119,6 +125,12 @@ def _sum_of_each(offsets: np.ndarray, codes: np.ndarray, weights: np.ndarray, ro
         for at in range(offsets[rows[i]], offsets[rows[i] + 1]):
             sums[i] += weights[codes[at]]
     return sums
+
+
+def _codes_of(column: _Column, rows: np.ndarray) -> np.ndarray:
+    """All codes of these rows, one after another."""
+    spans = [column.codes[column.offsets[row] : column.offsets[row + 1]] for row in rows.tolist()]
+    return np.concatenate(spans) if spans else column.codes[:0]
 
 
 def _column(lists: pa.ListArray, shared: Dictionaries) -> _Column:

@@ -182,7 +182,8 @@ def merge_summaries(parts: Sequence[Summary]) -> Summary:
             stated[category] = stated.get(category, frozenset()) | names
         for name, found in part.values.items():
             values.setdefault(name, Counter()).update(found)
-        examples = {**part.examples, **examples}
+        for category, example in part.examples.items():
+            examples[category] = min(example, examples.get(category, example))
     prices = [price for part in parts if part.prices is not None for price in part.prices]
     return Summary(
         name=first.name,

@@ -37,6 +37,7 @@ class Kind(StrEnum):
     RELEASE = "releases"
     EXTRACTION = "extractions"
     INDEX = "index"
+    DELTA = "deltas"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@
     codes/<release>/<digest>.parquet    code shards of one model release (each named by its content)
     extractions/<id>/manifest.json  which code shards cover a curated snapshot
     index/<id>/manifest.json        index snapshots
+    deltas/<id>/manifest.json       deltas: what has changed since an index snapshot
     checkpoints/<id>/...            work in progress on the artefact of that id: what it is made from, where it stands
     refs/live.json                  the one mutable object
     audit/<time>-<action>-<random>.json    who asked for what (old ones lack the action)
