@@ -16,7 +16,7 @@ copyright = "The Lookalike authors, Apache-2.0"
 release = version = VERSION
 
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
-exclude_patterns = ["images"]
+exclude_patterns = ["images", "notebooks"]
 suppress_warnings = ["myst.header"]  # a page that is included begins at its own level
 
 myst_heading_anchors = 4  # links to headings are those of GitHub
