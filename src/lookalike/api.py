@@ -119,11 +119,16 @@ class Shop:
         if listing_id is not None:
             if photo is not None:
                 raise QueryError("a search takes either a photo or a listing_id")
-            opened = self._open()
-            return opened.results(opened.searcher.search_all([Query(request, listing_id=listing_id)])[0])
+            return self.search_like(listing_id, request)
         if photo is None:
             raise QueryError("a search takes either a photo or a listing_id")
         return self.search_all([photo], request, box=box)[0]
+
+    def search_like(self, listing_id: str, request: SearchRequest | None = None) -> Results:
+        """The listings that look like the photo of a listing. Raises `QueryError` where there is none of that id."""
+        opened = self._open()
+        (answer,) = opened.searcher.search_all([Query(request or SearchRequest(), listing_id=listing_id)])
+        return opened.results(answer)
 
     def search_all(
         self, photos: Sequence[Photo], request: SearchRequest | None = None, *, box: Box | None = None

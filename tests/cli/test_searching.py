@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import socket
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -40,6 +45,52 @@ def test_filters_of_a_search(run: Run, store: Path) -> None:
     assert 0 < len(dark) < len(every)
     assert hits(run, store, "--aspect", "mark=purple") == []
     assert hits(run, store, "--box", "-0.0,1e-7,1.0000001,1") == hits(run, store)
+
+
+def test_a_photo_comes_from_a_file_a_pipe_or_an_address(
+    run: Run, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = hits(run, store)
+    photo = (store / "vase.jpg").read_bytes()
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(photo)))
+    piped = run("search", "-", "--store", store / "store", "--json")
+    assert [hit["listing_id"] for hit in piped.json["hits"]] == expected  # type: ignore[attr-defined]
+    handler = partial(SimpleHTTPRequestHandler, directory=str(store))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        at = f"http://127.0.0.1:{server.server_port}"
+        fetched = run("search", f"{at}/vase.jpg", "--store", store / "store", "--json")
+        gone = run("search", f"{at}/none.jpg", "--store", store / "store")
+        server.shutdown()
+    assert [hit["listing_id"] for hit in fetched.json["hits"]] == expected  # type: ignore[attr-defined]
+    assert gone.code == 1
+    assert "none.jpg: File not found" in gone.err.replace("Not Found", "File not found")
+
+
+def test_a_listing_is_searched_with_its_own_photo(run: Run, store: Path, tmp_path: Path) -> None:
+    sheet = tmp_path / "sheet.png"
+    outcome = run(
+        *("search", "--listing", "3-000", "--store", store / "store", "--json", "--sheet", sheet, "-k", 3)
+    )
+    found = outcome.json["hits"]
+    assert isinstance(found, list)
+    assert {hit["category"] for hit in found} == {"home/vase"}
+    assert "3-000" not in {hit["listing_id"] for hit in found}
+    assert sheet.read_bytes().startswith(b"\x89PNG")
+    for wrong in (["photo.jpg", "--listing", "3-000"], ["--listing", "3-000", "--box", "0,0,1,1"], []):
+        refused = run("search", *wrong, "--store", store / "store")
+        assert refused.code == 1
+        assert "--listing" in refused.err
+    nobody = run("search", "--listing", "nobody", "--store", store / "store")
+    assert "unknown listing: nobody" in nobody.err
+
+
+def test_a_port_that_is_taken_is_found_before_anything_is_read(run: Run, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        outcome = run("serve", "--port", port, "--store", tmp_path / "empty")
+    assert outcome.code == 2
+    assert f"cannot listen on 127.0.0.1:{port}: Address already in use; --port takes another" in outcome.err
 
 
 def test_a_box_is_searched_for_with_its_margin_as_over_http(run: Run, store: Path) -> None:

@@ -29,7 +29,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
-    add_completion=False,
+    add_completion=True,
 )
 
 _RECIPES = "\n\n".join(["Recipes:", *(f"[bold]{name}[/bold]  {said}" for name, said in described().items())])

@@ -97,10 +97,11 @@ def show(
     queries = read_catalogue(str(sample.queries)).listings
     shown = queries[:: len(queries) // _SHOWN][:_SHOWN]
     photos = [sample.queries.parent / query.images[0] for query in shown]
-    answers = [found.answer for found in shop.search_all(photos, SearchRequest(k=6))]
+    results = shop.search_all(photos, SearchRequest(k=6))
+    answers = [found.answer for found in results]
     sheet = directory / "answers.png"
     asked = [photo.read_bytes() for photo in photos]
-    showing.write_sheet(place, shop.live, list(zip(asked, answers, strict=True)), sheet)
+    showing.write_sheet(list(zip(asked, results, strict=True)), sheet)
     seconds = time.monotonic() - began
     if as_json:
         found = [

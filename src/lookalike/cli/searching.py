@@ -19,7 +19,9 @@ from lookalike.cli.options import (
     parse_columns,
 )
 from lookalike.cli.output import Output
+from lookalike.cli.queries import read_query
 from lookalike.cli.showing import hit_photos, show_answer, show_report, write_sheet
+from lookalike.errors import QueryError
 from lookalike.settings import load
 from lookalike.workplace import open_workplace
 
@@ -33,7 +35,15 @@ Box = Annotated[
 
 
 def search(
-    photo: Annotated[Path, typer.Argument(help="A JPEG, PNG or WebP file.", show_default=False)],
+    photo: Annotated[
+        str | None,
+        typer.Argument(
+            help="A photo's file, its http(s) address, or - for standard input.", show_default=False
+        ),
+    ] = None,
+    listing: Annotated[
+        str | None, typer.Option(metavar="ID", help="Search with the photo of this listing instead.")
+    ] = None,
     k: Annotated[int, typer.Option("-k", min=1, max=200, help="Hits to answer.")] = 12,
     category: Annotated[
         list[str] | None,
@@ -63,9 +73,11 @@ def search(
     threads: Threads = 0,
     as_json: Json = False,
 ) -> None:
-    """Find the listings that look like a photo.
+    """Find the listings that look like a photo, or like a listing.
 
     [dim]Example:[/dim] lookalike search photo.jpg --sheet hits.png
+
+    [dim]Example:[/dim] lookalike search --listing A17 --aspect colour=red
     """
     from lookalike.ranking.parameters import parse_aspects, parse_box, parse_price
     from lookalike.ranking.request import Filters, SearchRequest
@@ -76,10 +88,17 @@ def search(
     request = SearchRequest(
         k=k, categories=tuple(category or ()), filters=filters, blend=alpha, colour=colour
     )
-    (found,) = shop.search_all([photo], request, box=part)
+    data = None
+    if listing is None:
+        data = read_query(photo)
+        (found,) = shop.search_all([data], request, box=part)
+    elif photo is None and part is None:
+        found = shop.search_like(listing, request)
+    else:
+        raise QueryError("--listing searches with the listing's own photo: give no other photo and no --box")
     show_answer(out, found.answer)
     if sheet is not None:
-        write_sheet(shop.place, shop.live, [(photo.read_bytes(), found.answer)], sheet)
+        write_sheet([(data, found)], sheet)
         out.note(f"wrote {sheet}")
 
 
@@ -146,6 +165,10 @@ def serve(
         bare=bare,
         connections_per_address=connections_per_address,
     )
+    serving.require_free(host, port)
+    if (out := Output()).stderr.is_terminal:
+        shown = "127.0.0.1" if host in ("0.0.0.0", "::", "") else host
+        out.note(f"open [bold]http://{shown}:{port}[/bold]  (Ctrl-C ends)")
     serving.run(
         store=place.store.uri,
         host=host,

@@ -23,6 +23,7 @@ from lookalike.workplace import Workplace
 
 if TYPE_CHECKING:
     from lookalike.ranking.request import Answer
+    from lookalike.results import Results
 
 _SHEET_COLUMNS = 7
 
@@ -119,20 +120,17 @@ def show_answer(out: Output, answer: Answer) -> None:
     )
 
 
-def write_sheet(
-    place: Workplace, live: live_ref.LiveRecord, answers: Sequence[tuple[bytes, Answer]], path: Path
-) -> None:
-    """Query photos and their hits as one picture of seven columns."""
+def write_sheet(answers: Sequence[tuple[bytes | None, Results]], path: Path) -> None:
+    """Query photos (None where a listing was asked about) and their hits, as one picture of seven columns."""
     from lookalike.imaging.photos import contact_sheet
 
-    photo_bytes = hit_photos(place, live.index)
     entries = []
-    for data, answer in answers:
-        entries.append((data, "query"))
-        entries += [
-            (photo_bytes(hit.photo_id), f"{hit.score:.2f} {hit.category.rpartition('/')[2]}")
-            for hit in answer.hits
-        ]
+    for query, found in answers:
+        if query is not None:
+            entries.append((query, "query"))
+        for hit in found:
+            if (data := found.photo_bytes(hit.photo_id)) is not None:
+                entries.append((data, f"{hit.score:.2f} {hit.category.rpartition('/')[2]}"))
     path.write_bytes(contact_sheet(entries, _SHEET_COLUMNS, 160))
 
 

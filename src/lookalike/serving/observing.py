@@ -126,6 +126,18 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(plain(body), ensure_ascii=False, allow_nan=False)
 
 
+class TerminalFormatter(logging.Formatter):
+    """A line for a person: local time, the level where it is a warning or worse, message, and the record's `fields`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        at = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
+        level = "" if record.levelno < logging.WARNING else f" {record.levelname.lower()}:"
+        fields: dict[str, Any] = getattr(record, "fields", {})
+        told = "".join(f" {name}={value}" for name, value in fields.items() if name != "request_id")
+        line = f"{at}{level} {record.getMessage()}{told}"
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
 def _head_bytes(scope: Scope) -> int:
     address = len(scope["raw_path"]) + len(scope["query_string"])
     return address + sum(len(name) + len(value) for name, value in scope["headers"])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import socket
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +28,7 @@ from lookalike.serving.config import ServingConfig
 from lookalike.serving.holdings import Part
 from lookalike.serving.memory import return_freed_memory
 from lookalike.serving.metrics import Metrics
-from lookalike.serving.observing import MAXIMUM_HEAD_BYTES, JsonFormatter
+from lookalike.serving.observing import MAXIMUM_HEAD_BYTES, JsonFormatter, TerminalFormatter
 from lookalike.serving.probes import ProbeServer
 from lookalike.serving.ranker import RankerService
 from lookalike.settings import Settings
@@ -55,7 +56,7 @@ def run(
 
     Raises `SettingsError` where the address cannot be listened on, and the errors of opening the store.
     """
-    log_as_json()
+    log_to_stderr()
     opened = open_store(store)
     config = _with_files(config or ServingConfig())
     if index is not None:
@@ -76,7 +77,7 @@ def run_ranker(
     config: ServingConfig | None = None,
 ) -> None:
     """Hold the shards of `part` (`holdings.Part`) for fronts until a signal ends it. Raises as `run` does."""
-    log_as_json()
+    log_to_stderr()
     service = RankerService(
         open_store(store),
         Part.parse(part),
@@ -90,6 +91,19 @@ def run_ranker(
 def _with_files(config: ServingConfig) -> ServingConfig:
     """As many connections as this process may open files for."""
     return replace(config, connections=allow_files(config.connections))
+
+
+def require_free(host: str, port: int) -> None:
+    """Raises `SettingsError` where nothing could listen there: before a snapshot is fetched and warmed up."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as tried:
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
+            tried.bind(address)
+    except OSError as error:
+        raise SettingsError(
+            f"cannot listen on {host}:{port}: {error.strerror}; --port takes another, 0 any that is free"
+        ) from error
 
 
 def _serve(server: DrainingServer) -> None:
@@ -192,8 +206,8 @@ class DrainingServer(uvicorn.Server):
             await self.probes.open()
         await super().startup(sockets)
         for server in getattr(self, "servers", ()):
-            for socket in server.sockets:
-                host, port = socket.getsockname()[:2]
+            for listening in server.sockets:
+                host, port = listening.getsockname()[:2]
                 _LOG.info("listening on http://%s:%d", host, port)
 
     async def shutdown(self, sockets: list[Any] | None = None) -> None:
@@ -204,10 +218,10 @@ class DrainingServer(uvicorn.Server):
                 await self.probes.close()
 
 
-def log_as_json() -> None:
-    """Send the process's log to standard error, one JSON object a line."""
+def log_to_stderr() -> None:
+    """Send the process's log to standard error: a JSON object a line, or on a terminal a line that people read."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter())
+    handler.setFormatter(TerminalFormatter() if sys.stderr.isatty() else JsonFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
