@@ -132,6 +132,57 @@ def lossless_jpeg() -> bytes:
     return bytes(data)
 
 
+# --- BMP, GIF, TIFF, AVIF -----------------------------------------------------------------------------------------
+
+
+def bmp(width: int, height: int, compression: int = 0, data: bytes = b"") -> bytes:
+    """A BMP of that size by its header."""
+    bits = 8 if compression == 1 else 24
+    info = struct.pack("<IiiHHIIiiII", 40, width, height, 1, bits, compression, len(data), 0, 0, 0, 0)
+    return b"BM" + struct.pack("<IHHI", 54 + len(data), 0, 0, 54) + info + data
+
+
+def gif(width: int, height: int, between: bytes = b"", frame: tuple[int, int] = (80, 60)) -> bytes:
+    """A GIF of that size by its header, and of another by its frame."""
+    screen = struct.pack("<HHBBB", width, height, 0, 0, 0)
+    return (
+        b"GIF89a" + screen + between + b"," + struct.pack("<4HB", 0, 0, *frame, 0) + b"\x08\x02\x00\x00\x00;"
+    )
+
+
+def tiff(tags: dict[int, int], data: bytes = b"", counts: int | None = None) -> bytes:
+    """A TIFF of 80 x 60 grey pixels, but for `tags`; each has one value, or claims `counts`."""
+    values = {
+        256: 80,
+        257: 60,
+        258: 8,
+        259: 1,
+        262: 1,
+        273: 8,
+        277: 1,
+        278: 60,
+        279: len(data) or 4800,
+    } | tags
+    body = data or bytes(4800)
+    entries = [
+        struct.pack("<HHII", tag, 4, (counts or 1) if tag == 273 else 1, v)
+        for tag, v in sorted(values.items())
+    ]
+    directory = struct.pack("<H", len(entries)) + b"".join(entries) + bytes(4)
+    return b"II*\0" + struct.pack("<I", 8 + len(body)) + body + directory
+
+
+AVIF_HEAD = struct.pack(">I4s4sI4s", 20, b"ftyp", b"avif", 0, b"mif1")
+
+
+def shrunk_avif() -> bytes:
+    """An AVIF of 2000 x 2000 pixels whose container says 80 x 60."""
+    whole = encoded(Image.new("RGB", (2000, 2000)), "AVIF", quality=20, speed=10)
+    stated = struct.pack(">II", 2000, 2000)
+    assert stated in whole
+    return whole.replace(stated, struct.pack(">II", 80, 60))
+
+
 # --- EXIF ---------------------------------------------------------------------------------------------------------
 
 
@@ -190,7 +241,29 @@ ATTACKS: dict[str, Attack] = {
     ),
     "jpeg-exif": (exif_jpeg, ""),
     "jpeg-lossless": (lossless_jpeg, "type"),
-    "bmp-claimed": (lambda: b"BM" + struct.pack("<IIIIiiHH", 60, 0, 54, 40, 30_000, 30_000, 1, 24), "type"),
-    "gif-claimed": (lambda: b"GIF89a" + struct.pack("<HH", 65_535, 65_535) + bytes(40), "type"),
-    "tiff-claimed": (lambda: b"II*\0" + bytes(60), "type"),
+    "bmp-claimed": (lambda: bmp(30_000, 30_000), "pixels"),
+    "bmp-claimed-smaller": (lambda: bmp(5000, 5000), "effort"),
+    "bmp-of-a-million-runs": (lambda: bmp(2000, 2000, 1, b"\x01\x07" * 3_000_000), "effort"),
+    "bmp-that-is-a-jpeg": (lambda: bmp(80, 60, 4, jpeg()), "type"),
+    "gif-claimed": (lambda: gif(65_535, 65_535), "pixels"),
+    "gif-whose-frame-is-larger": (lambda: gif(80, 60, frame=(65_535, 65_535)), "pixels"),
+    "gif-of-a-million-blocks": (lambda: gif(80, 60, b"!\xfe" + b"\x01a" * 1_000_000), "truncated"),
+    "gif-without-a-frame": (lambda: b"GIF89a" + bytes(47), "damaged"),
+    "tiff-claimed": (lambda: tiff({256: 30_000, 257: 30_000}), "pixels"),
+    "tiff-of-60000-tags": (lambda: b"II*\0" + struct.pack("<IH", 8, 60_000) + bytes(720_000), "damaged"),
+    "tiff-of-a-billion-strips": (lambda: tiff({273: 1 << 30}, counts=1 << 30), "damaged"),
+    "tiff-of-a-giant-strip": (
+        lambda: tiff({278: 1 << 31, 322: 60_000, 323: 60_000, 324: 8, 325: 9}),
+        "effort",
+    ),
+    "tiff-deflated-flat": (
+        lambda: tiff({256: 5000, 257: 5000, 258: 1, 259: 8}, zlib.compress(bytes(3_125_000), 9)),
+        "effort",
+    ),
+    "tiff-of-progressive-jpeg": (lambda: tiff({259: 7}, encoded(noise(), "JPEG", progressive=True)), "type"),
+    "tiff-of-fax": (lambda: tiff({259: 4}, bytes(2000)), "type"),
+    "avif-larger-than-it-says": (lambda: shrunk_avif(), "damaged"),
+    "avif-flat": (lambda: encoded(Image.new("RGB", (4500, 4500)), "AVIF", quality=20, speed=10), "effort"),
+    "avif-of-a-million-boxes": (lambda: AVIF_HEAD + struct.pack(">I4s", 8, b"free") * 1_000_000, "damaged"),
+    "heic-without-a-picture": (lambda: AVIF_HEAD.replace(b"avif", b"heic") + bytes(100), "damaged"),
 }

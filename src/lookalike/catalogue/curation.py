@@ -36,7 +36,7 @@ from lookalike.storage.objects import ObjectStore
 
 __all__ = ["CurationConfig", "curate"]
 
-_RULES = 3
+_RULES = 4
 """Raised when the same configuration begins to give another result, so that old snapshots are not taken for new."""
 
 

@@ -13,7 +13,8 @@ from lookalike.catalogue.snapshot import shard_name
 from lookalike.imaging.headers import recognise
 
 _HEADER = 512  # of one member in the ustar format, right before its bytes
-_SUFFIX = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", None: "bin"}
+_SUFFIX = {"JPEG": "jpg", None: "bin"}
+"""Where it is not the name of the format."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,8 @@ class ShardWriter:
             self._file = (self.folder / shard_name(self.count)).open("wb")
             self._tar = tarfile.open(fileobj=self._file, mode="w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115
             self.count += 1
-        member = tarfile.TarInfo(f"{photo_id}.{_SUFFIX[recognise(data)]}")
+        kind = recognise(data)
+        member = tarfile.TarInfo(f"{photo_id}.{_SUFFIX.get(kind) or str(kind).lower()}")
         member.size = len(data)
         place = Place(self.count - 1, self._tar.offset + _HEADER, len(data))
         self._tar.addfile(member, io.BytesIO(data))

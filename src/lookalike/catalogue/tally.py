@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from lookalike.catalogue.listings import Catalogue, LeftOut, Listing
 from lookalike.catalogue.tables import CUT_OFF
+from lookalike.imaging.limits import FORMATS
 
 _ADVICE = {
     "access denied": "let the credentials read these photos",
@@ -31,7 +32,7 @@ _ADVICE = {
     "no image": "fill it in; --column image=NAME takes another column",
     "no listing id": "fill it in; --column listing_id=NAME takes another column",
     "not CSV": "quote the field as CSV does",
-    "not a photo": "give a JPEG, PNG or WebP",
+    "not a photo": f"give a {FORMATS}",
     "outside the catalogue": "move the photo there, or allow where it lies by --photo-root or LOOKALIKE_PHOTO_ROOTS",
     "seller cap": "raise --seller-cap to keep more",
     "tiny": "give a larger photo",

@@ -13,10 +13,14 @@ from typing import Literal, Protocol
 
 from lookalike.errors import PhotoError
 
-Format = Literal["JPEG", "PNG", "WEBP"]
+Format = Literal["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIC"]
+FORMATS = "JPEG, PNG, WebP, AVIF, HEIC, GIF, BMP or TIFF"
+"""What is taken, in words."""
 
 WORST_BYTES_A_PIXEL = 18
 """Memory of decoding a WebP, the costliest format: libwebp keeps two canvases, Pillow two copies more."""
+_MAXIMUM_RUNS = 500_000
+"""Bytes of a run-length coded BMP: a quarter of a second."""
 _FREE_PIXELS = 1_000_000
 """So many pixels are cheap enough to be believed, however few bytes they are said to be in."""
 
@@ -135,3 +139,9 @@ def check_scans(scans: int, limits: Limits) -> None:
     if scans > limits.max_scans:
         message = f"a JPEG of more than {limits.max_scans} scans; save it as an ordinary JPEG"
         raise PhotoError("effort", message)
+
+
+def check_runs(coded: int, limits: Limits) -> None:
+    """Raises `PhotoError` for a run-length coded BMP of many bytes, which Pillow decodes run by run in Python."""
+    if coded > _MAXIMUM_RUNS:
+        raise PhotoError("effort", f"a packed BMP of {coded:,} bytes; save it as an ordinary JPEG")

@@ -1,14 +1,14 @@
 """The only door for image bytes: past it they are pixels, or a `PhotoError` was raised.
 
-Bytes enter; RGB arrays, small JPEGs and contact sheets leave. JPEG, PNG and WebP are recognised by their
-first bytes and handed to that one decoder of Pillow, so no other of its parsers ever sees a stranger's bytes, and
-with what pixels depend on alone (`photo_headers`), so that none unpacks a stranger's profiles and texts. Size and
-effort are checked on the header (`photo_limits`), before pixels are allocated. Everything is turned upright by EXIF,
-flattened on white, made RGB; of moving pictures the first frame counts; a photo that ends early is refused rather than
-filled with grey. Large JPEGs are decoded at a fraction of their size (libjpeg's scaled decoding), still at
-least twice as large as asked. PNG cannot be decoded small; libwebp can, but Pillow does not pass that on.
+Bytes enter; RGB arrays, small JPEGs and contact sheets leave. The formats of a closed list are recognised by their
+first bytes and handed to that one decoder, so no other parser ever sees a stranger's bytes, and with what pixels depend
+on alone (`headers`), so that none unpacks a stranger's profiles and texts. Size and effort are checked on the header
+(`limits`), before pixels are allocated. Everything is flattened on white, turned upright, and made sRGB as its profile
+says (`colour`); of moving pictures the first frame counts; a photo that ends early is refused rather than filled with
+grey. Large JPEGs are decoded at a fraction of their size (libjpeg's scaled decoding), still at least twice as large as
+asked. PNG cannot be decoded small; libwebp can, but Pillow does not pass that on.
 
-Needs numpy and Pillow alone; `prepare`, which only curation calls, also imports imagehash.
+Needs numpy and Pillow alone, and pi-heif once a HEIC comes; `prepare`, which only curation calls, imports imagehash.
 """
 
 from __future__ import annotations
@@ -20,10 +20,22 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+from PIL import (
+    AvifImagePlugin,
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageDraw,
+    ImageFont,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
 
 from lookalike.errors import LookalikeError, PhotoError, QueryError
 from lookalike.imaging import headers
+from lookalike.imaging.colour import to_srgb
 from lookalike.imaging.headers import Header
 from lookalike.imaging.limits import (
     DEFAULT_LIMITS,
@@ -35,13 +47,32 @@ from lookalike.imaging.limits import (
     check_memory,
     check_pixels,
 )
+from lookalike.imaging.profiles import profile_of
 
 Box = tuple[float, float, float, float]
+
+AvifImagePlugin.DEFAULT_MAX_THREADS = (
+    1  # each would keep planes of its own; photos are decoded side by side already
+)
+
+
+def _open_heic(file: io.BytesIO) -> Image.Image:
+    """A HEIC, decoded: libheif has turned it upright, and has refused what claims absurd sizes."""
+    import pi_heif
+
+    decoded: Image.Image = pi_heif.HeifFile(file, convert_hdr_to_8bit=True).to_pillow()
+    return decoded
+
 
 _OPENERS: dict[Format, Callable[[io.BytesIO], Image.Image]] = {
     "JPEG": JpegImagePlugin.JpegImageFile,
     "PNG": PngImagePlugin.PngImageFile,
     "WEBP": WebPImagePlugin.WebPImageFile,
+    "GIF": GifImagePlugin.GifImageFile,
+    "BMP": BmpImagePlugin.BmpImageFile,
+    "TIFF": TiffImagePlugin.TiffImageFile,
+    "AVIF": AvifImagePlugin.AvifImageFile,
+    "HEIC": _open_heic,
 }
 
 # How a photo is turned upright, by its EXIF orientation, and where its unit square lies before that:
@@ -63,7 +94,7 @@ class PreparedPhoto:
 
     info: PhotoInfo
     stored: bytes
-    """The photo as the curated snapshot keeps it."""
+    """The photo as the curated snapshot keeps it: small photos as they came, profile and all, large ones in sRGB."""
     phash: int
     """64-bit DCT hash (imagehash.phash): photos that look alike differ in few bits."""
     small: np.ndarray
@@ -100,14 +131,14 @@ def load_square(
     """
     image, header = _open(data, limits)
     with _translated():
-        return np.array(_resized(image, header, (side, side), box or _WHOLE))
+        return np.array(_resized(image, header, (side, side), _profile(data, header), box or _WHOLE))
 
 
 def thumbnail(data: bytes, side: int, *, limits: Limits = DEFAULT_LIMITS) -> bytes:
     """A JPEG without metadata, upright, the longer side at most `side` pixels. Raises `PhotoError`."""
     image, header = _open(data, limits)
     with _translated():
-        return _jpeg(_resized(image, header, _fitted(header.info, side)), quality=85)
+        return _jpeg(_resized(image, header, _fitted(header.info, side), _profile(data, header)), quality=85)
 
 
 def contact_sheet(
@@ -148,18 +179,20 @@ def prepare(
 ) -> PreparedPhoto:
     """Decode one photo once for curation.
 
-    A photo whose shorter side has at most `keep_side` pixels is stored as it came; a larger one upright,
-    shrunk to a shorter side of `shrunk_side`, as JPEG of quality 90. Raises `PhotoError`.
+    A photo whose shorter side has at most `keep_side` pixels is stored as it came, with its profile, so nothing of it
+    is lost; a larger one upright, shrunk to a shorter side of `shrunk_side`, as JPEG of quality 90 in sRGB, which needs
+    no profile of several hundred kilobytes. Raises `PhotoError`.
     """
     import imagehash  # with scipy, which a search process does not carry
 
     image, header = _open(data, limits)
+    profile = _profile(data, header)
     info = header.info
     shorter = min(info.width, info.height)
     scale = min(1.0, shrunk_side / shorter)
     size = (max(1, round(info.width * scale)), max(1, round(info.height * scale)))
     with _translated():
-        whole = _resized(image, header, size)
+        whole = _resized(image, header, size, profile)
         stored = data if shorter <= keep_side else _jpeg(whole, quality=90)
         small = np.array(whole.resize((_SMALL_SIDE, _SMALL_SIDE), Image.Resampling.BILINEAR))
         bits = np.packbits(imagehash.phash(whole).hash.reshape(-1))
@@ -183,7 +216,8 @@ def _open(data: bytes, limits: Limits) -> tuple[Image.Image, Header]:
     with _translated():
         # Not Image.open: its check of pixels warns through a process-wide filter, and ours is stricter.
         image = _OPENERS[header.format](io.BytesIO(pixels))
-    if image.size != (header.width, header.height):
+    cropped = header.format == "HEIC" and image.width <= header.width and image.height <= header.height
+    if image.size != (header.width, header.height) and not cropped:  # libheif applies a clean aperture
         raise PhotoError(
             "damaged", f"the header says {header.width} x {header.height}, the data {image.size}"
         )
@@ -234,15 +268,26 @@ class _Placement:
         return cls(turn, stored, size, wanted, scale)
 
 
-def _resized(image: Image.Image, header: Header, size: tuple[int, int], box: Box = _WHOLE) -> Image.Image:
-    """`box` of the upright photo as an RGB image of `size`: decoded, resized while small, then turned."""
+def _profile(data: bytes, header: Header) -> bytes | None:
+    """The ICC profile that the file carries or describes; None where its numbers are sRGB."""
+    return profile_of(data, header.colours) if header.colours else None
+
+
+def _resized(
+    image: Image.Image, header: Header, size: tuple[int, int], profile: bytes | None, box: Box = _WHOLE
+) -> Image.Image:
+    """`box` of the upright photo as an sRGB image of `size`: decoded, resized while small, then turned."""
     place = _Placement.of(header, size, box)
     if header.format == "JPEG":
         image.draft("RGB", place.wanted)
-    rgb = _rgb(image)
-    area = _pixel_box(place.box, rgb.size)
-    if (rgb.size, area) != (place.size, (0.0, 0.0, *map(float, rgb.size))):
-        rgb = rgb.resize(place.size, Image.Resampling.BILINEAR, box=area)
+    flat = _flat(image)
+    if flat.mode == "CMYK":  # inks do not mix as light does
+        flat = to_srgb(flat, profile, as_browsers=header.format == "JPEG")
+        profile = None
+    area = _pixel_box(place.box, flat.size)
+    if (flat.size, area) != (place.size, (0.0, 0.0, *map(float, flat.size))):
+        flat = flat.resize(place.size, Image.Resampling.BILINEAR, box=area)
+    rgb = to_srgb(flat, profile)
     return rgb if place.turn is None else rgb.transpose(place.turn)
 
 
@@ -266,21 +311,35 @@ def _pixel_box(box: Box, size: tuple[int, int]) -> Box:
     return edges[0][0], edges[1][0], edges[0][1], edges[1][1]
 
 
-def _rgb(image: Image.Image) -> Image.Image:
-    """Decode (the first frame) to RGB; what is see-through shows white."""
+_OPAQUE = ("L", "RGB", "CMYK", "LAB")
+
+
+def _flat(image: Image.Image) -> Image.Image:
+    """Decode (the first frame) to L, RGB, CMYK or LAB; what is see-through shows white."""
     image.load()
-    if not (image.mode.startswith("I") or image.has_transparency_data):
-        return image if image.mode == "RGB" else image.convert("RGB")
-    flat = Image.new("RGB", image.size, "white")
+    deep = image.mode.startswith("I")  # 16-bit grey, which convert() would clip at 255
+    if image.format == "BMP" and image.mode == "RGBA" and not image.getchannel("A").getbbox():
+        return image.convert("RGB")  # the fourth byte was never filled in
+    if not (deep or image.has_transparency_data):
+        return image if image.mode in _OPAQUE else image.convert("L" if image.mode == "1" else "RGB")
+    grey = deep or image.mode in ("L", "LA")
+    flat = Image.new("L" if grey else "RGB", image.size, "white")
     for x, y in product(range(0, image.width, _TILE_SIDE), range(0, image.height, _TILE_SIDE)):
         tile = image.crop((x, y, min(x + _TILE_SIDE, image.width), min(y + _TILE_SIDE, image.height)))
-        if tile.mode.startswith("I"):  # 16-bit grey, which convert() would clip at 255
-            grey = (np.asarray(tile).astype(np.uint32) >> 8).astype(np.uint8)
-            flat.paste(Image.fromarray(grey), (x, y))
+        if deep:
+            flat.paste(_from_sixteen_bits(tile, image.info.get("transparency")), (x, y))
         else:
-            layer = tile if tile.mode == "RGBA" else tile.convert("RGBA")
-            flat.paste(layer, (x, y), mask=layer.getchannel("A"))
+            layer = tile.convert("LA" if grey else "RGBA")
+            flat.paste(layer.convert(flat.mode), (x, y), mask=layer.getchannel("A"))
     return flat
+
+
+def _from_sixteen_bits(tile: Image.Image, see_through: object) -> Image.Image:
+    deep = np.asarray(tile).astype(np.uint32)
+    grey = (deep >> 8).astype(np.uint8)
+    if isinstance(see_through, int):
+        grey[deep == see_through] = 255
+    return Image.fromarray(grey)
 
 
 def _fitted(info: PhotoInfo, side: int) -> tuple[int, int]:
@@ -298,7 +357,7 @@ def _tile(data: bytes, side: int, font: _Font, limits: Limits) -> Image.Image:
     try:
         image, header = _open(data, limits)
         with _translated():
-            return _resized(image, header, _fitted(header.info, side))
+            return _resized(image, header, _fitted(header.info, side), _profile(data, header))
     except PhotoError as error:
         field = Image.new("RGB", (side, side), "#dddddd")
         draw = ImageDraw.Draw(field)

@@ -80,7 +80,7 @@ export function timing(reply, roundTrip) {
 
 export function problem(error, retry) {
   const known = {
-    "photo-type": ["This file is not a photo", "Use a JPEG, PNG or WebP picture."],
+    "photo-type": ["This file is not a photo", "Use a picture: JPEG, PNG, WebP, AVIF, HEIC, GIF, BMP or TIFF."],
     "photo-truncated": ["The photo is incomplete", "The file ends too early. Save or send it again."],
     "photo-damaged": ["The photo is damaged", "It cannot be decoded. Try another one."],
     "photo-empty": ["The file is empty", "Try another photo."],

@@ -1,0 +1,1 @@
+"""The containers of photos, one module each, read without decoding: what a photo will cost, and its pixels alone."""
