@@ -54,7 +54,7 @@ def build(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         "components": [os.path.relpath(K8S / "components" / name, folder.resolve()) for name in components],
     }
     images = [
-        {"name": "lookalike-search", "newName": "registry.example.com/lookalike-search", "newTag": "0.1.0"}
+        {"name": "lookalike-search", "newName": "registry.example.com/lookalike-search", "newTag": "0.2.0"}
     ]
     kind = {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization"}
     (folder / "kustomization.yaml").write_text(json.dumps(kind | paths | {"images": images}))
