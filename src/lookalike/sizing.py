@@ -37,15 +37,15 @@ class Measured:
     table: ClassVar[str] = "sizing"
 
     scan_gb_s: float = 12.3
-    """Codes that one ranker of 2 cores reads: 512 MB in 41.5 ms with both cores busy (docs/hamming.md; 26.8 GB/s where
-    nothing else uses the memory)."""
+    """GB of codes a second that one ranker of 2 cores reads: 512 MB in 41.5 ms with both cores busy
+    (docs/hamming.md). Where nothing else uses the memory it is 26.8."""
     encode_core_ms: float = 86.0
     """Core-milliseconds of a forward pass of ResNet-50 at 227 pixels: 43 ms on 2 cores (benchmarks/encoder.py)."""
     search_ms: float = 6.1
     """Time of a search besides encode and scan (benchmarks/search_load.py)."""
     question_ms: float = 3.0
-    """Time of a question to a ranker besides the scan: 1.5 ms of CPU to read it and to describe and re-score 300
-    candidates (benchmarks/shards.py), and as much again for HTTP and the way."""
+    """Time of a question to a ranker besides the scan. It takes 1.5 ms of CPU to read it and to describe and re-score
+    300 candidates (benchmarks/shards.py). HTTP and the way take as much again."""
     part_ms: float = 0.4
     """CPU time of a search pod for each shard: 0.27 ms to read and merge its part (benchmarks/shards.py), and HTTP."""
     search_gb: float = 0.41

@@ -56,9 +56,9 @@ class CurationConfig:
     )
     """Keep listings of one seller on one side: their photos share a background, and a network can cheat by it."""
     leaks: Literal["photo", "product", "nothing"] = "photo"
-    """Which training listings move to the split `leak` where the catalogue gives splits: those that share a photo (or
-    nearly) with a held-out one, those that share a photo or a product, or none. Not by product unless asked, because a
-    catalogue of photos and pictures of the same products splits them on purpose."""
+    """Which training listings move to the split `leak` where the catalogue gives splits. `photo`: those that share a
+    photo (or nearly) with a held-out one. `product`: those that share a photo or a product. `nothing`: none. Not by
+    product unless asked, because a catalogue of photos and pictures of the same products splits them on purpose."""
     keep_side: int = 320
     """Photos whose shorter side has at most this many pixels are stored as they came."""
     shrunk_side: int = 256

@@ -40,8 +40,9 @@ class RankingConfig:
     """Score candidates by the query's real-valued activations against their bits, not by Hamming distance."""
     colour: float = 4.0
     """How many times a bit about the object's colours counts in the re-score, where a release has such bits
-    (`emphasis`). On the sample, of 1, 4 and 8: the photographed product first 86, 86 and 84 %, the query's main
-    colour among the first eight other products 17, 20 and 21 % (7 by chance, 20 at best within its category)."""
+    (`emphasis`). On the sample 1, 4 and 8 put the photographed product first in 86, 86 and 84 %. Among the first
+    eight other products 17, 20 and 21 % have the query's main colour (7 by chance, 20 at best within its
+    category)."""
     blend: float = 0.75
     """Weight of appearance against aspect reward, as in the paper; 1 switches aspects off."""
     relative: bool = True
@@ -55,22 +56,22 @@ class RankingConfig:
     other_points: float = 1.0
     """Points of every aspect that `reward_points` does not name."""
     aspect_margin: float = 0.05
-    """By how much a predicted aspect's accuracy on held-out listings must exceed that of its commonest value for it to
-    earn points: below it a prediction is a guess, and points for a guess are noise. See `trust`."""
+    """By how much a predicted aspect's accuracy on held-out listings must exceed that of its commonest value for it
+    to earn points. Below it a prediction is a guess, and points for a guess are noise. See `trust`."""
     tick_share: float = 0.6
-    """Share of a predicted aspect's ticks that must be true: a value is ticked from the probability on from which
+    """Share of a predicted aspect's ticks that must be true. A value is ticked from the probability on from which
     held-out predictions were right so often, by the lower end of the interval. So 0.6 shows more than 0.8 of true
-    ticks: on the sample 84 % of material's and 96 % of pattern's were (69 and 76 % without), and none of colour and
+    ticks. On the sample 84 % of material's and 96 % of pattern's were true (69 and 76 % without). None of colour and
     brand was shown (47 and 43 %). At 0.7 no pattern is ticked any more. 1 ticks nothing."""
     box_margin: float = 0.10
     """Share of a drawn box's width and height that is added on each side, up to the photo's edges, before it is
-    encoded: people draw tightly, gallery photos leave room. Of 18 boxes drawn by hand on query photos of the sample,
-    the photographed product came first for 4 as drawn, for 11 with a margin of a tenth, for 9 with it and squared."""
+    encoded. People draw tightly; gallery photos leave room. Of 18 boxes drawn by hand on query photos of the sample,
+    4 found the photographed product first as drawn. With a margin of a tenth 11 did, with it and squared 9."""
     same_photo: float = 1 / 64
-    """Share of its bits by which a code may differ from the query's and still be taken to be of the very photo: such
+    """Share of its bits by which a code may differ from the query's and still be taken to be of the very photo. Such
     hits come first, nearest first, with score 1, whatever aspects say. Of the sample's photos saved again as JPEG of
-    quality 90, 99 % differ in at most 64 of 4096 bits; for 96 % of them any other photo is farther. Codes of fewer than
-    64 bits must be equal."""
+    quality 90, 99 % differ in at most 64 of 4096 bits. For 96 % of them any other photo is farther. Codes of fewer
+    than 64 bits must be equal."""
     group: bool = True
     """Show a product, or a photo that several listings share, once."""
 
