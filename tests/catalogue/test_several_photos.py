@@ -195,3 +195,18 @@ def test_the_luma_shop_comes_in_whole(tmp_path: Path, sample_data: Path) -> None
     assert {x: len(shelf) for x, shelf in album(snapshot).items()} == {
         x: len(set(i)) for x, i in named.items()
     }
+
+
+def test_columns_that_curation_does_not_look_at_are_passed_on(shop: Shop) -> None:
+    rows = plain(6, url="", currency="EUR", availability="in stock")
+    rows[0] |= {"url": "https://shop.example/0", "image_url": "https://shop.example/0.jpg"}
+    shop.write(rows, photos(6))
+    found = by_id(shop.curate())
+    names = ("url", "image_url", "currency", "availability")
+    assert [found["L000"][n] for n in names] == [
+        "https://shop.example/0",
+        "https://shop.example/0.jpg",
+        "EUR",
+        "in stock",
+    ]
+    assert [found["L001"][n] for n in names] == [None, None, "EUR", "in stock"]

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from lookalike.catalogue.categories import CategoryPlan, plan_categories
 from lookalike.catalogue.duplicates import components, near_pairs
+from lookalike.catalogue.fields import FURTHER
 from lookalike.catalogue.intake import Examined
 from lookalike.catalogue.listings import Catalogue, LeftOut
 from lookalike.catalogue.pictures import Pictured
@@ -196,6 +197,7 @@ def _listings_table(
         "product": [x.product or None for x in listings],
         "seller": [x.seller or None for x in listings],
         "group": list(groups),
+        **{name: [x.further.get(name) for x in listings] for name in FURTHER},
     }
     for name in aspects:
         columns[ASPECT_PREFIX + name] = [

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lookalike.catalogue import fields
-from lookalike.catalogue.fields import ASPECT_PREFIX, OPTIONAL, is_aspect
+from lookalike.catalogue.fields import ASPECT_PREFIX, FURTHER, OPTIONAL, is_aspect
 from lookalike.catalogue.listings import LeftOut, Listing
 from lookalike.catalogue.places import PhotoPlaces
 from lookalike.catalogue.tables import RowProblem
@@ -61,6 +61,7 @@ class Draft:
             return LeftOut(self.line, self.listing_id, "no category", detail, self.rows)
         said = {name: value for name, (value, _) in self._stated.items()}
         aspects = {name: said.pop(name) for name in [*said] if is_aspect(name)}
+        further = {name: said.pop(name) for name in FURTHER if name in said}
         return Listing(
             self.listing_id,
             tuple(self._images),
@@ -70,6 +71,7 @@ class Draft:
             unclear=self._unclear,
             contradictions=self._contradictions,
             lost=tuple(self._lost),
+            further=further,
             **said,
         )
 

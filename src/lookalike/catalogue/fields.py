@@ -11,9 +11,12 @@ import re
 from typing import Any
 
 from lookalike.catalogue.tables import RowProblem
+from lookalike.columns import OFFERED
 
 REQUIRED = ("listing_id", "image", "category")
-OPTIONAL = ("split", "title", "price", "product", "seller")
+OPTIONAL = tuple(column.name for column in OFFERED)
+FURTHER = tuple(name for name in OPTIONAL if name not in {"split", "title", "price", "product", "seller"})
+"""Those that curation passes on and does not look at."""
 ASPECT_PREFIX = "aspect_"
 
 _IMAGE = re.compile(r"image(_[0-9]{1,3})?")
@@ -78,7 +81,7 @@ def _needed(name: str, value: Any) -> str:
 
 
 def optional(name: str, value: Any) -> tuple[str, str]:
-    """`title`, `product`, `seller` or `split` as text, and what of it was not understood, else empty."""
+    """`title`, `split` or another optional text, and what of it was not understood, else empty."""
     text, unclear = _text(name, value)
     if name != "split" or not text:
         return text, unclear

@@ -43,6 +43,8 @@ class Listing:
     price: float | None = None
     product: str = ""
     seller: str = ""
+    further: Mapping[str, str] = field(default_factory=dict)
+    """Other columns of the registry (`fields.FURTHER`) -> text, where the row states one."""
     aspects: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Name without the prefix -> values, in the order given; only what is not empty."""
     unclear: Mapping[str, str] = field(default_factory=dict)

@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from lookalike.columns import COLUMNS
 from lookalike.errors import CorruptObject
 from lookalike.storage.artefacts import Artefact, Ref, fetch, read_manifest
 from lookalike.storage.objects import ObjectStore
@@ -49,24 +50,12 @@ LISTING_PHOTOS_SCHEMA = pa.schema(
 
 
 def listings_schema(aspects: list[str]) -> pa.Schema:
-    """Columns of ``listings.parquet``; `aspects` are names without the prefix, in the order of the columns."""
-    return pa.schema(
-        [
-            pa.field("listing_id", pa.string(), nullable=False),
-            pa.field("photo_id", pa.string(), nullable=False),
-            pa.field("category", pa.string(), nullable=False),  # leaf category, after merging small ones
-            pa.field("source_category", pa.string(), nullable=False),
-            pa.field("split", pa.string(), nullable=False),
-            pa.field("title", pa.string()),
-            pa.field("price", pa.float64()),
-            pa.field("product", pa.string()),
-            pa.field("seller", pa.string()),
-            pa.field(
-                "group", pa.string(), nullable=False
-            ),  # product, else near-duplicate group, else photo id
-            *(pa.field(ASPECT_PREFIX + name, pa.list_(pa.string())) for name in aspects),
-        ]
-    )
+    """Columns of ``listings.parquet``: those of the registry, then aspects.
+
+    `aspects` are names without the prefix, in the order of the columns.
+    """
+    lists = [pa.field(ASPECT_PREFIX + name, pa.list_(pa.string())) for name in aspects]
+    return pa.schema([*(column.field for column in COLUMNS), *lists])
 
 
 def shard_name(number: int) -> str:
@@ -206,16 +195,19 @@ def splits_of(store: ObjectStore, ref: Ref, cache_dir: Path) -> set[str]:
 def _checked(
     artefact: Artefact, name: str, wanted: pa.Schema, columns: Sequence[str] | None = None
 ) -> pa.Table:
-    """A table of the snapshot, of which `columns` (all by default) are read. Raises `CorruptObject`."""
+    """A table of the snapshot, of which `columns` (all by default) are read; what may be null and is not there, since
+    an earlier version did not know it, is null. Raises `CorruptObject`."""
     try:
         table = pq.read_table(artefact.path(name), columns=columns)
     except (pa.ArrowException, OSError) as error:
         raise _corrupt(artefact, name, f"is not readable as Parquet: {error}") from error
     for field in wanted:
+        if columns is not None and field.name not in columns:
+            continue
         at = table.schema.get_field_index(field.name)
-        if (columns is None or field.name in columns) and (
-            at < 0 or table.schema.field(at).type != field.type
-        ):
+        if at < 0 and field.nullable:
+            table = table.append_column(field, pa.nulls(table.num_rows, field.type))
+        elif at < 0 or table.schema.field(at).type != field.type:
             raise _corrupt(artefact, name, f"has no column {field.name!r} of type {field.type}")
     return table
 
