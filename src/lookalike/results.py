@@ -13,6 +13,7 @@ from typing import Any, overload
 
 import pyarrow as pa
 
+from lookalike.columns import SHOWN
 from lookalike.errors import LookalikeError, SettingsError
 from lookalike.imaging.photos import thumbnail
 from lookalike.ranking.request import Answer, CategoryGuess, Hit
@@ -49,17 +50,18 @@ class Results(Sequence[Hit]):
         return self.answer.categories
 
     def to_arrow(self) -> pa.Table:
-        """One row per hit: rank from 1, listing and photo id, category, score 0..1, distance in bits, price, group."""
+        """One row per hit: rank from 1, ids, category, score 0..1, distance in bits, group, price and so on."""
         columns: dict[str, tuple[pa.DataType, list[Any]]] = {
             "rank": (pa.int32(), list(range(1, len(self) + 1))),
             "listing_id": (pa.utf8(), [hit.listing_id for hit in self]),
             "photo_id": (pa.utf8(), [hit.photo_id for hit in self]),
+            "photo_ordinal": (pa.int32(), [hit.photo_ordinal for hit in self]),
             "category": (pa.utf8(), [hit.category for hit in self]),
             "score": (pa.float64(), [hit.score for hit in self]),
             "distance": (pa.int32(), [hit.distance for hit in self]),
-            "price": (pa.float64(), [hit.price for hit in self]),
             "group": (pa.utf8(), [hit.group for hit in self]),
         }
+        columns |= {c.name: (c.type, [hit.columns[c.name] for hit in self]) for c in SHOWN}
         return pa.table({name: pa.array(values, kind) for name, (kind, values) in columns.items()})
 
     def to_pandas(self) -> Any:

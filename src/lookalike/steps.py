@@ -19,6 +19,7 @@ from lookalike.settings import FlowSettings, load
 from lookalike.storage.artefacts import Kind, Ref, fetch, read_manifest
 
 if TYPE_CHECKING:
+    from lookalike.index.searchable import Photos
     from lookalike.publishing.data_gate import DataGateReport
     from lookalike.quality.gate import GateConfig, GateReport
     from lookalike.settings import DataGateSettings
@@ -183,11 +184,13 @@ def index(
     *,
     shards: int = 0,
     splits: Collection[str] | None = None,
+    photos: Photos | None = None,
     progress: Progress = silent,
 ) -> Ref:
     """Extraction -> index snapshot, of `splits` alone where given.
 
-    `shards` is the number of segments of each category; 0 takes the settings', or the live index's, or 1.
+    `shards` is the number of segments of each category; 0 takes the settings', or the live index's, or 1. `photos`
+    of each listing become searchable: all, main, or so many; None takes as many as the live index has, or all.
     """
     from lookalike.index.builder import build
 
@@ -199,6 +202,7 @@ def index(
         extraction,
         shards=shards or load(FlowSettings).shards or publication.live_shards(place.store),
         splits=None if splits is None else frozenset(splits),
+        photos=photos or publication.live_photos(place.store),
         cache_dir=place.cache_dir,
         progress=progress,
     )
@@ -225,6 +229,7 @@ def build_all(
     columns: Mapping[str, str] | None = None,
     shards: int = 0,
     splits: Collection[str] | None = None,
+    photos: Photos | None = None,
     progress: Progress = silent,
 ) -> dict[str, Ref]:
     """The whole way but for publishing, in order; the references of what was made or found."""
@@ -233,7 +238,7 @@ def build_all(
     _check_splits(place, curated, splits)
     release = train(place, curated, recipe, progress=progress)
     extraction = extract(place, curated, release, progress=progress)
-    built = index(place, extraction, shards=shards, splits=splits, progress=progress)
+    built = index(place, extraction, shards=shards, splits=splits, photos=photos, progress=progress)
     return {"curated": curated, "release": release, "extraction": extraction, "index": built}
 
 

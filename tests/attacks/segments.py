@@ -110,6 +110,25 @@ def _cut(at: float) -> Attack:
     return lambda data, segment: data[: int(len(data) * at)]
 
 
+def _null_bit(column: str) -> Attack:
+    """Flip the validity of a column's first row, without a word to the count of nulls."""
+
+    def attack(data: bytes, segment: MappedSegment) -> bytes:
+        at = int(segment.starts[0, segment.layout.place(column, "validity")])
+        return put(data, at, bytes([data[at] ^ 1]))
+
+    return attack
+
+
+def _nulls(column: str, value: int) -> Attack:
+    """Another count of nulls."""
+
+    def attack(data: bytes, segment: MappedSegment) -> bytes:
+        return _slot("nodes", 2 * segment.layout.nodes.index(column) + 1, value)(data, segment)
+
+    return attack
+
+
 BIG = 1 << 62
 ATTACKS: dict[str, tuple[str, Attack]] = {
     "empty": ("file", lambda data, segment: b""),
@@ -136,7 +155,7 @@ ATTACKS: dict[str, tuple[str, Attack]] = {
     ),
     "footer length zero": ("footer", lambda data, segment: put(data, len(data) - 10, bytes(4))),
     "footer root": ("footer", _in_footer(b"\x04\0")),
-    "newer format": ("format", _headed({"format": 2})),
+    "newer format": ("format", _headed({"format": 3})),
     "format is a list": ("format", _headed({"format": [1]})),
     "no bits": ("header", _headed({"bits": 0})),
     "odd bits": ("header", _headed({"bits": 100})),
@@ -148,7 +167,6 @@ ATTACKS: dict[str, tuple[str, Attack]] = {
     "categories not sorted": ("header", _headed({"categories": [["b", 1], ["a", 1]]})),
     "category twice": ("header", _headed({"categories": [["a", 1], ["a", 1]]})),
     "category of three": ("header", _headed({"categories": [["a", 1, 1]]})),
-    "fewer categories": ("footer", _headed({"categories": [["a", 5]]})),
     "shard out of range": ("header", _headed({"shard": 7})),
     "unknown field": ("header", _headed({"surprise": 1})),
     "block before the file": ("blocks", _block(0, 0, -64)),
@@ -176,7 +194,43 @@ ATTACKS: dict[str, tuple[str, Attack]] = {
     "aspect index outside": ("rows", _contents("aspect_color.item", "data", struct.pack("<i", 1000))),
     "aspect index negative": ("rows", _contents("aspect_color.item", "data", struct.pack("<i", -1))),
     "aspect offset outside": ("rows", _contents("aspect_color", "offsets", struct.pack("<i", 1 << 30), 4)),
+    "null without a word": ("rows", _null_bit("price")),
+    "nulls negative": ("message", _nulls("price", -1)),
+    "more nulls than rows": ("message", _nulls("price", BIG)),
 }
+"""On segments of every format."""
+
+PRICE = ["price", "number"]
+ATTACKS_2: dict[str, tuple[str, Attack]] = {
+    "as format 1": ("header", _headed({"format": 1})),
+    "columns are text": ("header", _headed({"columns": "price"})),
+    "column of an unknown kind": ("header", _headed({"columns": [["price", "pickle"]]})),
+    "kind is a list": ("header", _headed({"columns": [["price", []]]})),
+    "column twice": ("header", _headed({"columns": [PRICE, PRICE]})),
+    "column without a name": ("header", _headed({"columns": [["", "text"]]})),
+    "column named as the code": ("header", _headed({"columns": [["code", "text"]]})),
+    "column named as an aspect": ("header", _headed({"columns": [["aspect_color", "text"]]})),
+    "column named as a descriptor": ("header", _headed({"columns": [["look", "text"]]})),
+    "column of another kind": ("schema", _headed({"columns": [["price", "text"]]})),
+    "columns forgotten": ("schema", _headed({"columns": []})),
+    "descriptor without bytes": ("header", _headed({"descriptors": [["look", 0]]})),
+    "descriptor huge": ("header", _headed({"descriptors": [["look", 1 << 40]]})),
+    "descriptor of another width": ("schema", _headed({"descriptors": [["look", 25]]})),
+    "more listings than rows": ("header", _headed({"listings": [BIG, 40, 1]})),
+    "rows of no listing": ("header", _headed({"listings": [0, 40, 1]})),
+    "listings of a category forgotten": ("header", _headed({"listings": [5, 40]})),
+    "listings are true": ("header", _headed({"listings": [True, 40, 1]})),
+    "ordinal negative": ("rows", _contents("photo_ordinal", "data", struct.pack("<i", -1))),
+    "listing split in two": ("rows", _contents("listing_id", "data", b"K", 8)),
+    "text of a column outside": ("rows", _contents("url", "offsets", struct.pack("<i", 2**31 - 1), 4)),
+    "text of a column not UTF-8": ("rows", _contents("image_url", "data", b"\xff\xfe")),
+    "text null without a word": ("rows", _null_bit("image_url")),
+    "label outside": ("rows", _contents("currency", "data", struct.pack("<i", 2))),
+    "label negative": ("rows", _contents("seller", "data", struct.pack("<i", -1))),
+    "label null without a word": ("rows", _null_bit("currency")),
+    "nulls of a label": ("rows", _nulls("currency", 1)),
+}
+"""On a segment of format 2 that has all kinds of columns: three listings of the first category have several photos."""
 
 
 def random_damage(data: bytes, rng: np.random.Generator) -> bytes:

@@ -20,6 +20,7 @@ from lookalike.index.generation import MOST_DELTAS, Generation, read_generation
 from lookalike.index.hamming import Scanner
 from lookalike.index.layers import LayeredIndex, open_delta, open_index
 from lookalike.index.reader import IndexSnapshot
+from lookalike.index.searchable import PHOTOS
 from lookalike.ingest import deltas
 from lookalike.ingest.deltas import build_delta, kept_deltas
 from lookalike.ingest.difference import State, compare
@@ -41,14 +42,20 @@ SCANNER = Scanner(1)
 
 @dataclass(frozen=True)
 class Row:
-    """A listing. Its code follows from its photo."""
+    """A listing. The code of each of its photos follows from the photo."""
 
     photo: int
+    more: tuple[int, ...] = ()
+    """Its other photos."""
     category: str = "a"
     price: float | None = None
     group: int = 0
     brands: tuple[str, ...] = ()
     title: str | None = None
+
+    @property
+    def photos(self) -> tuple[int, ...]:
+        return (self.photo, *self.more)
 
 
 Catalogue = dict[str, Row]
@@ -81,8 +88,11 @@ def store_state(store: DirectoryStore, catalogue: Catalogue) -> State:
     )
     writer = ArtefactWriter(store, Kind.CURATED, inputs={"catalogue": digest}, config={})
     writer.add("listings.parquet", parquet(table))
+    of_listings = [(name, i, photo_id(p)) for name, row in rows for i, p in enumerate(row.photos)]
+    columns = (list(column) for column in zip(*of_listings, strict=True))
+    writer.add("listing_photos.parquet", parquet(pa.table(list(columns), schema=PHOTOS)))
     curated = writer.existing() or writer.commit()
-    photos = sorted({row.photo for row in catalogue.values()})
+    photos = sorted({photo for row in catalogue.values() for photo in row.photos})
     coded = [photo for photo in photos if photo % 11]
     shards = []
     for start in range(0, len(coded), 5):
@@ -193,6 +203,7 @@ class InShards:
 ROWS = st.builds(
     Row,
     photo=st.integers(0, 40),
+    more=st.just(()) | st.lists(st.integers(0, 40), min_size=1, max_size=3).map(tuple),
     category=st.sampled_from(CATEGORIES),
     price=st.sampled_from([None, 1.0, 2.0, 4.0, 8.0]),
     group=st.integers(0, 4),

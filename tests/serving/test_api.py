@@ -14,13 +14,13 @@ from openapi_spec_validator import validate
 from PIL import Image
 from starlette.routing import Route
 
-from lookalike.serving.app import OPENAPI
+from lookalike.serving.description import openapi
 from lookalike.serving.observing import JsonFormatter
 from lookalike.serving.wire import PARAMETERS
 from tests.serving.running import Running, eventually
 from tests.shop import Shop, render
 
-API = json.loads(OPENAPI.read_text())
+API = openapi()
 VASE = render("home/vase", 5)
 JPEG = {"Content-Type": "image/jpeg"}
 

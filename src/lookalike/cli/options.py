@@ -5,15 +5,19 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lookalike.catalogue.knobs import Knob, knobs_of
 from lookalike.catalogue.rules import CurationConfig
+from lookalike.columns import OFFERED
 from lookalike.errors import SettingsError
 from lookalike.learning.recipes import recipe_named
 from lookalike.settings import DataGateSettings, FlowSettings, load
+
+if TYPE_CHECKING:
+    from lookalike.index.searchable import Photos
 
 Store = Annotated[
     str | None,
@@ -49,7 +53,7 @@ CatalogueUri = Annotated[
         "--catalogue",
         metavar="URI",
         help="CSV or Parquet file, local or s3://, with listing_id, image, category. "
-        "Optional: split, title, price, product, seller, aspect_*.",
+        f"Optional: {', '.join(column.name for column in OFFERED)}, aspect_*.",
     ),
 ]
 Columns = Annotated[
@@ -110,6 +114,15 @@ IndexSplits = Annotated[
     ),
 ]
 
+IndexPhotos = Annotated[
+    str | None,
+    typer.Option(
+        metavar="all|main|N",
+        help="Which photos of each listing become searchable: all of them, the main one, or the first N.",
+        show_default="as the live index, or all",
+    ),
+]
+
 
 def with_curation(command: Callable[..., None]) -> Callable[..., None]:
     """`command` with an option for each knob of `CurationConfig`, where it has a parameter of that type."""
@@ -165,6 +178,20 @@ def parse_bounds(pairs: Sequence[str] | None) -> DataGateSettings:
         return load(DataGateSettings, **given)
     except SettingsError as error:
         raise SettingsError(f"the data gate's bound {error}") from error
+
+
+def parse_photos(text: str | None) -> Photos | None:
+    """``"all"``, ``"main"`` or a number. Raises `SettingsError`."""
+    match text:
+        case None:
+            return None
+        case "all":
+            return "all"
+        case "main":
+            return "main"
+    if not (text.isascii() and text.isdecimal() and int(text)):
+        raise SettingsError(f"--index-photos is all, main or a number of at least 1, not {text!r}")
+    return int(text)
 
 
 def parse_names(text: str | None) -> frozenset[str] | None:

@@ -136,7 +136,7 @@ def serve(
         bool | None,
         typer.Option(
             "--bare",
-            help="Keep no titles and no places of photos (120 bytes a listing): answer ids, prices and scores.",
+            help="Do not keep where photos are (60 bytes each): show no pictures.",
             envvar="LOOKALIKE_BARE",
             show_default="kept",
         ),

@@ -65,8 +65,8 @@ def show_index(out: Output, place: Workplace, ref: Ref) -> None:
     meta = dict(read_manifest(place.store, ref).meta)
     out.result(
         {"index": str(ref), **meta},
-        f"[bold]{ref.kind}/{ref.id}[/bold]: {meta.get('rows', 0):,} listings in {len(meta.get('categories', ()))}"
-        " categories",
+        f"[bold]{ref.kind}/{ref.id}[/bold]: {sum(meta['categories'].values()):,} listings by {meta['rows']:,} photos "
+        f"in {len(meta['categories'])} categories",
     )
 
 
@@ -115,9 +115,8 @@ def show_answer(out: Output, answer: Answer) -> None:
     if not out.as_json:
         out.stdout.print(f"categories: {guesses}\naspects:    {aspects or 'none predicted'}")
     out.table("", ("#", "listing", "category", "score", "distance", "price", "same"), rows)
-    out.result(
-        dataclasses.asdict(answer), f"[dim]{answer.scanned:,} listings scanned; milliseconds: {times}[/dim]"
-    )
+    body = dataclasses.asdict(answer) | {"hits": [hit.to_json() for hit in answer.hits]}
+    out.result(body, f"[dim]{answer.scanned:,} listings scanned; milliseconds: {times}[/dim]")
 
 
 def write_sheet(answers: Sequence[tuple[bytes | None, Results]], path: Path) -> None:

@@ -13,6 +13,7 @@ from lookalike.cli.options import (
     Bounds,
     CatalogueUri,
     Columns,
+    IndexPhotos,
     IndexSplits,
     Json,
     PhotoRoots,
@@ -22,6 +23,7 @@ from lookalike.cli.options import (
     parse_bounds,
     parse_columns,
     parse_names,
+    parse_photos,
     with_curation,
 )
 from lookalike.cli.output import Output
@@ -147,6 +149,7 @@ def index(
     ] = None,
     shards: Shards = 0,
     index_splits: IndexSplits = None,
+    index_photos: IndexPhotos = None,
     store: Store = None,
     as_json: Json = False,
 ) -> None:
@@ -157,7 +160,8 @@ def index(
     out, place = Output(as_json=as_json), open_workplace(store)
     with out.progress() as progress:
         source, splits = place.ref(Kind.EXTRACTION, extraction), parse_names(index_splits)
-        ref = steps.index(place, source, shards=shards, splits=splits, progress=progress)
+        photos = parse_photos(index_photos)
+        ref = steps.index(place, source, shards=shards, splits=splits, photos=photos, progress=progress)
     show_index(out, place, ref)
 
 
@@ -171,6 +175,7 @@ def run(
     curation: CurationConfig = _AS_IT_IS,
     shards: Shards = 0,
     index_splits: IndexSplits = None,
+    index_photos: IndexPhotos = None,
     threads: Threads = 0,
     accept: Accept = False,
     bound: Bounds = None,
@@ -191,6 +196,7 @@ def run(
             columns=parse_columns(column),
             shards=shards,
             splits=parse_names(index_splits),
+            photos=parse_photos(index_photos),
             progress=progress,
         )
     told = passed_data_gate(out, accept=accept)

@@ -112,9 +112,17 @@ def coded_photos(store: ObjectStore, extraction: Ref, photo_ids: pa.Array, cache
 
 
 def read_codes(
-    store: ObjectStore, extraction: Ref, photo_ids: pa.Array, width: int, cache_dir: Path
+    store: ObjectStore,
+    extraction: Ref,
+    photo_ids: pa.Array,
+    width: int,
+    cache_dir: Path,
+    *,
+    column: str = "code",
 ) -> NDArray[np.uint8]:
     """Codes u8[n, width] of photos by id, in the order asked; the shards that have none of them are not decoded.
+
+    `column` names a descriptor instead.
 
     Raises `CorruptObject` where a photo has none.
     """
@@ -128,8 +136,8 @@ def read_codes(
         place = pc.index_in(photo_ids, value_set=pa.chunked_array(ids.chunks, pa.utf8()).combine_chunks())
         found = place.is_valid().to_numpy(zero_copy_only=False)
         if found.any():
-            column = pq.read_table(path, columns=["code"])["code"].combine_chunks()
-            table = np.frombuffer(column.buffers()[1], np.uint8).reshape(-1, width)[column.offset :]
+            vectors = pq.read_table(path, columns=[column])[column].combine_chunks()
+            table = np.frombuffer(vectors.buffers()[1], np.uint8).reshape(-1, width)[vectors.offset :]
             codes[found] = table[place.drop_null().to_numpy()]
             missing &= ~found
         if not missing.any():

@@ -52,8 +52,17 @@ class Field:
         return Table(fields)
 
 
-def utf8(name: str) -> Field:
-    return Field(name, _UTF8, Table({}))
+def utf8(name: str, *, nullable: bool = False) -> Field:
+    return Field(name, _UTF8, Table({}), nullable=nullable)
+
+
+def dictionary_text(name: str, dictionary: int) -> Field:
+    """dictionary<int32, utf8>, nullable; the values are in the dictionary batch of that number."""
+    return Field(name, _UTF8, Table({}), nullable=True, dictionary=dictionary)
+
+
+def int32(name: str) -> Field:
+    return Field(name, _INT, _INT32)
 
 
 def binary(name: str, width: int) -> Field:

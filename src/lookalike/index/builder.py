@@ -1,8 +1,9 @@
 """From a curated snapshot and its code shards to an index snapshot.
 
-Listings are small and are sorted in memory; codes are not, and are streamed: every segment is written with holes where
-its codes go, then each code shard is read once, in batches, and its codes are scattered through memory maps to the rows
-that need them. Memory grows with the listings, not with the codes. The same inputs give the same bytes.
+Listings and the ids of their photos are small and are sorted in memory; codes are not, and are streamed: every segment
+is written with holes where its codes go, then each code shard is read once, in batches, and its codes are scattered
+through memory maps to the rows that need them. Memory grows with the listings, not with the codes. The same inputs give
+the same bytes.
 """
 
 from __future__ import annotations
@@ -21,9 +22,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from lookalike.columns import STORED
 from lookalike.errors import CatalogueError, SettingsError
 from lookalike.index import kernels, sketch
-from lookalike.index.segment import FORMAT, SKETCH_PLANES, Header, aligned, grouping_length, segment_name
+from lookalike.index.searchable import Photos, Searchable, most_photos, one_array, read_searchable
+from lookalike.index.segment import (
+    ASPECT,
+    FORMAT,
+    SKETCH_PLANES,
+    Header,
+    aligned,
+    grouping_length,
+    segment_name,
+)
 from lookalike.index.writer import Holes, SegmentWriter
 from lookalike.progress import Progress, silent
 from lookalike.settings import available_cores
@@ -33,20 +44,18 @@ from lookalike.storage.objects import ObjectStore
 MAX_SHARDS = 999
 _BATCH_ROWS = 8192
 """Codes that are decoded at a time: 4 MB."""
-_ASPECT = "aspect_"
-
 Rows = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Places:
-    """Where the code of each listing is, and goes: int64[listings] each, in the order of the code shards."""
+    """Where the code of each photo is, and goes: int64[rows] each, in the order of the code shards."""
 
     code: Rows
     """Which code, counted through all shards."""
     segment: Rows
-    position: Rows
-    """Where in the segment's file."""
+    positions: Mapping[str, Rows]
+    """Where in the segment's file, for the code and each descriptor."""
 
 
 def build(
@@ -56,19 +65,27 @@ def build(
     *,
     shards: int = 1,
     splits: Collection[str] | None = None,
+    photos: Photos = "all",
     cache_dir: Path,
     progress: Progress = silent,
 ) -> Ref:
     """Build, or find built, the index snapshot of the listings of `curated` with the codes of `extraction`.
 
-    `splits` names the splits whose listings become searchable; None takes all. The rows of a category are dealt out to
-    the `shards` segments in turn. Listings whose photo has no code are left out and counted in the manifest,
-    as are distinct photos and listings with a price. Raises
-    `CatalogueError` where no listing is left, `SettingsError` for a wrong number of shards.
+    `splits` names the splits whose listings become searchable; None takes all. `photos` says which of their photos
+    do. The listings of a category are dealt out to the `shards` segments in turn. Listings none of whose photos has a
+    code are left out and counted in the manifest, as are rows (photos of listings), distinct photos and listings with
+    a price.
+    Raises `CatalogueError` where no listing is left, `SettingsError` for a wrong number of shards or photos.
     """
     if not 1 <= shards <= MAX_SHARDS:
         raise SettingsError(f"an index has 1 to {MAX_SHARDS} shards, not {shards}")
-    config = {"format": FORMAT, "shards": shards, "splits": None if splits is None else sorted(splits)}
+    most_photos(photos)
+    config = {
+        "format": FORMAT,
+        "shards": shards,
+        "splits": None if splits is None else sorted(splits),
+        "photos": photos,
+    }
     inputs = {"curated": str(curated), "extraction": str(extraction)}
     writer = ArtefactWriter(store, Kind.INDEX, inputs=inputs, config=config)
     if found := writer.existing():
@@ -80,31 +97,29 @@ def build(
     entries = json.loads(extracted.path("shards.json").read_text())["shards"]
     with ThreadPoolExecutor(available_cores()) as pool:
         fetched = pool.map(lambda entry: _fetch_shard(store, entry, cache_dir), entries)
-        snapshot = fetch(store, curated, cache_dir, ["listings.parquet"])
-        listings = read_listings(snapshot.path("listings.parquet"), splits)
-        paths, photos = zip(*fetched, strict=True) if entries else ((), ())
-    code = pc.index_in(
-        listings["photo_id"], one_array(pa.chunked_array([c for p in photos for c in p.chunks], pa.utf8()))
+        offered = read_searchable(store, curated, splits, photos, cache_dir)
+        paths, coded = zip(*fetched, strict=True) if entries else ((), ())
+    known = one_array(pa.chunked_array([chunk for ids in coded for chunk in ids.chunks], pa.utf8()))
+    chosen = Searchable.of(
+        offered.listings, offered.photos.filter(pc.is_in(offered.photos["photo_id"], known))
     )
-    coded = (
-        listings.append_column("code", one_array(code).cast(pa.int64()))
-        .filter(one_array(code).is_valid())
-        .combine_chunks()
-    )
-    if coded.num_rows == 0:
+    if not len(chosen):
         raise CatalogueError(
             "no listing has a code, so there is nothing to index: check the splits and the extraction"
         )
+    code = one_array(pc.index_in(chosen.photos["photo_id"], known)).to_numpy().astype(np.int64)
     shape = {"bits": meta["bits"], "release": meta["release"], "preset": meta["preset"], "shards": shards}
+    if descriptors := dict(sorted(meta.get("descriptors", {}).items())):
+        shape["descriptors"] = descriptors
     cache_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache_dir, prefix="index-") as work:
         files = [Path(work, segment_name(shard, shards)) for shard in range(shards)]
-        holes, places, rows = _lay_out(files, coded, shape)
+        holes, places, rows = _lay_out(files, chosen, code, shape)
         maps = [np.memmap(file, np.uint8, "r+") for file in files]
-        ends = np.cumsum([len(photo_ids) for photo_ids in photos]).tolist()
+        ends = np.cumsum([len(photo_ids) for photo_ids in coded]).tolist()
         with ThreadPoolExecutor(available_cores()) as pool:
             tasks = [
-                pool.submit(_scatter, path, start, maps, places, meta["bits"] // 8)
+                pool.submit(_scatter, path, start, maps, places, widths_of(shape))
                 for path, start in zip(paths, [0, *ends], strict=False)
             ]
             for task, done in zip(tasks, ends, strict=True):
@@ -114,48 +129,31 @@ def build(
         del maps
         for file in files:
             writer.add(file.name, file, give=True)
-    counts = {
-        "rows": coded.num_rows,
-        "categories": rows,
-        "without_code": listings.num_rows - coded.num_rows,
-        "photos": pc.count_distinct(coded["photo_id"]).as_py(),
-        "priced": coded.num_rows - coded["price"].null_count,
-    }
-    return writer.commit(shape | counts)
+    without_code = offered.listings.num_rows - chosen.listings.num_rows
+    return writer.commit(shape | chosen.counts() | {"without_code": without_code})
 
 
 def write_segments(
-    work: Path, listings: pa.Table, codes: npt.NDArray[np.uint8], shape: Mapping[str, Any], progress: Progress
+    work: Path,
+    rows: Searchable,
+    vectors: Mapping[str, npt.NDArray[np.uint8]],
+    shape: Mapping[str, Any],
+    progress: Progress,
 ) -> list[Path]:
-    """Segments in `work` for few rows, whose codes u8[n, bits / 8] are at hand; `listings` sorted by listing id."""
+    """Segments in `work` for few photos, whose code u8[n, bits / 8] and descriptors are at hand, in their order."""
     shards = shape["shards"]
     files = [work / segment_name(shard, shards) for shard in range(shards)]
-    numbered = listings.append_column("code", pa.array(np.arange(len(codes)))).combine_chunks()
-    holes, places, rows = _lay_out(files, numbered, shape)
+    holes, places, counts = _lay_out(files, rows, np.arange(len(rows)), shape)
     maps = [np.memmap(file, np.uint8, "r+") for file in files]
-    _scatter_codes(np.ascontiguousarray(codes), 0, maps, places)
-    _sketch_all(maps, holes, rows, shape["bits"], progress)
+    for name in widths_of(shape):
+        _scatter_vectors(np.ascontiguousarray(vectors[name]), 0, maps, places, name)
+    _sketch_all(maps, holes, counts, shape["bits"], progress)
     return files
 
 
-def read_listings(path: Path, splits: Collection[str] | None, *, also: Sequence[str] = ()) -> pa.Table:
-    """Listings of those splits in the order of their ids, with the columns that a segment has, and `also` others."""
-    names = pq.read_schema(path).names
-    columns = [
-        "listing_id",
-        "photo_id",
-        "category",
-        "group",
-        "price",
-        *(n for n in names if n.startswith(_ASPECT)),
-        *also,
-    ]
-    filters = None if splits is None else pc.field("split").isin(pa.array(sorted(splits), pa.utf8()))
-    table = pq.read_table(path, columns=columns, filters=filters)
-    ids = table["listing_id"]
-    if table.num_rows > 1 and not pc.all(pc.less(ids[:-1], ids[1:])).as_py():
-        table = table.sort_by("listing_id")
-    return table
+def widths_of(shape: Mapping[str, Any]) -> dict[str, int]:
+    """Bytes of the code and of each descriptor."""
+    return {"code": shape["bits"] // 8, **shape.get("descriptors", {})}
 
 
 def _fetch_shard(
@@ -167,77 +165,125 @@ def _fetch_shard(
 
 
 def _lay_out(
-    files: Sequence[Path], listings: pa.Table, shape: Mapping[str, Any]
+    files: Sequence[Path], chosen: Searchable, code: Rows, shape: Mapping[str, Any]
 ) -> tuple[list[list[Holes]], _Places, dict[str, int]]:
-    """Write all segments but for their codes: the holes by segment and category, the places, rows by category."""
-    shards, width = len(files), shape["bits"] // 8
-    categories = sorted(pc.unique(listings["category"]).to_pylist())
-    number = one_array(pc.index_in(listings["category"], pa.array(categories, pa.utf8()))).to_numpy()
-    order = np.argsort(number, kind="stable")
-    rows = np.bincount(number, minlength=len(categories))
-    within = np.arange(len(order)) - np.repeat(np.cumsum(rows) - rows, rows)
+    """Write all segments but for their codes: the holes by segment and category, the places, rows by category.
+
+    `code` int64[photos] says which code each photo has.
+    """
+    shards, indexed, of = len(files), chosen.listings, chosen.listing_of_each()
+    categories = sorted(pc.unique(indexed["category"]).to_pylist())
+    number = one_array(pc.index_in(indexed["category"], pa.array(categories, pa.utf8()))).to_numpy()
+    by_category = np.argsort(number, kind="stable")
+    total = np.bincount(number, minlength=len(categories))
+    within = np.empty(len(number), np.int64)
+    within[by_category] = np.arange(len(number)) - np.repeat(np.cumsum(total) - total, total)
     dealt = (
-        within + number[order]
+        within + number
     ) % shards  # a different first shard for each category, or small ones would pile up
-    aspects = sorted(n.removeprefix(_ASPECT) for n in listings.column_names if n.startswith(_ASPECT))
-    values = {name: _values(listings[_ASPECT + name]) for name in aspects}
-    holes, places = [], []
+    row_number = number[of]
+    order = np.argsort(row_number, kind="stable")
+    rows = np.bincount(row_number, minlength=len(categories))
+    columns = tuple((c.name, c.stored) for c in STORED if c.stored and _states(indexed, c.name))
+    aspects = tuple(n.removeprefix(ASPECT) for n in indexed.column_names if n.startswith(ASPECT))
+    values = {name: _values(indexed[name]) for name, kind in columns if kind == "label"}
+    values |= {ASPECT + name: _values(pc.list_flatten(indexed[ASPECT + name])) for name in aspects}
+    widths = widths_of(shape)
+    stated = {**shape, "descriptors": tuple(shape.get("descriptors", {}).items())}
+    holes: list[list[Holes]] = []
+    places = []
     for shard, file in enumerate(files):
-        mine = order[dealt == shard]
-        counts = np.bincount(number[mine], minlength=len(categories))
+        mine = order[dealt[of[order]] == shard]
+        counts = np.bincount(row_number[mine], minlength=len(categories))
         header = Header(
             shard=shard,
-            aspects=tuple(aspects),
+            aspects=aspects,
             categories=tuple(zip(categories, counts.tolist(), strict=True)),
-            **shape,
+            columns=columns,
+            listings=tuple(np.bincount(number[dealt == shard], minlength=len(categories)).tolist()),
+            **stated,
         )
-        table = listings.take(pa.array(mine))
-        columns = {name: one_array(table[name]) for name in ("listing_id", "photo_id", "group", "price")}
-        columns |= {
-            _ASPECT + name: _indexed(one_array(table[_ASPECT + name]), values[name]) for name in aspects
-        }
-        batch = pa.RecordBatch.from_pydict(columns)
+        batch = _batch(indexed, of[mine], chosen.photos.take(pa.array(mine)), header, values)
         with file.open("wb") as sink:
             segment = SegmentWriter(sink, header, values)
             starts = np.cumsum(counts) - counts
             mine_holes = [
-                segment.add(batch.slice(start, n), sketched=total >= sketch.MIN_ROWS)
-                for start, n, total in zip(starts.tolist(), counts.tolist(), rows.tolist(), strict=True)
+                segment.add(batch.slice(start, n), sketched=n_all >= sketch.MIN_ROWS)
+                for start, n, n_all in zip(starts.tolist(), counts.tolist(), rows.tolist(), strict=True)
             ]
             segment.finish()
-        base = np.repeat(np.array([h.codes for h in mine_holes]), counts)
         row = np.arange(len(mine)) - np.repeat(starts, counts)
-        places.append((one_array(table["code"]).to_numpy(), np.full(len(mine), shard), base + row * width))
+        positions = {
+            name: np.repeat(np.array([hole.vectors[name] for hole in mine_holes]), counts) + row * width
+            for name, width in widths.items()
+        }
+        places.append((code[mine], np.full(len(mine), shard), positions))
         holes.append(mine_holes)
-    code, segment_of, position = (np.concatenate(arrays) for arrays in zip(*places, strict=True))
-    by_code = np.argsort(code, kind="stable")
-    found = _Places(code[by_code], segment_of[by_code], position[by_code])
+    codes, segment_of = (np.concatenate([place[i] for place in places]) for i in range(2))
+    by_code = np.argsort(codes, kind="stable")
+    positions = {name: np.concatenate([place[2][name] for place in places])[by_code] for name in widths}
+    found = _Places(codes[by_code], segment_of[by_code], positions)
     return holes, found, dict(zip(categories, rows.tolist(), strict=True))
 
 
+def _batch(
+    listings: pa.Table, of: Rows, photos: pa.Table, header: Header, values: Mapping[str, pa.StringArray]
+) -> pa.RecordBatch:
+    """The rows of a segment, category by category, without their codes: `photos`, each of the listing `of` it."""
+    repeated = pa.array(np.diff(of, prepend=-1) == 0)
+    listings = listings.take(pa.array(of))
+    columns = {
+        "listing_id": one_array(photos["listing_id"]),
+        "photo_ordinal": one_array(photos["ordinal"]),
+        "photo_id": one_array(photos["photo_id"]),
+        "group": one_array(listings["group"]),
+    }
+    for name, kind in header.columns:
+        column = one_array(listings[name])
+        if kind == "text":  # is read from the first photo's row; the others need not repeat it
+            column = pc.if_else(repeated, None, column)
+        elif kind == "label":
+            column = pa.DictionaryArray.from_arrays(pc.index_in(column, values[name]), values[name])
+        columns[name] = column
+    for name in header.aspects:
+        columns[ASPECT + name] = _indexed(one_array(listings[ASPECT + name]), values[ASPECT + name])
+    return pa.RecordBatch.from_pydict(columns)
+
+
+def _states(listings: pa.Table, name: str) -> bool:
+    """Whether any listing states something in a column."""
+    return name in listings.column_names and listings[name].null_count < listings.num_rows
+
+
 def _scatter(
-    path: Path, start: int, maps: Sequence[npt.NDArray[np.uint8]], places: _Places, width: int
-) -> None:
-    """Copy every code of a shard, whose first is code number `start`, to its places."""
-    with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(_BATCH_ROWS, columns=["code"]):
-            column = batch["code"]
-            codes = np.frombuffer(column.buffers()[1], np.uint8).reshape(-1, width)[column.offset :]
-            _scatter_codes(codes[: len(column)], start, maps, places)
-            start += len(column)
-
-
-def _scatter_codes(
-    codes: npt.NDArray[np.uint8],
+    path: Path,
     start: int,
     maps: Sequence[npt.NDArray[np.uint8]],
     places: _Places,
+    widths: Mapping[str, int],
 ) -> None:
-    """Copy `codes`, whose first is code number `start`, to their places."""
-    first, last = np.searchsorted(places.code, [start, start + len(codes)])
+    """Copy every code of a shard, whose first is code number `start`, to its places, and the descriptors beside it."""
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(_BATCH_ROWS, columns=list(widths)):
+            for name, width in widths.items():
+                column = batch[name]
+                vectors = np.frombuffer(column.buffers()[1], np.uint8).reshape(-1, width)[column.offset :]
+                _scatter_vectors(vectors[: len(column)], start, maps, places, name)
+            start += batch.num_rows
+
+
+def _scatter_vectors(
+    vectors: npt.NDArray[np.uint8],
+    start: int,
+    maps: Sequence[npt.NDArray[np.uint8]],
+    places: _Places,
+    name: str,
+) -> None:
+    """Copy codes or a descriptor, the first being that of code number `start`, to their places."""
+    first, last = np.searchsorted(places.code, [start, start + len(vectors)])
     for shard, target in enumerate(maps):
         chosen = np.flatnonzero(places.segment[first:last] == shard) + first
-        kernels.scatter(codes, places.code[chosen] - start, target, places.position[chosen])
+        kernels.scatter(vectors, places.code[chosen] - start, target, places.positions[name][chosen])
 
 
 def _sketch_all(
@@ -257,7 +303,7 @@ def _sketch_all(
 def _sketch(maps: Sequence[npt.NDArray[np.uint8]], holes: Sequence[Holes], bits: int) -> None:
     """Fit the grouping of a category to rows of all its segments, and write its sketches."""
     codes = [
-        m[h.codes : h.codes + h.rows * bits // 8].reshape(h.rows, bits // 8)
+        m[h.vectors["code"] : h.vectors["code"] + h.rows * bits // 8].reshape(h.rows, bits // 8)
         for m, h in zip(maps, holes, strict=True)
     ]
     rows = sum(h.rows for h in holes)
@@ -277,8 +323,8 @@ def _sketch(maps: Sequence[npt.NDArray[np.uint8]], holes: Sequence[Holes], bits:
 
 
 def _values(column: pa.ChunkedArray) -> pa.StringArray:
-    """The distinct values of an aspect, in order."""
-    values = pc.unique(pc.list_flatten(column)).drop_null()
+    """The distinct values of a label or an aspect, in order."""
+    values = pc.unique(column).drop_null()
     return values.take(pc.sort_indices(values))
 
 
@@ -290,8 +336,3 @@ def _indexed(lists: pa.ListArray, values: pa.StringArray) -> pa.ListArray:
     counts = np.bincount(parents.to_numpy(), minlength=len(lists))
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
     return pa.ListArray.from_arrays(pa.array(offsets), pa.DictionaryArray.from_arrays(items, values))
-
-
-def one_array(array: pa.Array | pa.ChunkedArray) -> pa.Array:
-    """One contiguous array."""
-    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array

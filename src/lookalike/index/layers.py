@@ -67,6 +67,13 @@ class LayeredIndex:
         rows.subtract(self._mask(reuse))
         self.rows: Mapping[str, int] = MappingProxyType({c: rows[c] for c in sorted(rows) if rows[c]})
         """Rows of each leaf category that has any."""
+        listings = Counter[str]()
+        for snapshot in snapshots:
+            listings.update(snapshot.listings)
+        for part in self._raw:
+            listings[part.category] -= part.listings - self._masked[id(part)].listings_alive
+        self.listings: Mapping[str, int] = MappingProxyType({c: listings[c] for c in self.rows})
+        """Listings of each leaf category that has any."""
 
     @property
     def categories(self) -> tuple[str, ...]:

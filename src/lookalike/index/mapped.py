@@ -64,12 +64,15 @@ class MappedSegment:
         dictionaries, batches = self._read_footer(first)
         self.dictionaries = {
             name: self._read_dictionary(number, dictionaries[number : number + 1])
-            for number, name in enumerate(self.header.aspects)
+            for number, name in enumerate(self.header.dictionaries)
         }
+        """The values of each column that has a dictionary."""
         rows = np.array([n for _, n in self.header.categories], np.int64)
         self.starts: Numbers = np.zeros((len(rows), len(self.layout.buffers)), np.int64)
         """Where each buffer of each batch begins in the file."""
         self.lengths: Numbers = np.zeros_like(self.starts)
+        self.nulls: Numbers = np.zeros((len(rows), len(self.layout.nodes)), np.int64)
+        """How many nulls each column of each batch is said to have."""
         self.groupings: dict[int, Grouping] = {}
         """The groupings of the batches that have a sketch."""
         plain, sketched = self.layout.plain_template(), self.layout.sketched_template()
@@ -120,7 +123,7 @@ class MappedSegment:
 
     def _read_footer(self, first: int) -> tuple[Blocks, Blocks]:
         """The blocks of dictionaries and batches, which must fill the file from `first` to the footer."""
-        size, counts = len(self._map), (len(self.header.aspects), len(self.header.categories))
+        size, counts = len(self._map), (len(self.header.dictionaries), len(self.header.categories))
         expected = arrow.footer(self.layout.schema, *(bytes(n * _BLOCK.itemsize) for n in counts))
         end = size - len(arrow.MAGIC) - 4
         start = end - len(expected.data)
@@ -179,8 +182,8 @@ class MappedSegment:
         nodes = self._numbers(messages, template, "nodes", 2 * columns).reshape(len(rows), columns, 2)
         wanted = np.zeros_like(nodes)
         wanted[:, :, 0] = rows[:, None]
-        price = self.layout.nodes.index("price")
-        wanted[:, price, 1] = np.clip(nodes[:, price, 1], 0, rows)
+        nullable = self.layout.nullable
+        wanted[:, nullable, 1] = np.clip(nodes[:, nullable, 1], 0, rows[:, None])
         for column, i in self.layout.items.items():
             items = lengths[:, self.layout.place(f"{column}.item")]
             wanted[:, i, 0] = items // 4
@@ -189,6 +192,7 @@ class MappedSegment:
         if (nodes != wanted).any():
             raise self.broken("message", "the columns of a record batch are not of one length")
         self.starts[mine], self.lengths[mine] = starts, lengths
+        self.nulls[mine] = nodes[:, :, 1]
         return messages
 
     def _read_groupings(self, mine: Numbers, messages: Bytes, template: arrow.Template) -> None:
@@ -240,10 +244,12 @@ class MappedSegment:
         start = template.slots[slot]
         return np.ascontiguousarray(messages[:, start : start + 8 * count]).view("<i8").astype(np.int64)
 
-    def text(self, rows: int, starts: Numbers, lengths: Numbers) -> pa.StringArray:
+    def text(
+        self, rows: int, starts: Numbers, lengths: Numbers, validity: pa.Buffer | None = None
+    ) -> pa.StringArray:
         """A utf8 array on the map, from its offsets and its letters. Raises `pyarrow.ArrowException`."""
         buffers = [self.buffer.slice(s, n) for s, n in zip(starts.tolist(), lengths.tolist(), strict=True)]
-        array = pa.StringArray.from_buffers(rows, *buffers)
+        array = pa.StringArray.from_buffers(rows, *buffers, validity)
         array.validate(full=True)
         return array
 

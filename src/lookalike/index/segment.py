@@ -1,7 +1,10 @@
-"""Format 1 of a segment: what its header says, its columns, and how long every buffer is (docs/index-format.md).
+"""The formats of a segment: what its header says, its columns, and how long every buffer is (docs/index-format.md).
 
 A segment is an Arrow IPC file of which only the header and the contents of the buffers are free: everything else
 follows from the header and the number of rows, letter by letter. The writer fills it in, the reader compares.
+
+Format 2 is written. Its rows are photos of listings, and its header says which columns of a listing it holds. Format 1,
+whose rows are listings and which holds their price alone, opens for ever.
 """
 
 from __future__ import annotations
@@ -10,22 +13,31 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import numpy as np
 import numpy.typing as npt
 
+from lookalike.columns import Storage
 from lookalike.errors import SegmentError
 from lookalike.index import arrow
 
-FORMAT = 1
+FORMAT = 2
+"""What is written."""
+FORMATS = (1, 2)
+"""What opens."""
 METADATA_KEY = "lookalike"
 SKETCH_KEY = "sketch"
 SKETCH_PLANES = 16
 """Groups of bits whose popcounts are kept for each row: 16 bytes beside 512 (docs/hamming.md tells why 16)."""
 MAX_BITS = 16384
+MAX_DESCRIPTOR = 4096
+"""Bytes of the widest descriptor."""
 MAX_ROWS = (1 << 31) - 1
 """Rows of one partition, and bytes of one of its text columns: Arrow's 32-bit offsets reach no further."""
+ASPECT = "aspect_"
+_RESERVED = frozenset({"listing_id", "photo_ordinal", "photo_id", "code", "sketch", "group"})
+_FORMAT_1_COLUMNS: tuple[tuple[str, Storage], ...] = (("price", "number"),)
 
 Lengths = npt.NDArray[np.int64]
 
@@ -51,26 +63,44 @@ class Header:
     shards: int
     aspects: tuple[str, ...]
     categories: tuple[tuple[str, int], ...]
+    columns: tuple[tuple[str, Storage], ...] = _FORMAT_1_COLUMNS
+    """Columns of a listing and how each is held, in the order of the file."""
+    descriptors: tuple[tuple[str, int], ...] = ()
+    """Further byte vectors of a photo beside its code, with their widths, in the order of the file."""
+    listings: tuple[int, ...] = ()
+    """How many listings the rows of each category are photos of."""
+    format: int = FORMAT
 
     def to_json(self) -> str:
-        return json.dumps(
-            {"format": FORMAT} | asdict(self), sort_keys=True, separators=(",", ":"), allow_nan=False
-        )
+        body = asdict(self)
+        if self.format == 1:
+            for name in _SINCE_2:
+                del body[name]
+        return json.dumps(body, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
     @classmethod
     def from_json(cls, text: bytes, file: str) -> Self:
         """Raises `SegmentError` with the rules `format` and `header`."""
         try:
             body = json.loads(text)
-            found = body.pop("format")
+            found = body["format"]
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise SegmentError(file, "header", f"the header is not JSON with a format: {error}") from error
-        if found != FORMAT:
-            message = f"format {found!r:.40} is not {FORMAT}; a newer version of lookalike may read it"
+        if type(found) is not int or found not in FORMATS:
+            known = " or ".join(map(str, FORMATS))
+            message = f"format {found!r:.40} is not {known}; a newer version of lookalike may read it"
             raise SegmentError(file, "format", message)
         try:
-            categories = tuple((name, rows) for name, rows in body.pop("categories"))
-            header = cls(**body | {"aspects": tuple(body["aspects"]), "categories": categories})
+            body["categories"] = categories = _pairs(body["categories"])
+            body["aspects"] = tuple(body["aspects"])
+            if found == 1:
+                if surplus := set(_SINCE_2) & set(body):
+                    raise ValueError(f"format 1 has no {sorted(surplus)[0]}")
+                body["listings"] = tuple(rows for _, rows in categories)
+            else:
+                body |= {n: _pairs(body[n]) for n in ("columns", "descriptors")}
+                body["listings"] = tuple(body["listings"])
+            header = cls(**body)
         except (ValueError, TypeError, KeyError) as error:
             raise SegmentError(file, "header", f"the header lacks something: {error}") from error
         header._check(file)
@@ -78,6 +108,7 @@ class Header:
 
     def _check(self, file: str) -> None:
         names = [name for name, _ in self.categories]
+        kinds = get_args(Storage)
         checks = {
             "bits": type(self.bits) is int and 0 < self.bits <= MAX_BITS and self.bits % 64 == 0,
             "release": isinstance(self.release, str),
@@ -86,6 +117,14 @@ class Header:
             "aspects": all(isinstance(name, str) for name in self.aspects) and _ascending(self.aspects),
             "categories": all(isinstance(name, str) for name in names) and _ascending(names),
             "rows": all(type(rows) is int and 0 <= rows <= MAX_ROWS for _, rows in self.categories),
+            "columns": _distinct([name for name, _ in (*self.columns, *self.descriptors)])
+            and all(isinstance(kind, str) and kind in kinds for _, kind in self.columns),
+            "descriptors": all(type(n) is int and 0 < n <= MAX_DESCRIPTOR for _, n in self.descriptors),
+            "listings": len(self.listings) == len(names)
+            and all(
+                type(n) is int and (0 < n <= rows if type(rows) is int and rows else n == 0)
+                for n, (_, rows) in zip(self.listings, self.categories, strict=False)
+            ),
         }
         if wrong := [name for name, right in checks.items() if not right]:
             raise SegmentError(file, "header", f"the header's {', '.join(wrong)} cannot be")
@@ -95,19 +134,45 @@ class Header:
         """Bytes of a code."""
         return self.bits // 8
 
+    @property
+    def dictionaries(self) -> tuple[str, ...]:
+        """The columns that have a dictionary, in the order of the dictionaries."""
+        labels = [name for name, kind in self.columns if kind == "label"]
+        return (*labels, *(ASPECT + name for name in self.aspects))
+
+
+_SINCE_2 = ("columns", "descriptors", "listings")
+"""Fields of the header that format 1 has not."""
+
+
+def _pairs(items: Any) -> tuple[tuple[Any, Any], ...]:
+    return tuple((name, value) for name, value in items)
+
 
 def _ascending(names: Sequence[str]) -> bool:
     return all(a < b for a, b in pairwise(names))
 
 
+def _distinct(names: Sequence[Any]) -> bool:
+    """Whether these may be columns: texts, each once, none that the format itself uses."""
+    texts = [name for name in names if isinstance(name, str) and name and not name.startswith(ASPECT)]
+    return len({*texts}) == len(names) and not _RESERVED & {*texts}
+
+
 @dataclass(frozen=True, slots=True)
 class Buffer:
-    """One buffer of a record batch: ``rows * per_row + extra`` bytes long; `per_row` is None where data decides."""
+    """One buffer of a record batch: ``rows * per_row + extra`` bytes long, or a bit for each row (`per_row` 0.125)
+
+    rounded up to bytes; `per_row` is None where data decides.
+    """
 
     column: str
     part: str
-    per_row: int | None
+    per_row: float | None
     extra: int = 0
+
+
+_BIT = 1 / 8
 
 
 class Layout:
@@ -115,37 +180,29 @@ class Layout:
 
     def __init__(self, header: Header) -> None:
         self.header = header
-        fields: list[arrow.Field] = []
+        self._fields: list[arrow.Field] = []
         self.nodes: list[str] = []
         """Column of each node."""
+        self.nullable: list[int] = []
+        """The nodes that may have nulls."""
         self.items: dict[str, int] = {}
         """Which node has the items of a list column; its name does not tell, since an aspect may be named so."""
         self.buffers: list[Buffer] = []
-        for name in ("listing_id", "photo_id"):
-            fields.append(arrow.utf8(name))
-            self._text(name)
-        fields.append(arrow.binary("code", header.bits // 8))
-        self._fixed("code", header.bits // 8)
-        planes = [f"g{i:02d}" for i in range(SKETCH_PLANES)]
-        fields.append(arrow.bytes_struct("sketch", planes))
-        self._add("sketch", Buffer("sketch", "validity", 0))
-        for plane in planes:
-            self._fixed(f"sketch.{plane}", 1)
-        fields.append(arrow.utf8("group"))
+        self._dictionaries = {name: number for number, name in enumerate(header.dictionaries)}
+        self._text("listing_id")
+        if header.format > 1:
+            self._numbers(arrow.int32("photo_ordinal"), 4)
+        self._text("photo_id")
+        self._bytes("code", header.width)
+        self._sketch()
+        for name, width in header.descriptors:
+            self._bytes(name, width)
         self._text("group")
-        fields.append(arrow.float64("price"))
-        self._add("price", Buffer("price", "validity", None), Buffer("price", "data", 8))
-        for number, name in enumerate(header.aspects):
-            column = f"aspect_{name}"
-            fields.append(arrow.dictionary_list(column, number))
-            self._add(column, Buffer(column, "validity", 0), Buffer(column, "offsets", 4, extra=4))
-            self.items[column] = len(self.nodes)
-            self._add(
-                f"{column}.item",
-                Buffer(f"{column}.item", "validity", 0),
-                Buffer(f"{column}.item", "data", None),
-            )
-        self.schema = arrow.schema(fields, {METADATA_KEY: header.to_json()})
+        for name, kind in header.columns:
+            self._column(name, kind)
+        for name in header.aspects:
+            self._lists(ASPECT + name)
+        self.schema = arrow.schema(self._fields, {METADATA_KEY: header.to_json()})
         self._places = {(b.column, b.part): i for i, b in enumerate(self.buffers)}
 
     def place(self, column: str, part: str = "data") -> int:
@@ -155,11 +212,11 @@ class Layout:
     def lengths(self, rows: Lengths) -> Lengths:
         """int64[batches, buffers]: how long each buffer must be, -1 where the data decide."""
         columns = [
-            (rows + 7) // 8
-            if (b.column, b.part) == ("price", "validity")
-            else np.full_like(rows, -1)
+            np.full_like(rows, -1)
             if b.per_row is None
-            else rows * b.per_row + b.extra
+            else (rows + 7) // 8
+            if b.per_row == _BIT
+            else rows * int(b.per_row) + b.extra
             for b in self.buffers
         ]
         return np.stack(columns, axis=1)
@@ -173,17 +230,50 @@ class Layout:
         length = grouping_length(self.header.bits)
         return arrow.batch_template(len(self.nodes), len(self.buffers), SKETCH_KEY, length)
 
-    def _add(self, node: str, *buffers: Buffer) -> None:
-        self.nodes.append(node)
-        self.buffers.extend(buffers)
+    def _column(self, name: str, kind: Storage) -> None:
+        """A column of a listing, which may have nulls."""
+        match kind:
+            case "text":
+                self._text(name, nullable=True)
+            case "label":
+                self._numbers(arrow.dictionary_text(name, self._dictionaries[name]), 4)
+            case "number":
+                self._numbers(arrow.float64(name), 8)
 
-    def _text(self, name: str) -> None:
+    def _text(self, name: str, *, nullable: bool = False) -> None:
+        self._fields.append(arrow.utf8(name, nullable=nullable))
+        validity = Buffer(name, "validity", _BIT if nullable else 0)
         self._add(
-            name, Buffer(name, "validity", 0), Buffer(name, "offsets", 4, extra=4), Buffer(name, "data", None)
+            name, validity, Buffer(name, "offsets", 4, extra=4), Buffer(name, "data", None), nullable=nullable
         )
 
-    def _fixed(self, name: str, width: int) -> None:
-        self._add(name, Buffer(name, "validity", 0), Buffer(name, "data", width))
+    def _numbers(self, field: arrow.Field, width: int) -> None:
+        validity = Buffer(field.name, "validity", _BIT if field.nullable else 0)
+        self._fields.append(field)
+        self._add(field.name, validity, Buffer(field.name, "data", width), nullable=field.nullable)
+
+    def _bytes(self, name: str, width: int) -> None:
+        self._numbers(arrow.binary(name, width), width)
+
+    def _sketch(self) -> None:
+        planes = [f"g{i:02d}" for i in range(SKETCH_PLANES)]
+        self._fields.append(arrow.bytes_struct("sketch", planes))
+        self._add("sketch", Buffer("sketch", "validity", 0))
+        for plane in planes:
+            name = f"sketch.{plane}"
+            self._add(name, Buffer(name, "validity", 0), Buffer(name, "data", 1))
+
+    def _lists(self, name: str) -> None:
+        self._fields.append(arrow.dictionary_list(name, self._dictionaries[name]))
+        self._add(name, Buffer(name, "validity", 0), Buffer(name, "offsets", 4, extra=4))
+        self.items[name] = len(self.nodes)
+        self._add(f"{name}.item", Buffer(f"{name}.item", "validity", 0), Buffer(f"{name}.item", "data", None))
+
+    def _add(self, node: str, *buffers: Buffer, nullable: bool = False) -> None:
+        if nullable:
+            self.nullable.append(len(self.nodes))
+        self.nodes.append(node)
+        self.buffers.extend(buffers)
 
 
 def grouping_length(bits: int) -> int:

@@ -7,7 +7,7 @@ codes into the holes through a memory map, in whatever order it reads them.
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -15,17 +15,27 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from lookalike.columns import Storage
 from lookalike.errors import CatalogueError
 from lookalike.index import arrow
-from lookalike.index.segment import MAX_ROWS, SKETCH_KEY, SKETCH_PLANES, Header, Layout, aligned
+from lookalike.index.segment import (
+    ASPECT,
+    MAX_ROWS,
+    SKETCH_KEY,
+    SKETCH_PLANES,
+    Header,
+    Layout,
+    aligned,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Holes:
-    """Where in the file a partition's codes, sketch planes and sketch grouping go (`grouping` 0: it has no sketch)."""
+    """Where in the file a partition's vectors, sketch planes and grouping go; `grouping` is 0 without a sketch."""
 
     rows: int
-    codes: int
+    vectors: Mapping[str, int]
+    """Of the code and of each descriptor."""
     sketch: int
     grouping: int
 
@@ -33,7 +43,7 @@ class Holes:
 class SegmentWriter:
     """Writes into `file`, which must be new and seekable: `add` every category of `header`, then `finish`.
 
-    `dictionaries` has the values of each aspect, sorted.
+    `dictionaries` has the values of each label and `aspect_<name>`, sorted.
     """
 
     def __init__(self, file: BinaryIO, header: Header, dictionaries: Mapping[str, pa.StringArray]) -> None:
@@ -43,33 +53,42 @@ class SegmentWriter:
         self._batches: list[bytes] = []
         file.write(arrow.MAGIC + b"\0\0")
         file.write(arrow.schema_message(self._layout.schema, 8))
-        for number, name in enumerate(header.aspects):
+        for number, name in enumerate(header.dictionaries):
             values = dictionaries[name]
             template = arrow.dictionary_template(number)
             buffers: list[bytes | int] = [b"", *_text(values)]
             self._dictionaries.append(self._write(template, len(values), [(len(values), 0)], buffers)[0])
 
     def add(self, columns: pa.RecordBatch, *, sketched: bool) -> Holes:
-        """Write the next category: listing_id, photo_id, group, price and an aspect_* for each aspect, sorted by id."""
-        rows = columns.num_rows
-        if rows != self._header.categories[len(self._batches)][1]:
+        """Write the next category: a column for each but the code, the sketch and the descriptors, in rows sorted by
+        listing id and ordinal; labels and aspects by their dictionaries."""
+        rows, header = columns.num_rows, self._header
+        if rows != header.categories[len(self._batches)][1]:
             raise ValueError("the header promises another number of rows")
-        price = columns["price"]
-        buffers: list[bytes | int] = [b"", *_text(columns["listing_id"]), b"", *_text(columns["photo_id"])]
-        buffers += [b"", rows * self._header.width, b"", *([b"", rows] * SKETCH_PLANES)]
-        buffers += [b"", *_text(columns["group"]), *_price(price)]
-        nodes = [(rows, price.null_count if node == "price" else 0) for node in self._layout.nodes]
-        for name in self._header.aspects:
-            column = columns[f"aspect_{name}"]
-            offsets, items = _items(column)
+        nodes = [(rows, 0)] * len(self._layout.nodes)
+        buffers: list[bytes | int] = [b"", *_text(columns["listing_id"])]
+        if header.format > 1:
+            buffers += [b"", columns["photo_ordinal"].to_numpy().astype("<i4").tobytes()]
+        buffers += [b"", *_text(columns["photo_id"]), b"", rows * header.width]
+        buffers += [b"", *([b"", rows] * SKETCH_PLANES)]
+        for _, width in header.descriptors:
+            buffers += [b"", rows * width]
+        buffers += [b"", *_text(columns["group"])]
+        for name, kind in header.columns:
+            column = columns[name]
+            buffers += [_validity(column), *_VALUES[kind](column)]
+            nodes[self._layout.nodes.index(name)] = (rows, column.null_count)
+        for name in header.aspects:
+            offsets, items = _items(columns[ASPECT + name])
             buffers += [b"", offsets, b"", items]
-            nodes[self._layout.items[f"aspect_{name}"]] = (len(items) // 4, 0)
+            nodes[self._layout.items[ASPECT + name]] = (len(items) // 4, 0)
         template = self._templates[sketched]
         block, start, places = self._write(template, rows, nodes, buffers)
         self._batches.append(block)
-        codes, planes = self._layout.place("code"), self._layout.place("sketch.g00")
+        vectors = ("code", *(name for name, _ in header.descriptors))
+        at = {name: places[self._layout.place(name)] for name in vectors}
         grouping = start + template.slots[SKETCH_KEY] if sketched else 0
-        return Holes(rows, places[codes], places[planes], grouping)
+        return Holes(rows, at, places[self._layout.place("sketch.g00")], grouping)
 
     def finish(self) -> None:
         """Write the end of the file."""
@@ -103,7 +122,7 @@ class SegmentWriter:
 
 
 def _text(array: pa.StringArray) -> tuple[bytes, bytes]:
-    """Offsets from 0, and the letters they cut."""
+    """Offsets from 0, and the letters they cut; a null has none."""
     offsets = _offsets(array)
     first, last = int(offsets[0]), int(offsets[-1])
     letters = array.buffers()[2]
@@ -118,11 +137,28 @@ def _items(array: pa.ListArray) -> tuple[bytes, bytes]:
     return (offsets - offsets[0]).tobytes(), indices.to_numpy().astype("<i4").tobytes()
 
 
-def _price(array: pa.DoubleArray) -> tuple[bytes, bytes]:
-    """Validity, and values that are NaN where there is none, so that they can be read without it."""
+def _validity(array: pa.Array) -> bytes:
+    """A bit for each row, set where it has a value."""
+    return np.packbits(array.is_valid().to_numpy(zero_copy_only=False), bitorder="little").tobytes()
+
+
+def _number(array: pa.DoubleArray) -> tuple[bytes]:
+    """Values that are NaN where there is none, so that they can be read without the validity."""
     valid = array.is_valid().to_numpy(zero_copy_only=False)
-    values = np.where(valid, array.to_numpy(zero_copy_only=False), np.nan).astype("<f8")
-    return np.packbits(valid, bitorder="little").tobytes(), values.tobytes()
+    return (np.where(valid, array.to_numpy(zero_copy_only=False), np.nan).astype("<f8").tobytes(),)
+
+
+def _label(array: pa.DictionaryArray) -> tuple[bytes]:
+    """Indices into the dictionary, 0 where there is no value."""
+    return (array.indices.fill_null(0).to_numpy().astype("<i4").tobytes(),)
+
+
+_VALUES: Mapping[Storage, Callable[[pa.Array], tuple[bytes, ...]]] = {
+    "text": _text,
+    "label": _label,
+    "number": _number,
+}
+"""How each kind of column is written, behind its validity."""
 
 
 def _offsets(array: pa.Array) -> npt.NDArray[np.int32]:

@@ -22,13 +22,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from lookalike.catalogue.snapshot import PHOTOS, shard_name
+from lookalike.catalogue.snapshot import PHOTOS as STORED_PHOTOS
+from lookalike.catalogue.snapshot import shard_name
 from lookalike.coding.shards import read_codes
+from lookalike.columns import STORED
 from lookalike.index import tombstones
-from lookalike.index.builder import one_array, write_segments
+from lookalike.index.builder import widths_of, write_segments
 from lookalike.index.generation import MOST_DELTAS, PLACES, TITLES, Generation
 from lookalike.index.layers import DeltaLayer, living_rows, open_delta
 from lookalike.index.reader import Partition
+from lookalike.index.searchable import PHOTOS, Searchable, one_array
 from lookalike.index.segment import FORMAT
 from lookalike.index.tombstones import TOMBSTONES, Tombstones
 from lookalike.ingest.difference import Difference, State
@@ -48,15 +51,16 @@ from lookalike.storage.objects import ObjectStore
 _ABSORB = 2
 """A delta of up to so many times the size of what comes is taken up into it."""
 
-Codes = npt.NDArray[np.uint8]
+Vectors = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Rows:
-    """Rows of a delta: listings sorted by id, their codes u8[n, w], titles, and the places of their photos."""
+    """Rows of a delta: listings with their photos, their vectors u8[n, w] by name, titles, and where the photos are."""
 
-    listings: pa.Table
-    codes: Codes
+    searchable: Searchable
+    vectors: Mapping[str, Vectors]
+    """Of the code and of each descriptor."""
     titles: pa.Table
     places: pa.Table
 
@@ -92,10 +96,12 @@ def build_delta(
     """
     base = read_manifest(store, live.base)
     shape = {name: base.meta[name] for name in ("bits", "release", "preset", "shards")}
+    if "descriptors" in base.meta:
+        shape["descriptors"] = base.meta["descriptors"]
     manifests = [read_manifest(store, ref) for ref in live.deltas]
     kept = live.until(kept_deltas([size_of(m) for m in manifests], len(difference)))
     absorbed = [fetch(store, ref, cache_dir) for ref in live.deltas[len(kept.deltas) :]]
-    rows = _new_rows(store, state, difference, base.meta["bits"] // 8, cache_dir)
+    rows = _new_rows(store, state, difference, widths_of(shape), cache_dir)
     dead = Tombstones(difference.dead)
     if absorbed:
         rows, dead = _absorb(absorbed, rows, dead)
@@ -111,6 +117,7 @@ def build_delta(
                 "format": FORMAT,
                 "shards": shape["shards"],
                 "splits": None if state.splits is None else list(state.splits),
+                "photos": state.photos,
                 "files": contents,
             },
         )
@@ -118,25 +125,35 @@ def build_delta(
             return found
         for file in files:
             writer.add(file.name, file, give=True)
-    own = {"rows": rows.listings.num_rows, "tombstones": len(dead), "merged": len(absorbed)}
+    own = {"rows": len(rows.searchable), "tombstones": len(dead), "merged": len(absorbed)}
     return writer.commit(shape | dict(difference.counts) | {"delta": own})
 
 
-def _new_rows(store: ObjectStore, state: State, difference: Difference, width: int, cache_dir: Path) -> _Rows:
-    listings = difference.rows
-    photos = one_array(listings["photo_id"])
-    codes = read_codes(store, state.extraction, photos, width, cache_dir)
-    titles = listings.select(["listing_id", "title"]).cast(_TITLES)
-    places = _places(store, state.curated, photos, cache_dir)
-    return _Rows(listings.drop_columns(["title"]), codes, titles, places)
+def _new_rows(
+    store: ObjectStore, state: State, difference: Difference, widths: Mapping[str, int], cache_dir: Path
+) -> _Rows:
+    rows = difference.rows
+    photos = one_array(rows.photos["photo_id"])
+    vectors = {
+        name: read_codes(store, state.extraction, photos, width, cache_dir, column=name)
+        for name, width in widths.items()
+    }
+    return _Rows(rows, vectors, _titles(rows), _places(store, state.curated, photos, cache_dir))
+
+
+def _titles(rows: Searchable) -> pa.Table:
+    """Listing id and title of each listing."""
+    ids, named = rows.listings["listing_id"], "title" in rows.listings.column_names
+    titles = rows.listings["title"] if named else pa.nulls(len(ids), pa.utf8())
+    return pa.table([ids, titles], names=_TITLES.names).cast(_TITLES)
 
 
 def _places(store: ObjectStore, curated: Ref, photo_ids: pa.Array, cache_dir: Path) -> pa.Table:
     """Where the stored photos of these ids lie: object, first byte, bytes. None where the snapshot has no table."""
     manifest = read_manifest(store, curated)
-    if not len(photo_ids) or not any(entry.name == PHOTOS for entry in manifest.files):
+    if not len(photo_ids) or not any(entry.name == STORED_PHOTOS for entry in manifest.files):
         return _PLACES.empty_table()
-    path = fetch(store, curated, cache_dir, [PHOTOS]).path(PHOTOS)
+    path = fetch(store, curated, cache_dir, [STORED_PHOTOS]).path(STORED_PHOTOS)
     table = pq.read_table(
         path,
         columns=["photo_id", "shard", "offset", "length"],
@@ -153,12 +170,15 @@ def _absorb(absorbed: Sequence[Artefact], rows: _Rows, dead: Tombstones) -> tupl
     parts = [rows]
     for number, (layer, artefact) in enumerate(zip(layers, absorbed, strict=True)):
         later = [*(other.tombstones for other in layers[number + 1 :]), dead]
-        parts.append(_living(layer, artefact, later))
-    listings = pa.concat_tables([part.listings for part in parts], promote_options="default")
-    order = pc.sort_indices(listings["listing_id"])
+        parts.append(_living(layer, artefact, later, rows.vectors))
+    listings, photos = (
+        pa.concat_tables([getattr(p.searchable, name) for p in parts], promote_options="default")
+        for name in ("listings", "photos")
+    )
+    order = pc.sort_indices(photos, [("listing_id", "ascending"), ("ordinal", "ascending")])
     merged = _Rows(
-        listings.take(order).combine_chunks(),
-        np.concatenate([part.codes for part in parts])[order.to_numpy()],
+        Searchable.of(listings.sort_by("listing_id"), photos.take(order)),
+        {n: np.concatenate([p.vectors[n] for p in parts])[order.to_numpy()] for n in rows.vectors},
         pa.concat_tables([part.titles for part in parts]).sort_by("listing_id"),
         _once(pa.concat_tables([part.places for part in parts])),
     )
@@ -167,38 +187,49 @@ def _absorb(absorbed: Sequence[Artefact], rows: _Rows, dead: Tombstones) -> tupl
     return merged, Tombstones(table)
 
 
-def _living(layer: DeltaLayer, artefact: Artefact, later: Sequence[Tombstones]) -> _Rows:
-    """The rows of an older delta that no later tombstone kills."""
-    tables, codes = [_NO_LISTINGS.empty_table()], []
+def _living(
+    layer: DeltaLayer, artefact: Artefact, later: Sequence[Tombstones], like: Mapping[str, Vectors]
+) -> _Rows:
+    """The rows of an older delta that no later tombstone kills, with vectors of the same names and widths as `like`."""
+    listings, photos = [_NO_LISTINGS.empty_table()], [PHOTOS.empty_table()]
+    vectors = {name: [found[:0]] for name, found in like.items()}
     snapshot = layer.snapshot
     for part in () if snapshot is None else [p for c in snapshot.categories for p in snapshot.partitions(c)]:
         living = living_rows(part, later)
         chosen = np.arange(len(part)) if living is None else np.flatnonzero(living)
-        tables.append(listings_of(part, chosen))
-        codes.append(part.codes[chosen])
-    listings = pa.concat_tables(tables, promote_options="default")
+        listings.append(listings_of(part, np.unique(part.first_of(chosen))))
+        photos.append(photos_of(part, chosen))
+        for name, found in {"code": part.codes, **part.descriptors}.items():
+            vectors[name].append(found[chosen])
     titles, places = (pq.read_table(artefact.path(name)) for name in (TITLES, PLACES))
+    rows = Searchable(pa.concat_tables(listings, promote_options="default"), pa.concat_tables(photos))
     return _Rows(
-        listings,
-        np.concatenate(codes) if codes else np.empty((0, artefact.manifest.meta["bits"] // 8), np.uint8),
-        titles.filter(pc.is_in(titles["listing_id"], listings["listing_id"])).cast(_TITLES),
-        places.filter(pc.is_in(places["photo_id"], listings["photo_id"])).cast(_PLACES),
+        rows,
+        {name: np.concatenate(found) for name, found in vectors.items()},
+        titles.filter(pc.is_in(titles["listing_id"], one_array(rows.listings["listing_id"]))).cast(_TITLES),
+        places.filter(pc.is_in(places["photo_id"], one_array(rows.photos["photo_id"]))).cast(_PLACES),
     )
 
 
 def listings_of(part: Partition, rows: npt.NDArray[np.int64]) -> pa.Table:
-    """Rows of a partition as the builder reads listings."""
+    """The listings of first rows of a partition, as the builder reads them."""
     at = pa.array(rows)
     columns: dict[str, Any] = {
         "listing_id": part.listing_ids.take(at),
-        "photo_id": part.photo_ids.take(at),
         "category": pa.array([part.category] * len(rows), pa.utf8()),
         "group": part.groups.take(at),
-        "price": pa.array(part.prices[rows], pa.float64(), from_pandas=True),
     }
+    columns |= {c.name: part.columns[c.name].take(at).cast(c.type) for c in STORED if c.name in part.columns}
     texts = pa.list_(pa.utf8())
     columns |= {f"aspect_{name}": lists.take(at).cast(texts) for name, lists in part.aspects.items()}
     return pa.table(columns)
+
+
+def photos_of(part: Partition, rows: npt.NDArray[np.int64]) -> pa.Table:
+    """Rows of a partition as the photos of listings that they are."""
+    at = pa.array(rows)
+    ordinals = pa.array(part.photo_ordinals(rows))
+    return pa.table([part.listing_ids.take(at), ordinals, part.photo_ids.take(at)], schema=PHOTOS)
 
 
 def _once(places: pa.Table) -> pa.Table:
@@ -214,8 +245,8 @@ def _write(
     contents = [tombstones.to_bytes(dead.table), _parquet(rows.titles), _parquet(rows.places)]
     for file, content in zip(files, contents, strict=True):
         file.write_bytes(content)
-    if rows.listings.num_rows:
-        files += write_segments(work, rows.listings, rows.codes, shape, progress)
+    if len(rows.searchable):
+        files += write_segments(work, rows.searchable, rows.vectors, shape, progress)
     return files
 
 
@@ -234,7 +265,4 @@ _PLACES = pa.schema(
         pa.field("length", pa.int64()),
     ]
 )
-_NO_LISTINGS = pa.schema(
-    [(name, pa.utf8()) for name in ("listing_id", "photo_id", "category", "group")]
-    + [("price", pa.float64())]
-)
+_NO_LISTINGS = pa.schema([(name, pa.utf8()) for name in ("listing_id", "category", "group")])

@@ -18,12 +18,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lookalike.coding.shards import coded_photos
-from lookalike.index.builder import one_array, read_listings
+from lookalike.index.searchable import Photos, Searchable, one_array, read_searchable, stated_photos
 from lookalike.index.tombstones import to_table
-from lookalike.storage.artefacts import Ref, fetch
+from lookalike.storage.artefacts import Ref
 from lookalike.storage.objects import ObjectStore
 
-_TITLE = "title"
+_PHOTOS = "photos/"
+"""The column that says what photos a listing has; no column of a listing may be named so."""
 Mask = npt.NDArray[np.bool_]
 
 
@@ -31,8 +32,8 @@ Mask = npt.NDArray[np.bool_]
 class Difference:
     """From the state of a generation to a newer one."""
 
-    rows: pa.Table
-    """New and changed listings, as the builder reads them, with their titles; sorted by listing id."""
+    rows: Searchable
+    """New and changed listings, with all their photos."""
     dead: pa.Table
     """Tombstones of changed and removed listings (`tombstones.SCHEMA`)."""
     added: int
@@ -43,7 +44,7 @@ class Difference:
 
     def __len__(self) -> int:
         """Rows and tombstones that a delta would have."""
-        return int(self.rows.num_rows + self.dead.num_rows)
+        return len(self.rows) + int(self.dead.num_rows)
 
     def __str__(self) -> str:
         return f"{self.added:,} new, {self.changed:,} changed, {self.removed:,} gone"
@@ -51,11 +52,13 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What is searchable: the listings of `curated` in `splits` (None: all) whose photo has a code in `extraction`."""
+    """What is searchable: the listings of `curated` in `splits` (None: all), by those of `photos` that have a code in
+    `extraction`."""
 
     curated: Ref
     extraction: Ref
     splits: tuple[str, ...] | None = None
+    photos: Photos = "all"
 
     @classmethod
     def of(cls, inputs: Mapping[str, str], config: Mapping[str, Any]) -> State:
@@ -65,13 +68,14 @@ class State:
             Ref.parse(inputs["curated"]),
             Ref.parse(inputs["extraction"]),
             None if splits is None else tuple(splits),
+            stated_photos(config),
         )
 
 
 def compare(store: ObjectStore, before: State, after: State, cache_dir: Path) -> Difference:
     """Raises `ObjectNotFound` or `CorruptObject` where a table of either state cannot be read."""
-    old, _ = _listings(store, before, cache_dir)
-    new, without_code = _listings(store, after, cache_dir)
+    (before_it, _), (after_it, without_code) = (_searchable(store, s, cache_dir) for s in (before, after))
+    old, new = _with_photos(before_it), _with_photos(after_it)
     place = one_array(pc.index_in(new["listing_id"], one_array(old["listing_id"])))
     there = _mask(place.is_valid())
     old_rows, new_rows = place.drop_null().to_numpy().astype(np.int64), np.flatnonzero(there)
@@ -83,37 +87,31 @@ def compare(store: ObjectStore, before: State, after: State, cache_dir: Path) ->
     chosen = np.union1d(np.flatnonzero(~there), new_rows[other])
     dead = old.filter(pa.array(~stays))
     return Difference(
-        rows=new.take(pa.array(chosen)),
+        rows=Searchable.of(after_it.listings.take(pa.array(chosen)), after_it.photos),
         dead=to_table(one_array(dead["category"]), one_array(dead["listing_id"])),
         added=int((~there).sum()),
         changed=int(other.sum()),
         removed=old.num_rows - len(old_rows),
-        counts=_counts(new, without_code),
+        counts=after_it.counts() | {"without_code": without_code},
     )
 
 
-def _listings(store: ObjectStore, state: State, cache_dir: Path) -> tuple[pa.Table, int]:
-    """The searchable listings of a state, and how many of its splits have no code."""
-    snapshot = fetch(store, state.curated, cache_dir, ["listings.parquet"])
-    table = read_listings(snapshot.path("listings.parquet"), state.splits, also=(_TITLE,))
-    coded = coded_photos(store, state.extraction, one_array(table["photo_id"]), cache_dir)
-    found = table.filter(coded)
-    return found.combine_chunks(), table.num_rows - found.num_rows
+def _searchable(store: ObjectStore, state: State, cache_dir: Path) -> tuple[Searchable, int]:
+    """The listings and photos of a state, and how many listings of its splits have no code."""
+    offered = read_searchable(store, state.curated, state.splits, state.photos, cache_dir)
+    coded = coded_photos(store, state.extraction, one_array(offered.photos["photo_id"]), cache_dir)
+    found = Searchable.of(offered.listings, offered.photos.filter(coded))
+    return found, offered.listings.num_rows - found.listings.num_rows
 
 
-def _counts(table: pa.Table, without_code: int) -> dict[str, Any]:
-    counted = pc.value_counts(one_array(table["category"]))
-    return {
-        "rows": table.num_rows,
-        "categories": {entry["values"]: entry["counts"] for entry in sorted_counts(counted)},
-        "without_code": without_code,
-        "photos": pc.count_distinct(table["photo_id"]).as_py(),
-        "priced": table.num_rows - table["price"].null_count,
-    }
-
-
-def sorted_counts(counted: pa.StructArray) -> list[dict[str, Any]]:
-    return sorted(counted.to_pylist(), key=lambda entry: str(entry["values"]))
+def _with_photos(found: Searchable) -> pa.Table:
+    """The listings, with a column of what photos each has."""
+    photos = found.photos
+    ordinals = one_array(photos["ordinal"]).cast(pa.utf8())
+    named = pc.binary_join_element_wise(ordinals, one_array(photos["photo_id"]), "/")
+    ends = np.cumsum(np.bincount(found.listing_of_each(), minlength=found.listings.num_rows))
+    offsets = pa.array(np.concatenate([[0], ends]).astype(np.int32))
+    return found.listings.append_column(_PHOTOS, pa.ListArray.from_arrays(offsets, named))
 
 
 def _column(table: pa.Table, name: str, rows: npt.NDArray[np.int64]) -> pa.Array | None:

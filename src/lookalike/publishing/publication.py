@@ -42,6 +42,7 @@ from lookalike.storage.artefacts import Kind, Ref, read_manifest
 from lookalike.storage.objects import ObjectStore
 
 if TYPE_CHECKING:
+    from lookalike.index.searchable import Photos
     from lookalike.publishing.rollout import SearchDeployment
 
 Replaces = Ref | Literal["anything", "nothing"]
@@ -152,6 +153,15 @@ def live_shards(store: ObjectStore) -> int:
     """Segments over which each category of the live index is spread; 1 where nothing is live."""
     live = live_ref.read_live(store)
     return 1 if live is None else int(read_manifest(store, live.live.index).meta["shards"])
+
+
+def live_photos(store: ObjectStore) -> Photos:
+    """Which photos of a listing the live index has; all where nothing is live, or an index of version 0.1."""
+    live = live_ref.read_live(store)
+    photos: Photos = (
+        "all" if live is None else read_manifest(store, live.live.index).config.get("photos", "all")
+    )
+    return photos
 
 
 def roll_back(

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from lookalike.aspects.models import Predictions
@@ -166,19 +167,27 @@ def variants(ranking: RankingConfig) -> dict[str, RankingConfig]:
 
 
 def read_gallery(store: ObjectStore, index: Ref, snapshot: IndexSnapshot, cache_dir: Path) -> Gallery:
-    """The rows of the index, with products from the curated snapshot and features from the code shards."""
+    """The listings of the index by their first photo, with products from the curated snapshot and features from the
+    code shards."""
     inputs = read_manifest(store, index).inputs
     parts = [part for category in snapshot.categories for part in snapshot.partitions(category)]
-    ids = np.concatenate([np.asarray(p.listing_ids.to_pylist(), dtype=np.str_) for p in parts])
+    first = [np.arange(len(p)) if p.firsts is None else p.firsts for p in parts]
+    ids = np.concatenate([_texts(p.listing_ids, rows) for p, rows in zip(parts, first, strict=True)])
     order = np.argsort(np.char.encode(ids, "utf-8"), kind="stable")
-    photo_ids = np.concatenate([np.asarray(p.photo_ids.to_pylist(), dtype=np.str_) for p in parts])[order]
-    categories = np.concatenate([np.full(len(p.codes), p.category) for p in parts])[order]
+    photo_ids = np.concatenate([_texts(p.photo_ids, rows) for p, rows in zip(parts, first, strict=True)])[
+        order
+    ]
+    categories = np.concatenate([np.full(p.listings, p.category) for p in parts])[order]
     curated = fetch(store, Ref.parse(inputs["curated"]), cache_dir, [LISTINGS])
     labels = read_labels(curated.path(LISTINGS), ids[order])
     products = _products(labels)
     features = read_features(store, Ref.parse(inputs["extraction"]), photo_ids, cache_dir)
-    stacked = np.concatenate([p.codes for p in parts])[order]
+    stacked = np.concatenate([p.codes[rows] for p, rows in zip(parts, first, strict=True)])[order]
     return Gallery(ids[order], photo_ids, categories, products, stacked, features, labels)
+
+
+def _texts(column: pa.StringArray, rows: NDArray[np.int64]) -> NDArray[np.str_]:
+    return np.asarray(column.take(pa.array(rows)).to_pylist(), dtype=np.str_)
 
 
 def recognition(queries: Queries, encoder: Encoder) -> dict[str, Any]:

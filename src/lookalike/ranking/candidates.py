@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 import numpy as np
 import pyarrow as pa
 
+from lookalike.columns import SHOWN, Column
 from lookalike.index.reader import Partition
 from lookalike.ranking.listings import IndexedListing
 from lookalike.ranking.rescoring import Rescorer
@@ -43,10 +44,10 @@ class MappedCandidates:
         return MappedCandidates(self._job, nearest, self._weights, self._stated)
 
     def listing_ids(self) -> list[str]:
-        return self._texts(lambda partition, rows: partition.listing_ids.take(rows))
+        return self._texts(lambda partition, rows: partition.listing_ids.take(pa.array(rows)))
 
     def groups(self) -> list[str]:
-        return self._texts(lambda partition, rows: partition.groups.take(rows))
+        return self._texts(lambda partition, rows: partition.groups.take(pa.array(rows)))
 
     def prices(self) -> np.ndarray:
         return self._gather(lambda partition, rows: partition.prices[rows])
@@ -62,24 +63,36 @@ class MappedCandidates:
     def listings(self, aspects: Collection[str]) -> list[IndexedListing]:
         rows = zip(self._nearest.partition.tolist(), self._nearest.row.tolist(), strict=True)
         partitions = [(self._job.partitions[place], row) for place, row in rows]
+        shown = {column.name: self.shown(column).to_pylist() for column in SHOWN} if partitions else {}
         return [
             IndexedListing(
                 listing_id=listing_id,
                 photo_id=photo_id,
+                photo_ordinal=ordinal,
                 category=partition.category,
                 group=group,
-                price=None if np.isnan(price) else price,
                 aspects=self._stated(partition).of_row(row, aspects),
+                columns={name: values[i] for name, values in shown.items()},
             )
-            for (partition, row), listing_id, photo_id, group, price in zip(
-                partitions,
-                self.listing_ids(),
-                self._texts(lambda partition, rows: partition.photo_ids.take(rows)),
-                self.groups(),
-                self.prices().tolist(),
-                strict=True,
+            for i, ((partition, row), listing_id, photo_id, ordinal, group) in enumerate(
+                zip(
+                    partitions,
+                    self.listing_ids(),
+                    self._texts(lambda partition, rows: partition.photo_ids.take(pa.array(rows))),
+                    self.photo_ordinals().tolist(),
+                    self.groups(),
+                    strict=True,
+                )
             )
         ]
+
+    def photo_ordinals(self) -> np.ndarray:
+        """i32[m]: which photo of its listing each candidate is."""
+        return self._gather(lambda partition, rows: partition.photo_ordinals(rows)).astype(np.int32)
+
+    def shown(self, column: Column) -> pa.Array:
+        """What each candidate, of which there must be some, states in a column; null where it states nothing."""
+        return self.column(lambda partition, rows: shown_of(partition, column, rows))
 
     def categories(self) -> list[str]:
         """The category of each candidate."""
@@ -88,7 +101,7 @@ class MappedCandidates:
     def column(self, ask: Callable[[Partition, np.ndarray], pa.Array]) -> pa.Array:
         """What `ask(partition, rows)` says of the rows of each partition, in the order of the candidates, of which
         there must be some."""
-        parts = [ask(partition, pa.array(rows)) for partition, _, rows in self._members]
+        parts = [ask(partition, rows) for partition, _, rows in self._members]
         if len(parts) == 1:
             return parts[0]
         order = np.argsort(np.concatenate([members for _, members, _ in self._members]))
@@ -118,12 +131,19 @@ def _by_partition(job: ScanJob, nearest: Nearest) -> Iterator[tuple[Partition, n
 
 def listing_of(partition: Partition, row: int, stated: StatedAspects) -> IndexedListing:
     """One row of a partition, with all its aspects."""
-    price = float(partition.prices[row])
+    rows = np.array([row])
     return IndexedListing(
         listing_id=partition.listing_ids[row].as_py(),
         photo_id=partition.photo_ids[row].as_py(),
+        photo_ordinal=int(partition.photo_ordinals(rows)[0]),
         category=partition.category,
         group=partition.groups[row].as_py(),
-        price=None if np.isnan(price) else price,
         aspects=stated.of_row(row),
+        columns={column.name: shown_of(partition, column, rows)[0].as_py() for column in SHOWN},
     )
+
+
+def shown_of(partition: Partition, column: Column, rows: np.ndarray) -> pa.Array:
+    """What the listings of these rows of a partition state in a column, by the column's own type."""
+    found = partition.column(column.name, rows)
+    return pa.nulls(len(rows), column.type) if found is None else found.cast(column.type)

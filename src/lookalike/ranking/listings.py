@@ -34,19 +34,28 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class IndexedListing:
-    """What an index knows of one listing."""
+    """What an index knows of one listing, and which of its photos is meant."""
 
     listing_id: str
     photo_id: str
+    photo_ordinal: int
+    """Which of its photos that is: 0 is the main one."""
     category: str
     group: str
-    price: float | None
     aspects: Mapping[str, tuple[str, ...]]
     """The aspects that were asked for and that it states."""
+    columns: Mapping[str, Any]
+    """What it states in each of `columns.SHOWN`; None where it states nothing."""
+
+    @property
+    def price(self) -> float | None:
+        price: float | None = self.columns["price"]
+        return price
 
 
 class Candidates(Protocol):
-    """The m nearest listings of one query, nearest first, equal distances by listing id; or some of them, as taken."""
+    """The m nearest listings of one query, each by its nearest photo, nearest first, equal distances by listing id; or
+    some of them, as taken."""
 
     @property
     def distance(self) -> np.ndarray:
@@ -112,7 +121,8 @@ class Listings(Protocol):
         """The candidates of every query, found together. Raises `ServiceBusy` where nobody can be asked."""
 
     def find(self, listing_id: str) -> tuple[IndexedListing, np.ndarray] | None:
-        """A listing with all its aspects, and its code u8[bits // 8]; None where the index has no such listing."""
+        """A listing with all its aspects, and the code u8[bits // 8] of its first photo; None where there is no such
+        listing."""
 
     def memory(self) -> Memory:
         """How much of the snapshot's files this process holds."""

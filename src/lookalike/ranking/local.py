@@ -78,7 +78,7 @@ class MappedListings:
         return self._stated[id(partition)]
 
     def _place(self, listing_id: str) -> tuple[Partition, int] | None:
-        """Where a listing lies: rows are sorted by listing id, so this is a binary search in each partition."""
+        """Where a listing's first photo lies: rows are sorted by listing id, so by binary search in each partition."""
         wanted = pa.array([listing_id.encode(errors="surrogatepass")], pa.binary())
         for category in self.index.categories:
             for partition in self.index.partitions(category):
@@ -128,7 +128,7 @@ class MappedListings:
             release=index.release,
             bits=index.bits,
             preset=index.preset,
-            rows=dict(index.rows),
+            rows=dict(index.listings),
             stated=stated,
             values=values,
             prices=(min(prices), max(prices)) if prices else None,

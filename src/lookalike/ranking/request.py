@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
-from typing import ClassVar
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -168,15 +168,30 @@ class Hit:
 
     listing_id: str
     photo_id: str
+    """The photo that matched: of the listing's, the nearest to the query."""
+    photo_ordinal: int
+    """Which of the listing's photos that is: 0 is the main one."""
     category: str
     score: float
     """0 to 1: the blend of appearance and aspect reward. Comparable within one answer only, if `relative`."""
     distance: int
     """Hamming distance of the codes, in bits."""
-    price: float | None
     group: str
+    columns: Mapping[str, Any]
+    """What the listing states in each of `columns.SHOWN`: title, price and so on; None where it states nothing."""
     matched_aspects: Mapping[str, str]
     """Aspects in which the listing has the query's value: of a photo only where that is predicted surely enough."""
+
+    @property
+    def price(self) -> float | None:
+        price: float | None = self.columns["price"]
+        return price
+
+    def to_json(self) -> dict[str, Any]:
+        """The hit as one flat object, as the search API has it."""
+        body = asdict(self)
+        columns: dict[str, Any] = body.pop("columns")
+        return body | columns
 
 
 @dataclass(frozen=True, slots=True)

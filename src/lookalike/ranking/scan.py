@@ -1,14 +1,18 @@
 """The scan of one or many queries: each over its own partitions, reads shared where queries meet.
 
-Enters: per query a code and the partitions it opens, with the rows it may return. Leaves: its nearest rows over all
-of them, by distance, ties by listing id. A scan is bound by memory bandwidth, so when several queries open the same
-partition they are scanned together, and each code is read once for all of them.
+Enters: per query a code and the partitions it opens, with the rows it may return. Leaves: its nearest listings over
+all of them, each by its nearest photo, by distance, ties by listing id. A scan is bound by memory bandwidth, so when
+several queries open the same partition they are scanned together, and each code is read once for all of them.
+
+A row is a photo, so the k nearest rows may be fewer listings. As many rows are asked for as k listings have on average,
+and twice as many again while some of them turn out to be of one listing: the first photo of a listing among all rows in
+order is its nearest, so what is left of them is exact.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -24,11 +28,13 @@ class ScanJob:
     partitions: tuple[Partition, ...]
     allowed: tuple[np.ndarray | None, ...]
     k: int
+    """Listings."""
 
 
 @dataclass(frozen=True, slots=True)
 class Nearest:
-    """The nearest rows of one query, nearest first; `partition` i32[m] counts within the job's partitions."""
+    """The nearest rows of one query, nearest first, one for each listing; `partition` i32[m] counts within the job's
+    partitions."""
 
     distance: np.ndarray
     partition: np.ndarray
@@ -39,7 +45,42 @@ class Nearest:
 
 
 def scan(scanner: Scanner, jobs: Sequence[ScanJob]) -> list[Nearest]:
-    """Exact nearest rows of every job."""
+    """Exact nearest listings of every job, each by its nearest row."""
+    found: list[Nearest] = [_NOTHING] * len(jobs)
+    rows = {number: _rows_of(job) for number, job in enumerate(jobs)}
+    while rows:
+        asked = [replace(jobs[number], k=k) for number, k in rows.items()]
+        again = {}
+        for (number, k), nearest in zip(rows.items(), _nearest_rows(scanner, asked), strict=True):
+            found[number] = _one_of_each_listing(jobs[number], nearest)
+            if len(found[number]) < jobs[number].k and len(nearest) == k:
+                again[number] = 2 * k
+        rows = again
+    return found
+
+
+def _rows_of(job: ScanJob) -> int:
+    """How many rows are asked for first: as many as the job's k listings have on average."""
+    rows, listings = sum(map(len, job.partitions)), sum(partition.listings for partition in job.partitions)
+    return max(job.k, rows) if job.k >= listings else job.k * -(-rows // listings)
+
+
+def _one_of_each_listing(job: ScanJob, nearest: Nearest) -> Nearest:
+    """The job's k first listings among these rows, each by its first row."""
+    if all(partition.firsts is None for partition in job.partitions):
+        return nearest
+    keys = np.empty((len(nearest), 2), np.int64)
+    keys[:, 0] = nearest.partition
+    for place in np.unique(nearest.partition).tolist():
+        members = nearest.partition == place
+        keys[members, 1] = job.partitions[place].first_of(nearest.row[members])
+    _, kept = np.unique(keys, axis=0, return_index=True)
+    kept = np.sort(kept)[: job.k]
+    return Nearest(nearest.distance[kept], nearest.partition[kept], nearest.row[kept])
+
+
+def _nearest_rows(scanner: Scanner, jobs: Sequence[ScanJob]) -> list[Nearest]:
+    """The `k` nearest rows of every job."""
     alike: dict[tuple[object, ...], list[int]] = {}
     for number, job in enumerate(jobs):
         alike.setdefault(_places(job), []).append(number)
@@ -83,7 +124,7 @@ def _by_partition(scanner: Scanner, jobs: Sequence[ScanJob]) -> list[Nearest]:
 
 
 def _merge(job: ScanJob, parts: Sequence[Nearest]) -> Nearest:
-    """The job's k nearest of all its partitions."""
+    """The job's k nearest rows of all its partitions."""
     if not parts:
         return _NOTHING
     distance = np.concatenate([part.distance for part in parts])

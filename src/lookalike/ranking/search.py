@@ -259,11 +259,12 @@ class Searcher:
             Hit(
                 listing_id=found.listing_id,
                 photo_id=found.photo_id,
+                photo_ordinal=found.photo_ordinal,
                 category=found.category,
                 score=round(score, 6),
                 distance=distance,
-                price=found.price,
                 group=found.group,
+                columns=found.columns,
                 matched_aspects=matched(query.expected, found.aspects),
             )
             for found, distance, score in zip(

@@ -102,19 +102,27 @@ class StatedAspects:
 
     @cached_property
     def counts(self) -> dict[str, dict[str, int]]:
-        """How many rows that are not dead state each value of each aspect."""
+        """How many listings that are not dead state each value of each aspect."""
         totals = {}
-        dead = np.flatnonzero(~self.partition.alive_mask()) if self.partition.alive is not None else None
+        counted = self._counted()
         for name, column in self._columns.items():
-            if not len(column.codes):
+            codes = column.codes
+            if counted is not None and len(codes):
+                codes = codes[np.repeat(counted, np.diff(column.offsets))]
+            if not len(codes):
                 continue
-            numbers = np.bincount(column.codes)
-            if dead is not None:
-                numbers -= np.bincount(_codes_of(column, dead), minlength=len(numbers))
-            if numbers.any():
-                values = column.dictionary.values
-                totals[name] = {values[code]: int(numbers[code]) for code in np.flatnonzero(numbers).tolist()}
+            numbers, values = np.bincount(codes), column.dictionary.values
+            totals[name] = {values[code]: int(numbers[code]) for code in np.flatnonzero(numbers).tolist()}
         return totals
+
+    def _counted(self) -> np.ndarray | None:
+        """bool[n]: the first row of each listing that is not dead; None where that is every row."""
+        part = self.partition
+        if part.firsts is None:
+            return None if part.alive is None else part.alive_mask()
+        counted = np.zeros(len(part), bool)
+        counted[part.firsts] = True
+        return counted & part.alive_mask()
 
 
 @njit(nogil=True, cache=True)
@@ -125,12 +133,6 @@ def _sum_of_each(offsets: np.ndarray, codes: np.ndarray, weights: np.ndarray, ro
         for at in range(offsets[rows[i]], offsets[rows[i] + 1]):
             sums[i] += weights[codes[at]]
     return sums
-
-
-def _codes_of(column: _Column, rows: np.ndarray) -> np.ndarray:
-    """All codes of these rows, one after another."""
-    spans = [column.codes[column.offsets[row] : column.offsets[row + 1]] for row in rows.tolist()]
-    return np.concatenate(spans) if spans else column.codes[:0]
 
 
 def _column(lists: pa.ListArray, shared: Dictionaries) -> _Column:

@@ -32,6 +32,7 @@ from lookalike.serving.batching import SearchQueue
 from lookalike.serving.bodies import BodyBudget, read_upload
 from lookalike.serving.config import ServingConfig
 from lookalike.serving.decoding import DecodingTurns, Effort
+from lookalike.serving.description import openapi
 from lookalike.serving.details import listing_json
 from lookalike.serving.forms import Upload
 from lookalike.serving.lifecycle import Lifecycle
@@ -44,9 +45,8 @@ from lookalike.serving.wire import SearchParameters, answer_json, parse_paramete
 from lookalike.settings import available_cores
 from lookalike.storage.objects import ObjectStore
 
-_HERE = Path(__file__).parent
-OPENAPI = _HERE / "openapi.json"
-_WEB = _HERE / "web"
+_WEB = Path(__file__).parent / "web"
+_OPENAPI = openapi()
 _IMMUTABLE = {"Cache-Control": "public, max-age=31536000, immutable"}
 _NEVER_CACHED = {"Cache-Control": "no-store"}
 
@@ -111,7 +111,7 @@ class SearchService:
         }
         body = answer_json(answer, milliseconds)
         for hit in body["hits"]:
-            hit["title"] = snapshot.titles.get(hit["listing_id"])
+            hit["title"] = hit["title"] or snapshot.titles.get(hit["listing_id"])
         request.scope["notes"].update(
             k=parameters.request.k,
             hits=len(answer.hits),
@@ -208,7 +208,7 @@ class SearchService:
 
     async def openapi(self, request: Request) -> Response:
         """GET /openapi.json"""
-        return FileResponse(OPENAPI, media_type="application/json")
+        return JSONResponse(_OPENAPI)
 
     async def page(self, request: Request) -> Response:
         """GET /"""

@@ -26,8 +26,8 @@ class ServingConfig:
     rankers: FleetConfig | None = None
     """Let these rankers hold the index and scan it; None: hold it in this process."""
     bare: Annotated[bool, Env("LOOKALIKE_BARE")] = False
-    """Keep neither titles nor the places of photos, about 120 bytes of memory a listing: hits have no title, and no
-    photo is served or tried. For large catalogues whose shop shows its listings itself."""
+    """Do not keep where photos are, about 60 bytes of memory each: no photo is served or tried. With an index of format
+    1, which holds no titles, hits have none. For large catalogues whose shop shows its listings itself."""
     ranking: RankingConfig = field(default_factory=RankingConfig)
     photo: QueryLimits = field(default_factory=QueryLimits)
     """What a query photo may be. One heavy photo is decoded at a time, in `max_decoding_bytes` of memory at most."""

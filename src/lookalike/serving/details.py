@@ -1,7 +1,7 @@
-"""What a listing page shows beyond a hit: the title from the curated snapshot, and everything the index knows.
+"""What a listing page shows: everything the index knows, and the title where an index of format 1 does not know it.
 
-Enters: listing ids. Leaves: JSON-like dictionaries. Titles are two Arrow columns, sorted by listing id as the curated
-snapshot is, so looking one up is a binary search and no dictionary of a million strings is built.
+Enters: listing ids. Leaves: JSON-like dictionaries. Titles of the curated snapshot are two Arrow columns, sorted by
+listing id as it is, so looking one up is a binary search and no dictionary of a million strings is built.
 """
 
 from __future__ import annotations
@@ -60,11 +60,12 @@ def listing_json(listings: Listings, titles: Titles, listing_id: str) -> dict[st
     listing, _ = found
     return {
         "listing_id": listing_id,
-        "title": titles.get(listing_id),
         "category": listing.category,
-        "price": listing.price,
         "photo_id": listing.photo_id,
+        "photo_ordinal": listing.photo_ordinal,
         "group": listing.group,
+        **listing.columns,
+        "title": listing.columns["title"] or titles.get(listing_id),
         "aspects": {name: list(values) for name, values in listing.aspects.items()},
     }
 

@@ -97,7 +97,8 @@ def open_snapshot(
         )
     searcher = join_searcher(release_files, listings, config.ranking, threads=threads, reuse=reuse)
     curated = Ref.parse(index_files.manifest.inputs["curated"])
-    curated_files = copies.fetch(curated, [] if config.bare else [PHOTOS, LISTINGS])
+    tables = [PHOTOS] if index_files.manifest.config["format"] > 1 else [PHOTOS, LISTINGS]  # for titles
+    curated_files = copies.fetch(curated, [] if config.bare else tables)
     shelf = PhotoShelf(copies.store, curated_files)
     if previous is None or previous.searcher.encoder is not searcher.encoder:
         warm_up(searcher, config.batch_limit)

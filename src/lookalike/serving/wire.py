@@ -19,7 +19,7 @@ from lookalike.ranking.parameters import (
     parse_number,
     parse_price,
 )
-from lookalike.ranking.request import Answer, Filters, Hit, SearchRequest
+from lookalike.ranking.request import Answer, Filters, SearchRequest
 
 PARAMETERS = ("listing_id", "k", "categories", "aspects", "price", "box", "alpha", "colour", "exclude")
 _REPEATED = ("categories", "aspects", "exclude")
@@ -71,7 +71,7 @@ def answer_json(answer: Answer, milliseconds: Mapping[str, float]) -> dict[str, 
     """The reply's body; `milliseconds` adds the stages that the service itself timed."""
     partial = {"partial": {"missing_shards": list(answer.missing_shards)}} if answer.missing_shards else {}
     return partial | {
-        "hits": [hit_json(hit) for hit in answer.hits],
+        "hits": [hit.to_json() for hit in answer.hits],
         "categories": [
             {"category": guess.category, "probability": guess.probability, "opened": guess.opened}
             for guess in answer.categories
@@ -84,17 +84,4 @@ def answer_json(answer: Answer, milliseconds: Mapping[str, float]) -> dict[str, 
         "index": answer.index,
         "scanned": answer.scanned,
         "milliseconds": {name: round(value, 3) for name, value in milliseconds.items()},
-    }
-
-
-def hit_json(hit: Hit) -> dict[str, Any]:
-    return {
-        "listing_id": hit.listing_id,
-        "photo_id": hit.photo_id,
-        "category": hit.category,
-        "score": hit.score,
-        "distance": hit.distance,
-        "price": hit.price,
-        "group": hit.group,
-        "matched_aspects": dict(hit.matched_aspects),
     }

@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lookalike.columns import SHOWN
 from lookalike.errors import ReleaseError, ServiceBusy
 from lookalike.index.reader import Memory
 from lookalike.ranking.listings import Candidates, IndexedListing, Summary, Wanted
@@ -120,7 +121,7 @@ class RemoteCandidates:
         return texts
 
     def prices(self) -> np.ndarray:
-        prices: np.ndarray = self._rows.column("price").to_numpy()
+        prices: np.ndarray = wire.shown_column(self._rows, "price").to_numpy(zero_copy_only=False)
         return prices
 
     def expected_distances(self) -> np.ndarray:
@@ -134,14 +135,16 @@ class RemoteCandidates:
 
     def listings(self, aspects: Collection[str]) -> list[IndexedListing]:
         stated = {name: wire.aspect_column(self._rows, name).to_pylist() for name in aspects}
-        rows = self._rows.select(["listing_id", "photo_id", "category", "group", "price"]).to_pylist()
+        shown = {column.name: wire.shown_column(self._rows, column.name).to_pylist() for column in SHOWN}
+        rows = self._rows.select(["listing_id", "photo_id", "photo_ordinal", "category", "group"]).to_pylist()
         return [
             IndexedListing(
                 listing_id=row["listing_id"],
                 photo_id=row["photo_id"],
+                photo_ordinal=row["photo_ordinal"],
                 category=self._wanted.categories[row["category"]],
                 group=row["group"],
-                price=None if np.isnan(row["price"]) else row["price"],
+                columns={name: values[i] for name, values in shown.items()},
                 aspects={name: tuple(values[i]) for name, values in stated.items() if values[i]},
             )
             for i, row in enumerate(rows)

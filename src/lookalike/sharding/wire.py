@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.ipc
 
+from lookalike.columns import SHOWN
 from lookalike.errors import LookalikeError
 from lookalike.index.reader import Partition
 from lookalike.ranking.candidates import MappedCandidates
@@ -26,14 +27,17 @@ from lookalike.ranking.request import Filters
 CONTENT_TYPE = "application/vnd.apache.arrow.stream"
 _KEY = b"lookalike"
 _ASPECT = "aspect_"
+_SHOWN = "shown_"
+"""Before the name of a column of the registry, which may be called as one of ours."""
 _FIXED = [
     ("distance", pa.int32()),
     ("expected", pa.float32()),  # null where the query has no weights
     ("category", pa.int32()),  # counts within the query's categories
     ("listing_id", pa.utf8()),
     ("photo_id", pa.utf8()),
+    ("photo_ordinal", pa.int32()),
     ("group", pa.utf8()),
-    ("price", pa.float64()),  # NaN where the listing has none
+    *((_SHOWN + column.name, column.type) for column in SHOWN),  # null where the listing states nothing
 ]
 
 
@@ -137,9 +141,17 @@ def read_listing(body: Mapping[str, Any]) -> tuple[IndexedListing, np.ndarray] |
         fields = dict(body["found"])
         code = np.frombuffer(bytes.fromhex(fields.pop("code")), np.uint8)
         aspects = {name: tuple(values) for name, values in fields.pop("aspects").items()}
-        return IndexedListing(**fields, aspects=aspects), code
+        listing = IndexedListing(**fields, aspects=aspects)
+        if set(listing.columns) != {column.name for column in SHOWN}:
+            raise ValueError(f"its columns are {sorted(listing.columns)}")
+        return listing, code
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise WireError(f"this is no listing: {error}") from error
+
+
+def shown_column(batch: pa.RecordBatch, name: str) -> pa.Array:
+    """What each candidate states in a column of the registry, null where it states nothing."""
+    return batch.column(_SHOWN + name)
 
 
 def aspect_column(batch: pa.RecordBatch, name: str) -> pa.ListArray:
@@ -157,21 +169,22 @@ def _batch(wanted: Wanted, found: Candidates, aspects: Collection[str], schema: 
         pa.array(found.distance),
         pa.nulls(rows, pa.float32()) if wanted.weights is None else pa.array(found.expected_distances()),
         pa.array([place[category] for category in found.categories()], pa.int32()),
-        found.column(lambda partition, at: partition.listing_ids.take(at)),
-        found.column(lambda partition, at: partition.photo_ids.take(at)),
-        found.column(lambda partition, at: partition.groups.take(at)),
-        pa.array(found.prices()),
+        found.column(lambda partition, at: partition.listing_ids.take(pa.array(at))),
+        found.column(lambda partition, at: partition.photo_ids.take(pa.array(at))),
+        pa.array(found.photo_ordinals()),
+        found.column(lambda partition, at: partition.groups.take(pa.array(at))),
+        *map(found.shown, SHOWN),
     ]
     for name in aspects:
         columns.append(found.column(lambda partition, at, name=name: _stated(partition, at, name)))  # type: ignore[misc]
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
-def _stated(partition: Partition, rows: pa.Array, aspect: str) -> pa.ListArray:
+def _stated(partition: Partition, rows: np.ndarray, aspect: str) -> pa.ListArray:
     """list<utf8>: what these rows state of an aspect that the index may not have."""
     lists = partition.aspects.get(aspect)
     texts = pa.list_(pa.utf8())
-    return pa.array([[]] * len(rows), texts) if lists is None else lists.take(rows).cast(texts)
+    return pa.array([[]] * len(rows), texts) if lists is None else lists.take(pa.array(rows)).cast(texts)
 
 
 def _aspects_of(wanted: Sequence[Wanted]) -> list[str]:

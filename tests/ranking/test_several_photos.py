@@ -1,0 +1,163 @@
+"""Listings with several photos: each is found once, by its nearest photo, exactly, through rankers, too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from lookalike.index.builder import build
+from lookalike.index.hamming import Scanner
+from lookalike.index.reader import IndexSnapshot
+from lookalike.index.segment import segment_name
+from lookalike.ranking.listings import IndexedListing, Wanted
+from lookalike.ranking.local import MappedListings
+from lookalike.ranking.request import Filters
+from lookalike.sharding import wire
+from lookalike.sharding.remote import RemoteCandidates, merge_nearest, merge_summaries
+from lookalike.storage.artefacts import fetch
+from tests.index.conftest import Snapshot, make_snapshot
+
+ROWS = {"a": 70, "b/c": 200, "b/d": 3}
+MOST, BITS, SHARDS = 6, 64, 3
+QUERIES = 60
+
+Found = list[tuple[str, int, int]]
+"""(listing id, ordinal, distance), nearest first."""
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
+    """Codes of few bits, and of few kinds: distances are often equal, within a listing and between listings."""
+    root = tmp_path_factory.mktemp("several")
+    return make_snapshot(
+        root / "store", ROWS, bits=BITS, photos=MOST, missing=20, correlated=True, further=True
+    )
+
+
+@pytest.fixture(scope="module")
+def opened(made: Snapshot, tmp_path_factory: pytest.TempPathFactory) -> list[MappedListings]:
+    """The whole index in one segment, then the shards of the same listings."""
+    cache = tmp_path_factory.mktemp("cache")
+    whole = build(made.store, made.curated, made.extraction, cache_dir=cache)
+    parts = build(made.store, made.curated, made.extraction, shards=SHARDS, cache_dir=cache)
+    snapshots = [IndexSnapshot.open(fetch(made.store, whole, cache))]
+    for shard in range(SHARDS):
+        artefact = fetch(made.store, parts, cache, [segment_name(shard, SHARDS)])
+        snapshots.append(IndexSnapshot.open(artefact, shard=shard))
+    return [MappedListings(snapshot, Scanner(1)) for snapshot in snapshots]
+
+
+@pytest.fixture(scope="module")
+def asked(made: Snapshot) -> list[Wanted]:
+    rng = np.random.default_rng(8)
+    codes = list(made.codes.values())
+    filters = [Filters(), Filters((("color", ("red",)),)), Filters((), 20, 120)]
+    categories = [("a",), ("b/c", "a"), ("a", "b/c", "b/d"), ("b/d",)]
+    return [
+        Wanted(
+            code=codes[int(rng.integers(len(codes)))] ^ rng.integers(0, 2, BITS // 8, np.uint8),
+            categories=categories[i % len(categories)],
+            filters=filters[i % len(filters)],
+            k=int(rng.choice([1, 2, 7, 30, 100, 400])),
+            weights=rng.random(BITS).astype(np.float32),
+            aspects=("color",),
+        )
+        for i in range(QUERIES)
+    ]
+
+
+def brute_force(made: Snapshot, wanted: Wanted) -> Found:
+    """Every photo of every listing that passes, one after another."""
+    photos: dict[str, list[tuple[int, str]]] = {}
+    for row in made.photos.to_pylist():
+        if row["photo_id"] in made.codes:
+            photos.setdefault(row["listing_id"], []).append((row["ordinal"], row["photo_id"]))
+    found = []
+    for listing in made.listings.to_pylist():
+        price, listing_id = listing["price"], listing["listing_id"]
+        low, high = wanted.filters.price_from, wanted.filters.price_to
+        passes = listing["category"] in wanted.categories and listing_id in photos
+        passes &= all(
+            {*values} & {*listing[f"aspect_{name}"]} != set() for name, values in wanted.filters.aspects
+        )
+        if low is not None and high is not None:
+            passes &= price is not None and low <= price <= high
+        if passes:
+            nearest = min((distance(wanted.code, made.codes[photo]), n) for n, photo in photos[listing_id])
+            found.append((nearest[0], listing_id, nearest[1]))
+    return [(listing_id, n, d) for d, listing_id, n in sorted(found)[: wanted.k]]
+
+
+def distance(one: npt.NDArray[np.uint8], other: npt.NDArray[np.uint8]) -> int:
+    return int(np.bitwise_count(one ^ other).sum())
+
+
+def through_rankers(opened: list[MappedListings], wanted: list[Wanted]) -> Iterator[RemoteCandidates]:
+    answers = [wire.read_found(wire.found_bytes(wanted, each.nearest(wanted)), wanted) for each in opened[1:]]
+    for w, parts in zip(wanted, zip(*answers, strict=True), strict=True):
+        yield RemoteCandidates(w, merge_nearest(w, parts), ())
+
+
+def test_k_listings_are_found_each_by_its_nearest_photo(
+    made: Snapshot, opened: list[MappedListings], asked: list[Wanted]
+) -> None:
+    remote = list(through_rankers(opened, asked))
+    photo_ids = {(row["listing_id"], row["ordinal"]): row["photo_id"] for row in made.photos.to_pylist()}
+    for w, ours, theirs in zip(asked, opened[0].nearest(asked), remote, strict=True):
+        expected = brute_force(made, w)
+        listings = ours.listings(("color",))
+        assert hits(listings, ours.distance) == expected
+        assert theirs.listings(("color",)) == listings
+        assert theirs.distance.tolist() == ours.distance.tolist()
+        assert theirs.expected_distances().tolist() == ours.expected_distances().tolist()
+        assert all(photo_ids[x.listing_id, x.photo_ordinal] == x.photo_id for x in listings)
+
+
+def hits(listings: list[IndexedListing], distances: npt.NDArray[np.int32]) -> Found:
+    return [(x.listing_id, x.photo_ordinal, d) for x, d in zip(listings, distances.tolist(), strict=True)]
+
+
+def test_a_listing_is_asked_about_once_however_it_is_put(
+    opened: list[MappedListings], asked: list[Wanted]
+) -> None:
+    """Alone, or beside queries that ask for other k and open other categories."""
+    together = opened[0].nearest(asked)
+    for w, found in zip(asked, together, strict=True):
+        (alone,) = opened[0].nearest([w])
+        assert alone.listings(()) == found.listings(())
+
+
+def test_counts_are_of_listings_not_of_photos(made: Snapshot, opened: list[MappedListings]) -> None:
+    known = {row["listing_id"] for row in made.photos.to_pylist() if row["photo_id"] in made.codes}
+    listings = [row for row in made.listings.to_pylist() if row["listing_id"] in known]
+    whole, merged = opened[0].summary, merge_summaries([each.summary for each in opened[1:]])
+    for summary in (whole, merged):
+        assert summary.rows == {c: sum(row["category"] == c for row in listings) for c in ROWS}
+        assert summary.values["color"] == {
+            value: sum(value in row["aspect_color"] for row in listings) for value in ("red", "blue")
+        }
+        assert len(summary) == len(listings) < len(made.photos)
+
+
+def test_texts_of_a_listing_are_those_of_its_first_row(made: Snapshot, opened: list[MappedListings]) -> None:
+    stated = {row["listing_id"]: row for row in made.listings.to_pylist()}
+    code = np.zeros(BITS // 8, np.uint8)
+    for found in opened[0].nearest([Wanted(code, tuple(ROWS), Filters(), 400)]):
+        listings = found.listings(())
+        assert any(x.photo_ordinal > 0 for x in listings)
+        assert all(x.columns[name] == stated[x.listing_id].get(name) for x in listings for name in x.columns)
+
+
+@pytest.mark.parametrize(("photos", "most"), [("main", 1), (2, 2), ("all", MOST)])
+def test_so_many_photos_are_indexed_as_asked_for(
+    made: Snapshot, tmp_path: Path, photos: str | int, most: int
+) -> None:
+    ref = build(made.store, made.curated, made.extraction, photos=photos, cache_dir=tmp_path)  # type: ignore[arg-type]
+    snapshot = IndexSnapshot.open(fetch(made.store, ref, tmp_path))
+    wanted = [r for r in made.photos.to_pylist() if r["photo_id"] in made.codes and r["ordinal"] < most]
+    assert len(snapshot) == len(wanted)
+    assert sum(snapshot.listings.values()) == len({row["listing_id"] for row in wanted})
