@@ -145,3 +145,10 @@ def later(recipe: Recipe, **added: Any) -> Recipe:
 def writer_of(config: dict[str, Any]) -> ArtefactWriter:
     curated = f"curated/{'0' * 16}@{'0' * 64}"
     return ArtefactWriter(DirectoryStore(Path()), Kind.RELEASE, inputs={"curated": curated}, config=config)
+
+
+def test_another_way_of_fitting_aspects_is_another_release_and_the_usual_one_is_not_named() -> None:
+    assert "aspects" not in identity(FROZEN)
+    deeper = replace(FROZEN, aspects=replace(FROZEN.aspects, depth=6))
+    assert identity(deeper)["aspects"]["depth"] == 6
+    assert len(configurations(deeper)) < len(configurations(FROZEN)), "version 0.1 could not have trained it"

@@ -12,38 +12,18 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import xgboost
 
+from lookalike.aspects.boosting import AspectTraining
 from lookalike.aspects.models import AspectModel, AspectModels, model_inputs
 from lookalike.aspects.xgboost_model import forest_of
 from lookalike.errors import TrainingError
 from lookalike.settings import available_cores
 
 _SURE = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)
-
-
-@dataclass(frozen=True, slots=True)
-class AspectTraining:
-    """How aspect models are fitted."""
-
-    rounds: int = 40
-    """Boosting rounds; a tree per value in each."""
-    learning_rate: float = 0.2
-    depth: int = 4
-    bins: int = 32
-    """Histogram bins per feature: pooled features are smooth, and few bins are fast."""
-    features_per_tree: float = 0.3
-    """Share of the features that each tree may use."""
-    minimum_rows: int = 40
-    """Training rows that an aspect must have."""
-    minimum_per_value: int = 8
-    """Training rows that a value must have; rarer values are left out."""
-    maximum_values: int = 64
-    """The most frequent values are kept: each costs a tree a round."""
 
 
 def fit_aspects(
@@ -55,7 +35,7 @@ def fit_aspects(
     *,
     seed: int = 0,
     threads: int = 0,
-    training: AspectTraining = AspectTraining(),
+    training: AspectTraining | None = None,
 ) -> AspectModels:
     """Fit one model per aspect and score each on the held-out listings.
 
@@ -67,10 +47,10 @@ def fit_aspects(
     some probabilities: it, how many held-out predictions are at least as probable, and how many of those are right.
     """
     inputs = model_inputs(features, category_indices, len(categories))
-    held_out = np.asarray(is_validation, bool)
+    held_out, how = np.asarray(is_validation, bool), training or AspectTraining()
 
     def fit(name: str) -> tuple[AspectModel | None, dict[str, Any]]:
-        return _fit_one(name, inputs, values[name], held_out, seed, training)
+        return _fit_one(name, inputs, values[name], held_out, seed, how)
 
     names = sorted(values)
     workers = min(threads or available_cores(), len(names)) or 1

@@ -15,6 +15,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from lookalike.aspects.boosting import AspectTraining
+
 if TYPE_CHECKING:
     from lookalike.learning.recipes import Recipe, Stage
 
@@ -77,6 +79,8 @@ def _without_effect(recipe: Recipe) -> frozenset[str]:
     learned = recipe.hash_head != "split" and hashing.epochs > 0  # `split` is fitted, not trained
     tuned = learned and hashing.trunk_share > 0
     found = {"name", "weights", "preset.name", "category_stage.trunk_share"}
+    if recipe.aspects == AspectTraining():  # the only way there was when recipes did not say
+        found.add("aspects")
     if not recipe.frozen:
         found.add("category_stage.views")
     found |= _unused(category, "category_stage") | _unused(hashing, "hash_stage")

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from lookalike.aspects.boosting import AspectTraining
 from lookalike.coding.release import TransformPreset
 from lookalike.errors import SettingsError, unknown
 from lookalike.layers import merged
@@ -93,6 +94,8 @@ class Recipe:
     """The hash layer and what trains it: see `hashing`; `split` needs no training and leaves `hash_stage` out, and so
     does one that another package adds."""
     augmentation: Augmentation = field(default_factory=Augmentation)
+    aspects: AspectTraining = field(default_factory=AspectTraining)
+    """How aspect models are fitted; the usual way is no part of the release's identity."""
     weights: str = ""
     """Where a training starts unless told otherwise, as `starting` names it; empty: from scratch. Part of a release's
     identity beside the recipe."""

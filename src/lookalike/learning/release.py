@@ -156,6 +156,7 @@ def _fit_aspects(trained: Trained, snapshot: CuratedSnapshot, threads: int) -> A
         np.arange(len(rows)) >= len(data.train),
         seed=trained.recipe.seed,
         threads=threads,
+        training=trained.recipe.aspects,
     )
     trained.progress("fit aspect models", len(values), len(values))
     return models
