@@ -1,3 +1,3 @@
-"""The order of the data's way and nothing else: what a step does stands in `lookalike`, how it is run in `tasks`."""
+"""The order of the steps and nothing else: what a step does stands in `lookalike`, how it is run in `tasks`."""
 
 import tasks  # noqa: F401  (settles Prefect's environment before Prefect is imported)

@@ -212,11 +212,11 @@ def _sharded(catalogue: Catalogue, load: Load, cluster: Cluster) -> Iterator[Pla
             break  # from here on there are more pods than work
         answer = work.scan_ms / shards + measured.question_ms
         worst = work.scan_most_ms / shards + measured.question_ms
-        front = work.encode_ms + measured.search_ms + shards * measured.part_ms
-        for busy_front in _BUSY:
-            pods = max(cluster.copies, math.ceil(load.qps * front / 1e3 / busy_front))
+        coordinator = work.encode_ms + measured.search_ms + shards * measured.part_ms
+        for busy_coordinator in _BUSY:
+            pods = max(cluster.copies, math.ceil(load.qps * coordinator / 1e3 / busy_coordinator))
             for busy_ranker in _BUSY:
-                p99 = front * (1 + waiting(busy_front)) + worst + waiting(busy_ranker) * answer
+                p99 = coordinator * (1 + waiting(busy_coordinator)) + worst + waiting(busy_ranker) * answer
                 copies = max(cluster.copies, math.ceil(load.qps * answer / 1e3 / busy_ranker))
                 nodes = _nodes(cluster, [(pods, work.search_gb), (shards * copies, memory)])
                 if p99 <= load.p99_ms and 0 < nodes < fewest:

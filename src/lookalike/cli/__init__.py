@@ -1,4 +1,4 @@
-"""The command line: one verb per step of the data's way, and `run` for all of them."""
+"""The command line: one verb per step, in the order in which data flows, and `run` for all of them."""
 
 from lookalike.cli.app import main
 

@@ -1,4 +1,4 @@
-"""The program `lookalike`: its verbs in the order of the data's way, and how errors leave it.
+"""The program `lookalike`: its verbs in the order in which data flows, and how errors leave it.
 
 Exit codes: 0 done, 1 an error that the message explains, 2 a wrong option or setting, 130 interrupted, 143 training
 was stopped by SIGTERM and has kept its state.

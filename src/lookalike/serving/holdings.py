@@ -1,9 +1,9 @@
-"""What a ranker holds: its shards of the live index, and of every index that a front has named lately.
+"""What a ranker holds: its shards of the live index, and of every index that a coordinator has named lately.
 
 One thread does all loading. A snapshot is fetched (only the segments of this ranker's part), verified, mapped, read
-into memory and tried beside those that are held, and let go once it is neither live nor named: so fronts and rankers
-change over in any order, and a front never finds the snapshot it serves gone. One that cannot be loaded is refused,
-which `/v1/shards` tells the fronts and `/readyz` everybody, and is tried again later.
+into memory and tried beside those that are held, and let go once it is neither live nor named: so coordinators and
+rankers change over in any order, and a coordinator never finds the snapshot it serves gone. One that cannot be loaded
+is refused, which `/v1/shards` tells the coordinators and `/readyz` everybody, and is tried again later.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from lookalike.storage.objects import ObjectStore
 
 _LOG = logging.getLogger("lookalike.serving")
 NAMED_SECONDS = 30.0
-"""How long an index is held after a front has named it; fronts name theirs every second."""
+"""How long an index is held after a coordinator has named it; coordinators name theirs every second."""
 MAXIMUM_HELD = 3
 """Snapshots held at a time: one that is coming, one that is going, and one to spare."""
 _LONGEST_RETRY_S = 60.0
@@ -137,7 +137,7 @@ class Holdings:
         self.metrics.ready.set(0)
 
     def name(self, indexes: Collection[Ref]) -> None:
-        """Remember that a front serves these; what is new is loaded soon."""
+        """Remember that a coordinator serves these; what is new is loaded soon."""
         now = time.monotonic()
         self._named = {ref: at for ref, at in self._named.items() if now - at < NAMED_SECONDS}
         if not set(indexes) <= set(self._named) | {self._live}:
@@ -162,7 +162,7 @@ class Holdings:
         }
 
     def readiness(self) -> tuple[bool, dict[str, Any]]:
-        """Whether fronts may ask here, and why (not): the body of ``/readyz``."""
+        """Whether coordinators may ask here, and why (not): the body of ``/readyz``."""
         reasons = [] if self._held else [*(r.reason for r in self._refused.values())] or [self._waiting_for]
         if self.draining:
             reasons.append("draining")
@@ -203,7 +203,7 @@ class Holdings:
             self._wake.wait(self.config.poll_seconds)
 
     def _wanted(self) -> list[Ref]:
-        """What to hold: the live index first, then those that fronts have named, the latest first."""
+        """What to hold: the live index first, then those that coordinators have named, the latest first."""
         try:
             live = read_live(self.store)
         except LookalikeError as error:

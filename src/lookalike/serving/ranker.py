@@ -1,7 +1,8 @@
-"""The ranker as an ASGI application: it scans its shards for fronts, and knows neither photos nor models.
+"""The ranker as an ASGI application: it scans its shards for coordinators, and knows neither photos nor models.
 
-Every question names index snapshot and shard; one that is not held is a 409, and the front asks a twin. What fronts and
-rankers say to each other is `sharding.wire`; it is internal and changes with the version, unlike the search API.
+Every question names index snapshot and shard; one that is not held is a 409, and the coordinator asks another
+replica. What coordinators and rankers say to each other is `sharding.wire`; it is internal and changes with the
+version, unlike the search API.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from lookalike.storage.objects import ObjectStore
 MAXIMUM_QUESTION_BYTES = 16_000_000
 """A batch of 16 queries of 4096 bits with weights is 0.3 MB."""
 QUIET = frozenset({"/v1/nearest", "/v1/shards", "/v1/summary", "/v1/listing"})
-"""Not logged one by one: the fronts log every search."""
+"""Not logged one by one: the coordinators log every search."""
 
 
 class RankerService:
@@ -62,7 +63,7 @@ class RankerService:
             self._writers.shutdown()
 
     async def shards(self, request: Request) -> Response:
-        """GET /v1/shards?index=...: what is held; the indexes named are wanted by a front."""
+        """GET /v1/shards?index=...: what is held; the indexes named are wanted by a coordinator."""
         self.lifecycle.name([_ref(text) for text in request.query_params.getlist("index")])
         return JSONResponse(self.lifecycle.state())
 

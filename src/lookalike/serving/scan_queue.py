@@ -1,8 +1,8 @@
 """Questions to a ranker, one batch at a time: those that come while a scan runs share the next one.
 
 A scan is bound by memory bandwidth, and queries that are scanned together share the reading (docs/hamming.md), so the
-questions of several fronts gain as much as those of one. Beyond a limit, or when nobody waits any more, a question is
-refused. Used on one event loop.
+questions of several coordinators gain as much as those of one. Beyond a limit, or when nobody waits any more, a
+question is refused. Used on one event loop.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ def run_ranker(
     cache_dir: Path | None = None,
     config: ServingConfig | None = None,
 ) -> None:
-    """Hold the shards of `part` (`holdings.Part`) for fronts until a signal ends it. Raises as `run` does."""
+    """Hold the shards of `part` (`holdings.Part`) for coordinators until a signal ends it. Raises as `run` does."""
     log_to_stderr()
     service = RankerService(
         open_store(store),

@@ -1,8 +1,8 @@
 """HTTP/1.1 to one ranker, over connections that stay open.
 
-A front asks a few rankers many small questions, so the client is as small as that allows: one request at a time on a
-connection, bodies of a stated length, nothing followed or decoded. Whatever is not that closes the connection and is a
-`ConnectionFailed`; asking somebody else is the caller's business. Used on one event loop only.
+A coordinator asks a few rankers many small questions, so the client is as small as that allows: one request at a time
+on a connection, bodies of a stated length, nothing followed or decoded. Whatever is not that closes the connection
+and is a `ConnectionFailed`; asking somebody else is the caller's business. Used on one event loop only.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""The rankers that a front knows: where they are, what each holds, and a question that finds somebody to answer it.
+"""The rankers that a coordinator knows: where they are, what each holds, and questions that find who answers them.
 
 Addresses are looked up again and again, so pods may come and go; every address of a name (a headless Service has one
-for each ready pod) is a replica. Each is asked every second what it holds, in the name of the snapshots that this front
-serves: rankers keep those for as long as somebody names them.
+for each ready pod) is a replica. Each is asked every second what it holds, in the name of the snapshots that this
+coordinator serves: rankers keep those for as long as somebody names them.
 
-A question about a shard goes to the replica that holds it and has least to do. If that one fails, a twin is asked at
-once; if it is slow, a twin is asked as well and the first answer counts (a hedge; Dean and Barroso, The Tail at Scale,
+A question about a shard goes to the replica that holds it and has least to do. If that one fails, another is asked at
+once; if it is slow, another is asked as well and the first answer counts (a hedge; Dean and Barroso, The Tail at Scale,
 CACM 56(2), 2013), within a budget, so that rankers that are slow because they are full do not get twice the work.
 """
 
@@ -46,7 +46,7 @@ class FleetConfig:
     """Longest time for all shards together; those that have not answered by then are missing from the reply. Half of
     what a search may take: an answer that is late and whole is better than one that is not."""
     hedge_seconds: float = 0.1
-    """A replica that takes longer than this, and four times as long as answers took lately, is slow: its twin is asked,
+    """A replica that takes longer than this, and four times as long as answers took lately, is slow: another is asked,
     too."""
     hedged_share: float = 0.1
     """The part of all questions that may be asked twice because somebody is slow."""
@@ -90,7 +90,7 @@ class Ask:
 
 @dataclass(eq=False, slots=True)
 class Replica:
-    """One ranker, as far as this front knows it."""
+    """One ranker, as far as this coordinator knows it."""
 
     connections: Connections
     held: Mapping[str, frozenset[int]] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""What a front and a ranker say to each other: queries and candidates as Arrow streams, everything else as JSON.
+"""What a coordinator and a ranker say to each other: queries and candidates as Arrow streams, everything else as JSON.
 
 The address of every question names an index snapshot and a shard of it; a ranker that does not hold them refuses it, so
 no answer mixes snapshots. An answer has one record batch for each query, whose rows are the candidates, nearest first:
