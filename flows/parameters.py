@@ -11,13 +11,15 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
+from lookalike import sections
 from lookalike.catalogue.knobs import knobs_of
 from lookalike.catalogue.rules import CurationConfig
 from lookalike.learning.recipes import recipe_names
 from lookalike.publishing.retention import RetentionConfig
 from lookalike.quality.gate import GateConfig
-from lookalike.settings import DataGateSettings, FlowSettings, load
+from lookalike.settings import DataGateSettings, FlowSettings, layers, load
 
+sections.check(layers())  # a misspelt table is said here, not passed over
 _BOUNDS, _FLOWS = DataGateSettings(), FlowSettings()
 _CURATION, _GATE, _RETENTION = load(CurationConfig), load(GateConfig), load(RetentionConfig)
 """Defaults: the settings where the flows are registered, or run without being asked for others."""
