@@ -32,6 +32,12 @@ def _serving() -> type[Any]:
     return ServingConfig
 
 
+def _access() -> type[Any]:
+    from lookalike.serving.access import AccessConfig
+
+    return AccessConfig
+
+
 def _rankers() -> type[Any]:
     from lookalike.sharding.fleet import FleetConfig
 
@@ -75,6 +81,7 @@ SECTIONS: Mapping[str, Callable[[], type[Any]]] = {
     "retention": _retention,
     "ranking": _ranking,
     "serving": _serving,
+    "access": _access,
     "rankers": _rankers,
     "console": lambda: settings.ConsoleSettings,
     "sizing": _sizing,

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from lookalike import sections
-from lookalike.cli import config, demo, inspection, operations, publishing, scaling, searching, steps
+from lookalike.cli import access, config, demo, inspection, operations, publishing, scaling, searching, steps
 from lookalike.errors import LookalikeError
 from lookalike.learning.recipes import described
 from lookalike.settings import choose, layers, traceback_wanted
@@ -52,6 +52,7 @@ app.command(rich_help_panel=_CARE)(publishing.rollback)
 app.command(rich_help_panel=_CARE)(publishing.resume)
 app.command(rich_help_panel=_CARE)(operations.retain)
 app.command(rich_help_panel=_CARE)(operations.console)
+app.command(rich_help_panel=_CARE)(access.keys)
 app.add_typer(config.app, rich_help_panel=_CARE)
 
 

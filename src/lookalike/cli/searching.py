@@ -141,6 +141,20 @@ def serve(
             show_default="kept",
         ),
     ] = None,
+    keys_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="Ask for an API key of this file (`lookalike keys`).", envvar="LOOKALIKE_KEYS_FILE"
+        ),
+    ] = None,
+    public: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B",
+            help="What needs no key where others do: page, photos, search, or none.",
+            show_default="photos",
+        ),
+    ] = None,
     store: Store = None,
     threads: Threads = 0,
 ) -> None:
@@ -162,6 +176,7 @@ def serve(
         serving.ServingConfig,
         index=pinned,
         rankers=fleet if fleet.urls else None,
+        access=load(serving.AccessConfig, keys_file=keys_file, public=public_parts(public)),
         bare=bare,
         connections_per_address=connections_per_address,
     )
@@ -178,6 +193,13 @@ def serve(
         cache_dir=place.cache_dir,
         config=config,
     )
+
+
+def public_parts(text: str | None) -> tuple[str, ...] | None:
+    """``"photos,search"`` as its names, ``"none"`` as no name; None for None."""
+    if text is None:
+        return None
+    return () if text.strip() == "none" else tuple(filter(None, map(str.strip, text.split(","))))
 
 
 def evaluate(

@@ -28,6 +28,7 @@ from lookalike.errors import QueryError, ServiceBusy
 from lookalike.imaging import photos
 from lookalike.ranking.framing import framed
 from lookalike.ranking.request import Query
+from lookalike.serving.access import with_access
 from lookalike.serving.batching import SearchQueue
 from lookalike.serving.bodies import BodyBudget, read_upload
 from lookalike.serving.config import ServingConfig
@@ -238,4 +239,6 @@ class SearchService:
 def create_app(service: SearchService) -> ASGIApp:
     """The ASGI application of a service. Its lifespan must run: it loads and ends what the service holds."""
     app = Starlette(routes=service.routes(), lifespan=service.lifespan, exception_handlers=HANDLERS)
-    return Observer(app, service.metrics, draining=lambda: service.lifecycle.draining)
+    app.router.redirect_slashes = False  # such a redirect repeats whatever host the client named
+    guarded = with_access(app, service.config.access)
+    return Observer(guarded, service.metrics, draining=lambda: service.lifecycle.draining)

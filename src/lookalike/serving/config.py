@@ -9,6 +9,7 @@ from lookalike.errors import SettingsError
 from lookalike.imaging.limits import QueryLimits
 from lookalike.layers import Env
 from lookalike.ranking.request import RankingConfig
+from lookalike.serving.access import AccessConfig
 from lookalike.sharding.fleet import FleetConfig
 from lookalike.storage.artefacts import Ref
 
@@ -29,6 +30,8 @@ class ServingConfig:
     """Do not keep where photos are, about 60 bytes of memory each: no photo is served or tried. With an index of format
     1, which holds no titles, hits have none. For large catalogues whose shop shows its listings itself."""
     ranking: RankingConfig = field(default_factory=RankingConfig)
+    access: AccessConfig = field(default_factory=AccessConfig)
+    """Who may ask, and how often."""
     photo: QueryLimits = field(default_factory=QueryLimits)
     """What a query photo may be. One heavy photo is decoded at a time, in `max_decoding_bytes` of memory at most."""
     decoding_bytes: int = 128_000_000
