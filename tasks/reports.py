@@ -152,4 +152,6 @@ def _one_of_each_category(snapshot: CuratedSnapshot) -> list[tuple[bytes, str]]:
     ):
         photos.setdefault(category, photo_id)
     chosen = sorted(photos.items())[:_SHEET_PHOTOS]
-    return [(snapshot.photo_bytes(photo_id), category.rpartition("/")[2]) for category, photo_id in chosen]
+    return [
+        (snapshot.photo_store.peek(photo_id), category.rpartition("/")[2]) for category, photo_id in chosen
+    ]

@@ -22,7 +22,8 @@ from PIL import Image, ImageDraw
 
 from lookalike.aspects.models import TREES
 from lookalike.aspects.training import fit_aspects
-from lookalike.catalogue.snapshot import LISTING_PHOTOS_SCHEMA, PHOTOS_SCHEMA, listings_schema, shard_name
+from lookalike.catalogue.photo_store import shard_name
+from lookalike.catalogue.snapshot import LISTING_PHOTOS_SCHEMA, PHOTOS_SCHEMA, listings_schema
 from lookalike.coding.encoder import open_encoder
 from lookalike.coding.extraction import extract
 from lookalike.coding.release import ModelCard, TransformPreset

@@ -39,12 +39,12 @@ from lookalike.workplace import Workplace, open_workplace
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from lookalike.catalogue.photo_store import PhotoStore
     from lookalike.coding.encoder import Encoding
     from lookalike.imaging.photos import Box
     from lookalike.quality.evaluation import Evaluation
     from lookalike.ranking.request import Answer
     from lookalike.ranking.search import Searcher
-    from lookalike.serving.thumbnails import PhotoShelf
 
 
 class Picture(Protocol):
@@ -164,7 +164,7 @@ class Shop:
 
     def photo_bytes(self, photo_id: str) -> bytes | None:
         """A listing's photo as the store keeps it; None where the live snapshot has no such photo."""
-        return self._open().shelf.photo_bytes(photo_id)
+        return self._open().photo_bytes(photo_id)
 
     def evaluate(
         self,
@@ -273,22 +273,23 @@ class Shop:
 class _Opened:
     """A live record with the searcher that answers from it and the photos of its listings."""
 
-    def __init__(self, live: live_ref.LiveRecord, searcher: Searcher, shelf: PhotoShelf) -> None:
+    def __init__(self, live: live_ref.LiveRecord, searcher: Searcher, shelf: PhotoStore) -> None:
         self.live, self.searcher, self.shelf = live, searcher, shelf
 
     @classmethod
     def of(cls, place: Workplace, live: live_ref.LiveRecord, curated: Ref) -> Self:
-        from lookalike.catalogue.snapshot import PHOTOS
+        from lookalike.catalogue.snapshot import open_photos
         from lookalike.ranking.search import open_searcher
-        from lookalike.serving.thumbnails import PhotoShelf
 
         release, index = (fetch(place.store, ref, place.cache_dir) for ref in (live.release, live.index))
-        tables = fetch(place.store, curated, place.cache_dir, [PHOTOS])
         searcher = open_searcher(release, index, load(RankingConfig), threads=place.threads)
-        return cls(live, searcher, PhotoShelf(place.store, tables))
+        return cls(live, searcher, open_photos(place.store, curated, place.cache_dir))
 
     def results(self, answer: Answer) -> Results:
-        return Results(answer, self.shelf.photo_bytes)
+        return Results(answer, self.photo_bytes)
+
+    def photo_bytes(self, photo_id: str) -> bytes | None:
+        return self.shelf.peek(photo_id) if photo_id in self.shelf else None
 
 
 def read_photo(photo: Photo) -> bytes:

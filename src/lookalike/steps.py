@@ -19,6 +19,7 @@ from lookalike.settings import FlowSettings, load
 from lookalike.storage.artefacts import Kind, Ref, fetch, read_manifest
 
 if TYPE_CHECKING:
+    from lookalike.catalogue.migration import Migrated
     from lookalike.index.searchable import Photos
     from lookalike.publishing.data_gate import DataGateReport
     from lookalike.quality.gate import GateConfig, GateReport
@@ -33,9 +34,13 @@ def curate(
     *,
     columns: Mapping[str, str] | None = None,
     release: Ref | None = None,
+    parent: Ref | Literal["live", "none"] = "live",
     progress: Progress = silent,
 ) -> Ref:
-    """Catalogue -> curated snapshot, to learn from, or to be searched by `release`: then its categories stay."""
+    """Catalogue -> curated snapshot, to learn from, or to be searched by `release`: then its categories stay.
+
+    Listings keep the split that they have in `parent`: the snapshot of the live index, unless told otherwise.
+    """
     from lookalike.catalogue import curation
 
     return curation.curate(
@@ -45,10 +50,19 @@ def curate(
         columns=columns,
         photo_roots=place.catalogue.photo_roots,
         known=() if release is None else _categories(place, release),
+        parent=parent if isinstance(parent, Ref) else _live_snapshot(place) if parent == "live" else None,
         s3=place.s3,
         cache_dir=place.cache_dir,
         progress=progress,
     )
+
+
+def _live_snapshot(place: Workplace) -> Ref | None:
+    """The curated snapshot of the live index, if there is one."""
+    live = live_ref.read_live(place.store)
+    if live is None:
+        return None
+    return Ref.parse(read_manifest(place.store, live.live.index).inputs["curated"])
 
 
 def _categories(place: Workplace, release: Ref) -> tuple[str, ...]:
@@ -334,3 +348,10 @@ def retain(
     if not dry_run:
         retention.apply(place.store, planned, progress=progress)
     return planned
+
+
+def migrate(place: Workplace, *, progress: Progress = silent) -> Migrated:
+    """Take the photos of snapshots of version 0.1 into the photo log. Run again, it finds its work done."""
+    from lookalike.catalogue import migration
+
+    return migration.migrate(place.store, cache_dir=place.cache_dir, progress=progress)

@@ -21,6 +21,7 @@ from lookalike.errors import CatalogueError, CorruptObject, SettingsError, Store
 from lookalike.imaging.photos import load_square, probe
 from lookalike.storage.artefacts import Kind, Ref
 from lookalike.storage.directory import DirectoryStore
+from lookalike.storage.verification import damages
 from sample_shop.flaws import near_copy
 from tests.catalogue.conftest import SMALL, Shop, by_id, photo, photos, plain, reasons, visible
 
@@ -71,14 +72,17 @@ def test_each_listing_names_its_photos(shop: Shop) -> None:
     assert listing_photos_of(shop.store, snapshot.ref, shop.cache) == table
 
 
-def test_shards_are_tar_files_of_the_asked_size(shop: Shop) -> None:
+def test_packs_are_tar_files_of_the_asked_size(shop: Shop) -> None:
     shop.write(plain(8), photos(8))
     snapshot = shop.curate(replace(SMALL, shard_bytes=4_000))
-    names = [entry.name for entry in snapshot.artefact.manifest.files if entry.name.endswith(".tar")]
-    assert len(names) > 2
+    packs = [entry for entry in snapshot.artefact.manifest.files if entry.name.endswith(".tar")]
+    assert len(packs) > 2
     members: dict[str, bytes] = {}
-    for name in names:
-        with tarfile.open(snapshot.artefact.path(name)) as tar:
+    for pack in packs:
+        path = shop.store.local_path(pack.key)
+        assert path is not None
+        assert pack.key == f"photos/packs/{hashlib.sha256(path.read_bytes()).hexdigest()}.tar"
+        with tarfile.open(path) as tar:
             for member in tar:
                 members[member.name] = tar.extractfile(member).read()
                 assert (member.mtime, member.uid) == (0, 0)
@@ -272,7 +276,7 @@ def test_a_run_that_dies_leaves_nothing_and_the_next_gives_the_same(shop: Shop, 
 
         return progress
 
-    for stage in ("read photos", "decode photos", "write snapshot"):
+    for stage in ("read photos", "write snapshot"):
         with pytest.raises(KeyboardInterrupt):
             shop.curate(progress=die(stage), config=replace(SMALL, shard_bytes=1))
         assert visible(shop.store) == []
@@ -336,12 +340,18 @@ def test_a_store_that_cannot_be_written_says_so(shop: Shop, tmp_path: Path) -> N
 def test_a_damaged_snapshot_is_refused_and_named(shop: Shop) -> None:
     shop.write(plain(6), photos(6))
     snapshot = shop.curate()
-    path = snapshot.artefact.path("photos-00000.tar")
+    photo_id = snapshot.photos["photo_id"][0].as_py()
+    path = shop.store.local_path(snapshot.artefact.manifest.file("photos-00000.tar").key)
+    assert path is not None
     data = bytearray(path.read_bytes())
     data[600] ^= 1
     path.write_bytes(data)
-    with pytest.raises(CorruptObject, match=r"photos-00000\..*\.tar does not match its digest"):
-        CuratedSnapshot.open(shop.store, snapshot.ref, shop.cache)
+    again = CuratedSnapshot.open(shop.store, snapshot.ref, shop.cache)
+    with pytest.raises(CorruptObject, match=r"photos/packs/.*\.tar does not match its digest"):
+        again.photo_bytes(photo_id)
+    assert [error.key for error in damages(shop.store, snapshot.ref)] == [
+        snapshot.artefact.manifest.file("photos-00000.tar").key
+    ]
     with pytest.raises(CorruptObject, match="has digest"):
         CuratedSnapshot.open(shop.store, Ref(Kind.CURATED, snapshot.ref.id, "0" * 64), shop.cache)
 
@@ -355,3 +365,30 @@ def test_names_from_the_catalogue_cannot_write_into_the_page(shop: Shop) -> None
     assert nasty not in page
     assert "<b>y" not in page
     assert "&lt;b&gt;y" in page
+
+
+def test_splits_stay_when_every_group_gains_a_near_duplicate(shop: Shop) -> None:
+    rows = plain(60)
+    shop.write(rows, photos(60))
+    parent = shop.curate()
+    sides = {key: row["split"] for key, row in by_id(parent).items()}
+    more = [*rows, *(row | {"listing_id": f"A{i:03d}"} for i, row in enumerate(rows))]
+    copies = {f"A{i:03d}.jpg": near_copy(photo(i), random.Random(i)) for i in range(60)}
+    shop.write(more, copies)
+    drawn = {key: row["split"] for key, row in by_id(shop.curate()).items()}
+    assert any(drawn[key] != side for key, side in sides.items())
+    snapshot = shop.curate(parent=parent.ref)
+    kept = {key: row["split"] for key, row in by_id(snapshot).items()}
+    assert {key: kept[key] for key in sides} == sides
+    groups = defaultdict(set)
+    for row in by_id(snapshot).values():
+        groups[row["group"]].add(row["split"])
+    assert all(len(found) == 1 for found in groups.values())
+    held_out = {row["group"] for row in by_id(parent).values() if row["split"] == "train"}
+    assert not [
+        r for r in by_id(snapshot).values() if r["split"] in ("val", "test") and r["group"] in held_out
+    ]
+    assert shop.curate(parent=snapshot.ref).ref == snapshot.ref  # unchanged, so itself
+    assert shop.curate(parent=parent.ref).ref == snapshot.ref
+    shop.write(rows, {})
+    assert shop.curate(parent=parent.ref).ref == parent.ref

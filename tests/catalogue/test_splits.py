@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -99,3 +100,29 @@ def test_every_category_is_taught() -> None:
     listings = [tied(f"photo {i}", f"only product of {i}", category=f"category {i}") for i in range(100)]
     found = assigned(listings).split
     assert set(found) == {"train"}
+
+
+def test_a_listing_keeps_the_side_it_had_and_new_ones_join_their_group() -> None:
+    old = [tied(f"photo {i}", f"product {i // 2}") for i in range(600)]
+    before = assigned(old).split
+    grown = [replace(x, before=side) for x, side in zip(old, before, strict=True)]
+    # The group's key is its smallest, so that a newcomer that sorts before all draws another side for its group.
+    new = [
+        replace(tied(f"photo {i}"), product=f"a {i}", photo_groups=(f"photo {i}", f"a {i}"))
+        for i in range(600)
+    ]
+    drawn = assigned(old + new).split
+    assert sum(one != other for one, other in zip(before, drawn, strict=False)) > 60  # without a parent
+    kept = assigned(grown + new).split
+    assert kept[:600] == before
+    assert kept[600:] == before
+
+
+def test_two_sides_that_a_new_photo_ties_keep_out_of_each_other() -> None:
+    one, other = replace(tied("one"), before="train"), replace(tied("other"), before="test")
+    bridge = replace(tied("one"), photo_groups=("one", "other"))
+    found = assigned([one, other, bridge])
+    assert found.split == ["leak", "test", "test"]
+    again = [replace(x, before=side) for x, side in zip((one, other, bridge), found.split, strict=True)]
+    assert assigned(again).split == found.split
+    assert assigned([replace(x, given="val") for x in again]).split == ["val"] * 3

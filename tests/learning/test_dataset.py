@@ -138,7 +138,7 @@ def test_photos_decoded_for_every_batch_are_those_decoded_once(tmp_path: Path) -
 def test_a_photo_that_cannot_be_decoded_anew_is_named(tmp_path: Path) -> None:
     snapshot = snapshot_of(make_listings(2), tmp_path)
     squares = DecodedSquares(snapshot, [row.photo_id for row in make_listings(2)], 24, workers=1)
-    place = snapshot.place(make_listings(2)[1].photo_id)
+    place = snapshot.photo_store.place(make_listings(2)[1].photo_id)
     with place.path.open("r+b") as shard:
         shard.seek(place.offset)
         shard.write(bytes(place.length))

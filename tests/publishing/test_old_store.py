@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import json
 import tarfile
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from lookalike.catalogue.curation import curate
+from lookalike.catalogue.migration import Migrated, migrate
 from lookalike.catalogue.snapshot import CuratedSnapshot, listing_photos_of
 from lookalike.publishing import live_ref, publication
+from lookalike.publishing.retention import plan
 from lookalike.ranking.request import Query, SearchRequest
 from lookalike.ranking.search import open_searcher
+from lookalike.storage import keys
 from lookalike.storage.artefacts import Kind, Ref, fetch, find, read_manifest
 from lookalike.storage.directory import DirectoryStore
 from tests.shop import Shop, make_listings, reindex
@@ -74,3 +79,28 @@ def test_the_next_index_goes_live_over_it_and_back(store: DirectoryStore, tmp_pa
     assert publication.publish_index(store, new.index, by="a test", cache_dir=cache).live.sequence == 2
     back = publication.roll_back(store, by="a test", cache_dir=cache)
     assert back.live.index == live.live.index
+
+
+def test_its_photos_are_migrated_once_and_stay_where_they_lie(store: DirectoryStore, tmp_path: Path) -> None:
+    shop, before = tmp_path / "shop", {info.key: info.etag for info in store.list()}
+    shop.mkdir()
+    rows = ["listing_id,image,category"]
+    for row in make_listings(12):
+        (shop / f"{row.photo_id}.jpg").write_bytes(row.photo)
+        rows.append(f"{row.listing_id},{row.photo_id}.jpg,{row.category}")
+    (shop / "listings.csv").write_text("\n".join(rows) + "\n")
+    old = len({row.photo_id for row in make_listings(12)})
+
+    assert migrate(store, cache_dir=tmp_path / "cache") == Migrated(1, added=old, known=0, left=0)
+    assert migrate(store, cache_dir=tmp_path / "cache") == Migrated(1, added=0, known=old, left=0)
+    assert {info.key: info.etag for info in store.list()}.items() >= before.items()
+    curated = curate(store, str(shop / "listings.csv"), cache_dir=tmp_path / "cache")
+    assert list(store.list(keys.PACKS)) == []
+    snapshot = CuratedSnapshot.open(store, curated, tmp_path / "cache")
+    for row in make_listings(12):
+        assert snapshot.photo_bytes(row.photo_id) == row.photo
+
+    planned = plan(store, now=datetime.now(UTC) + timedelta(days=2))
+    shard = next(entry.key for entry in snapshot.artefact.manifest.files if entry.name.endswith(".tar"))
+    assert shard.startswith("curated/")
+    assert shard not in planned.keys

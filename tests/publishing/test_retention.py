@@ -14,7 +14,7 @@ from lookalike.errors import LostRace
 from lookalike.publishing import live_ref
 from lookalike.publishing.retention import RetentionConfig, apply, plan
 from lookalike.storage import keys
-from lookalike.storage.artefacts import ArtefactWriter, Kind, Ref, fetch, latest
+from lookalike.storage.artefacts import ArtefactWriter, FileEntry, Kind, Ref, fetch, latest
 from lookalike.storage.directory import DirectoryStore
 from lookalike.storage.objects import ObjectStore
 
@@ -271,3 +271,28 @@ def test_where_roll_backs_are_not_wanted_the_model_release_before_goes(tmp_path:
         publish(store, pair)
     apply(store, plan(store, RetentionConfig(records=0, releases=1), now=LATER))
     assert not any(pairs[0].release.id in key for key in remaining(store) if key.startswith("releases/"))
+
+
+def test_packs_stay_with_the_snapshots_that_refer_to_them(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path / "store")
+    used, unused, log = keys.pack("a" * 64), keys.pack("b" * 64), f"{keys.photo_log('x')}part.parquet"
+    for key in (used, unused, log):
+        store.put(key, b"photos")
+    publish(store, chain(store, "one"))
+    writer = ArtefactWriter(store, Kind.CURATED, inputs={"catalogue": "c"}, config={})
+    writer.refer(FileEntry("photos-00000.tar", used, 6, "a" * 64))
+    writer.commit()
+    assert plan(store, RetentionConfig()).keys == ()  # too young
+    planned = plan(store, RetentionConfig(), now=LATER)
+    assert planned.keys == (unused,)
+
+    note = keys.curating("somebody")
+    store.put(note, b"{}")  # it may be about to refer to any pack
+    os.utime(store.root / note, (LATER.timestamp(),) * 2)
+    assert unused not in plan(store, RetentionConfig(), now=LATER).keys
+    apply(store, planned)
+    assert store.head(unused)
+    store.delete(note)
+    apply(store, planned)
+    assert [info.key for info in store.list(keys.PACKS)] == [used]
+    assert store.head(log)

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from lookalike.catalogue.categories import CategoryPlan, plan_categories
 from lookalike.catalogue.duplicates import components, near_pairs
+from lookalike.catalogue.examination import Examined
 from lookalike.catalogue.fields import FURTHER
-from lookalike.catalogue.intake import Examined
 from lookalike.catalogue.listings import Catalogue, LeftOut
+from lookalike.catalogue.packs import Pack
+from lookalike.catalogue.photo_log import packs_of
 from lookalike.catalogue.pictures import Pictured
 from lookalike.catalogue.report import Findings
 from lookalike.catalogue.rules import CurationConfig
@@ -28,7 +30,7 @@ from lookalike.catalogue.snapshot import (
     PHOTOS_SCHEMA,
     listings_schema,
 )
-from lookalike.catalogue.splits import TRAIN, Tied, assign_splits
+from lookalike.catalogue.splits import TRAIN, Splits, Tied, assign_splits
 from lookalike.catalogue.suspects import Labelled, find_suspects
 from lookalike.catalogue.tally import Tally, mending
 from lookalike.errors import CatalogueError
@@ -40,9 +42,12 @@ class Assembled:
     listing_photos: pa.Table
     photos: pa.Table
     findings: Findings
-    places: Mapping[str, Any]
+    packs: Sequence[Pack]
+    """Where the photos lie; `photos` numbers them."""
     known: Collection[str]
     """None where one can learn from it, too."""
+    sides: Mapping[str, str]
+    """Listing id -> its split, of those that would have another without the parent snapshot."""
 
     @property
     def meta(self) -> dict[str, Any]:
@@ -61,8 +66,10 @@ def assemble(
     pictured: Sequence[Pictured],
     examined: Examined,
     left_out: Sequence[LeftOut],
+    before: Mapping[str, str],
 ) -> Assembled:
     """Everything between good photos and files. `left_out` are rows that have gone before, without the catalogue's own.
+    `before` says which split listings have in the parent snapshot.
 
     Raises `CatalogueError` where too little is left to learn from.
     """
@@ -94,18 +101,14 @@ def assemble(
             x.listing.seller,
             x.listing.split,
             plan.becomes[x.listing.category],
+            before.get(x.listing.listing_id, ""),
         )
         for x in kept
     ]
-    splits = assign_splits(
-        tied,
-        ties=["photo_groups"] + ["product"] * config.keep_products + ["seller"] * config.keep_sellers,
-        leak_ties={"photo": ["photo_groups"], "product": ["photo_groups", "product"], "nothing": []}[
-            config.leaks
-        ],
-        val_share=config.val_share,
-        test_share=config.test_share,
-    )
+    splits = _split(tied, config)
+    anew = _split([replace(x, before="") for x in tied], config) if before else splits
+    moved = zip(kept, splits.split, anew.split, strict=True)
+    sides = {x.listing.listing_id: side for x, side, drawn in moved if side != drawn}
     labelled = [
         Labelled(
             x.listing.listing_id, x.listing.category, row_of[main], main, photo_group[main], x.listing.product
@@ -113,7 +116,7 @@ def assemble(
         for x in kept
         for main in x.photo_ids[:1]
     ]
-    photos = _photos_table(examined, {photo_id for x in kept for photo_id in x.photo_ids})
+    photos, packs = _photos_table(examined, {photo_id for x in kept for photo_id in x.photo_ids})
     findings = Findings(
         catalogue=catalogue,
         kept=tuple(kept),
@@ -125,13 +128,23 @@ def assemble(
         tally=tally,
         near_pairs=[(examined.photo_ids[one], examined.photo_ids[other]) for one, other in pairs],
         suspects=find_suspects(labelled, examined.prints),
-        samples=examined.samples,
-        photo_bytes=sum(place.length for place in examined.places),
+        photo_bytes=pc.sum(photos["length"]).as_py(),
     )
     listings = _listings_table(catalogue.aspects, kept, plan, splits.split, _groups(kept, photo_group))
-    places = dict(zip(examined.photo_ids, examined.places, strict=True))
     return Assembled(
-        listings, _listing_photos_table(kept), photos, findings, places, () if to_learn else known
+        listings, _listing_photos_table(kept), photos, findings, packs, () if to_learn else known, sides
+    )
+
+
+def _split(tied: Sequence[Tied], config: CurationConfig) -> Splits:
+    return assign_splits(
+        tied,
+        ties=["photo_groups"] + ["product"] * config.keep_products + ["seller"] * config.keep_sellers,
+        leak_ties={"photo": ["photo_groups"], "product": ["photo_groups", "product"], "nothing": []}[
+            config.leaks
+        ],
+        val_share=config.val_share,
+        test_share=config.test_share,
     )
 
 
@@ -216,15 +229,10 @@ def _listing_photos_table(kept: Sequence[Pictured]) -> pa.Table:
     return pa.table([list(column) for column in columns], schema=LISTING_PHOTOS_SCHEMA)
 
 
-def _photos_table(examined: Examined, wanted: set[str]) -> pa.Table:
-    rows = [row for row, photo_id in enumerate(examined.photo_ids) if photo_id in wanted]
-    columns = {
-        "photo_id": [examined.photo_ids[row] for row in rows],
-        "shard": [examined.places[row].shard for row in rows],
-        "offset": [examined.places[row].offset for row in rows],
-        "length": [examined.places[row].length for row in rows],
-        "width": [examined.sizes[row][0] for row in rows],
-        "height": [examined.sizes[row][1] for row in rows],
-        "phash": [f"{int(value):016x}" for value in examined.phashes[np.array(rows, np.int64)]],
-    }
-    return pa.table(columns, schema=PHOTOS_SCHEMA)
+def _photos_table(examined: Examined, wanted: set[str]) -> tuple[pa.Table, list[Pack]]:
+    rows = examined.rows.filter(pc.is_in(examined.rows["photo_id"], pa.array(sorted(wanted), pa.string())))
+    packs = packs_of(rows)
+    columns = {name: rows[name] for name in ("photo_id", "offset", "length", "width", "height")}
+    columns["shard"] = pc.index_in(rows["pack"], pa.array([pack.key for pack in packs], pa.string()))
+    columns["phash"] = pa.array([f"{value:016x}" for value in rows["phash"].to_pylist()], pa.string())
+    return pa.table([columns[field.name] for field in PHOTOS_SCHEMA], schema=PHOTOS_SCHEMA), packs

@@ -1,43 +1,64 @@
 """Curation: a shop's catalogue enters, a curated snapshot leaves, and a report of everything that was changed.
 
-Way of a listing: read (`reading`), capped per seller, its photos identified and examined (`intake`) and given to it
-(`pictures`), put in order with all others (`assembly`), written (`snapshot`) and reported (`tally`, `report`). The
-result depends on the table, the photos' bytes and the configuration alone, and its id is a digest of these, so running
-it again finds it done; a run that was killed leaves nothing visible. The digest is of the photos that were used: one
-that moved meanwhile is left out of it.
+Way of a listing: read (`reading`), capped per seller, its photos found in the photo log or taken into it (`intake`),
+judged (`examination`) and given to it (`pictures`), put in order with all others (`assembly`), written (`snapshot`) and
+reported (`tally`, `report`). A snapshot holds tables alone; photos stay in the packs that the log names. The result
+depends on the table, the photos' bytes and the configuration, and its id is a digest of these, so running it again
+finds it done; a run that was killed leaves no snapshot, and what it has taken in is found by the next.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import tempfile
+import uuid
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lookalike.catalogue.assembly import assemble
-from lookalike.catalogue.intake import examine, identify
+from lookalike.catalogue.assembly import Assembled, assemble
+from lookalike.catalogue.examination import Examined, examine
+from lookalike.catalogue.intake import take_in
 from lookalike.catalogue.listings import LeftOut, Listing
+from lookalike.catalogue.packs import require_packs
+from lookalike.catalogue.photo_log import PhotoLog
+from lookalike.catalogue.photo_store import shard_name
 from lookalike.catalogue.pictures import digest_of_photos, picture
 from lookalike.catalogue.reading import read_catalogue
-from lookalike.catalogue.report import plan_in, report_json
+from lookalike.catalogue.report import Findings, plan_in, report_json
 from lookalike.catalogue.report_page import report_page
 from lookalike.catalogue.rules import CurationConfig
-from lookalike.catalogue.shards import ShardWriter
-from lookalike.catalogue.snapshot import LISTING_PHOTOS, LISTINGS, PHOTOS, REPORT, REPORT_PAGE, shard_name
+from lookalike.catalogue.snapshot import LISTING_PHOTOS, LISTINGS, PHOTOS, REPORT, REPORT_PAGE
+from lookalike.errors import StorageError
 from lookalike.progress import Progress, silent
 from lookalike.settings import S3Settings
-from lookalike.storage.artefacts import ArtefactWriter, Kind, Ref, fetch
+from lookalike.storage import keys
+from lookalike.storage.artefacts import (
+    ArtefactWriter,
+    FileEntry,
+    Kind,
+    Ref,
+    digest_of,
+    fetch,
+    read_manifest,
+)
 from lookalike.storage.objects import ObjectStore
+from lookalike.strict_json import plain
 
 __all__ = ["CurationConfig", "curate"]
 
 _RULES = 4
 """Raised when the same configuration begins to give another result, so that old snapshots are not taken for new."""
+_READERS = 16
+"""Photos for the report's page that are read at once."""
 
 
 def curate(
@@ -48,15 +69,17 @@ def curate(
     columns: Mapping[str, str] | None = None,
     photo_roots: Sequence[str] = (),
     known: Collection[str] = (),
+    parent: Ref | None = None,
     s3: S3Settings | None = None,
     cache_dir: Path,
     progress: Progress = silent,
 ) -> Ref:
-    """Curate the catalogue at `catalogue_uri` into `store`; shards are put together under `cache_dir`.
+    """Curate the catalogue at `catalogue_uri` into `store`; packs are put together under `cache_dir`.
 
     `photo_roots` are folders and ``s3://bucket/prefix`` that photos may lie in, beside the catalogue's own folder or
     bucket. `known` are the categories of the model release that will search the snapshot, none where one is to learn
     from it: they stay as they are (`plan_categories`). Where they would anyway, the snapshot is the one to learn from.
+    Listings of the snapshot `parent` keep the split that they have there.
 
     Raises `CatalogueError` where too little is left to learn or the table changes while it and its photos are read,
     `SettingsError`, and the `StorageError`s of the store.
@@ -65,56 +88,131 @@ def curate(
     catalogue = read_catalogue(catalogue_uri, columns=columns, photo_roots=photo_roots, s3=s3)
     chosen, over_cap = _capped(catalogue.listings, config.seller_cap)
     images = list(dict.fromkeys(image for listing in chosen for image in listing.images))
-    photos = identify(catalogue, images, config.limits, progress)
-    catalogue.check_unchanged()
-
-    def writer_for(known: Collection[str]) -> ArtefactWriter:
-        settings = asdict(config) | {"rules": _RULES, "columns": dict(columns or {})}
-        digest = digest_of_photos(*picture(chosen, photos), catalogue.left_out)
-        return ArtefactWriter(
-            store,
-            Kind.CURATED,
-            inputs={"catalogue": catalogue.digest, "photos": digest},
-            config=settings | ({"known": sorted(known)} if known else {}),
-        )
-
-    done = writer_for(()).existing()
-    if done and known and not plan_in(fetch(store, done, cache_dir, [REPORT]).path(REPORT)).suits(known):
-        done = None
-    if done is None and known:
-        done = writer_for(known).existing()
-    if done is not None:
-        return done
-    wanted: dict[str, list[str]] = defaultdict(list)
-    for image in images:
-        if isinstance(photo_id := photos[image], str):
-            wanted[photo_id].append(image)
     cache_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="curate-", dir=cache_dir) as folder:
-        with ShardWriter(Path(folder), config.shard_bytes) as shards:
-            examined = examine(catalogue, wanted, config, shards, progress)
+    with _under_way(store) as note, tempfile.TemporaryDirectory(prefix="curate-", dir=cache_dir) as folder:
+        log = PhotoLog.open(store, cache_dir, config)
+        photos = take_in(
+            catalogue, images, log, store, config, folder=Path(folder), note=note, progress=progress
+        )
         catalogue.check_unchanged()
-        photos |= examined.moved  # and the id of the snapshot follows
+
+        digest = digest_of_photos(*picture(chosen, photos), catalogue.left_out)
+
+        def writer_for(known: Collection[str], sides: Mapping[str, str]) -> ArtefactWriter:
+            settings = asdict(config) | {"rules": _RULES, "columns": dict(columns or {})}
+            return ArtefactWriter(
+                store,
+                Kind.CURATED,
+                inputs={"catalogue": catalogue.digest, "photos": digest}
+                | ({"sides": digest_of(dict(sides))} if sides else {}),
+                config=settings | ({"known": sorted(known)} if known else {}),
+            )
+
+        before = {} if parent is None else _splits_in(store, parent, cache_dir)
+        done = None
+        if parent is not None and _made_alike(store, parent, (writer_for((), {}), writer_for(known, {}))):
+            done = parent
+        elif not before:
+            done = writer_for((), {}).existing() or (writer_for(known, {}).existing() if known else None)
+        if done and known and not _knows(store, done, known, cache_dir):
+            done = writer_for(known, {}).existing() if not before else None
+        if done is not None:
+            return done
+        examined = examine(log, {x for x in photos.values() if isinstance(x, str)}, config)
         judged = {
             image: examined.refused.get(photo, photo) if isinstance(photo, str) else photo
             for image, photo in photos.items()
         }
         pictured, without = picture(chosen, judged)
-        snapshot = assemble(catalogue, config, known, pictured, examined, [*over_cap, *without])
+        snapshot = assemble(catalogue, config, known, pictured, examined, [*over_cap, *without], before)
+        writer = writer_for(snapshot.known, snapshot.sides)
+        if (done := writer.existing()) is not None:
+            return done
         report = report_json(snapshot.findings)
-        page = report_page(snapshot.findings, report, lambda photo_id: shards.read(snapshot.places[photo_id]))
-        writer = writer_for(snapshot.known)
-        total = shards.count + 5
-        for number in range(shards.count):
-            writer.add(shard_name(number), Path(folder) / shard_name(number), give=True)
-            progress("write snapshot", number + 1, total)
-    writer.add(LISTINGS, _parquet(snapshot.listings))
-    writer.add(LISTING_PHOTOS, _parquet(snapshot.listing_photos))
-    writer.add(PHOTOS, _parquet(snapshot.photos))
-    writer.add(REPORT, report)
-    writer.add(REPORT_PAGE, page)
-    progress("write snapshot", total, total)
+        page = _page(store, snapshot.findings, report, examined, log)
+        return _write(writer, snapshot, report, page, progress)
+
+
+def _splits_in(store: ObjectStore, ref: Ref, cache_dir: Path) -> dict[str, str]:
+    """Listing id -> its split in a curated snapshot."""
+    path = fetch(store, ref, cache_dir, [LISTINGS]).path(LISTINGS)
+    table = pq.read_table(path, columns=["listing_id", "split"])
+    return dict(zip(table["listing_id"].to_pylist(), table["split"].to_pylist(), strict=True))
+
+
+def _made_alike(store: ObjectStore, ref: Ref, writers: Sequence[ArtefactWriter]) -> bool:
+    """Whether a snapshot was made as one of `writers` would, so that keeping its splits gives itself."""
+    manifest = read_manifest(store, ref)
+    inputs = {name: value for name, value in manifest.inputs.items() if name != "sides"}
+    return any(inputs == writer.inputs and manifest.config == plain(writer.config) for writer in writers)
+
+
+def _knows(store: ObjectStore, ref: Ref, known: Collection[str], cache_dir: Path) -> bool:
+    """Whether a model that knows these categories can search a snapshot as it is."""
+    kept = read_manifest(store, ref).config.get("known")
+    if kept is not None:
+        return bool(kept == sorted(known))
+    return plan_in(fetch(store, ref, cache_dir, [REPORT]).path(REPORT)).suits(known)
+
+
+def _write(
+    writer: ArtefactWriter, snapshot: Assembled, report: bytes, page: bytes, progress: Progress
+) -> Ref:
+    """Store the tables beside the packs that they refer to. Raises `ObjectNotFound` where one of these has gone."""
+    for number, pack in enumerate(snapshot.packs):
+        writer.refer(FileEntry(shard_name(number), pack.key, pack.size, pack.sha256))
+    files = {
+        LISTINGS: _parquet(snapshot.listings),
+        LISTING_PHOTOS: _parquet(snapshot.listing_photos),
+        PHOTOS: _parquet(snapshot.photos),
+        REPORT: report,
+        REPORT_PAGE: page,
+    }
+    for done, (name, data) in enumerate(files.items(), 1):
+        writer.add(name, data)
+        progress("write snapshot", done, len(files))
+    require_packs(writer.store, snapshot.packs)
     return writer.commit(snapshot.meta)
+
+
+@contextmanager
+def _under_way(store: ObjectStore) -> Iterator[Callable[[], None]]:
+    """While a curation is under way retention removes no pack. What is yielded says that it still is."""
+    key = keys.curating(uuid.uuid4().hex)
+
+    def note() -> None:
+        store.put(key, b"{}")
+
+    note()
+    try:
+        yield note
+    finally:
+        with contextlib.suppress(StorageError):  # one that stays is removed once it is old
+            store.delete(key)
+
+
+def _page(store: ObjectStore, findings: Findings, report: bytes, examined: Examined, log: PhotoLog) -> bytes:
+    """The report's page. It is made once to know its photos, and again with these, which are read side by side."""
+    refused: dict[str, list[str]] = defaultdict(list)
+    for photo_id, refusal in examined.refused.items():
+        refused[refusal.reason].append(photo_id)
+    asked: dict[str, bytes] = {}
+
+    def ask(photo_id: str) -> bytes:
+        return asked.setdefault(photo_id, b"")
+
+    report_page(findings, report, refused, ask)
+    ids = list(asked)
+    places = log.photos.select(["pack", "offset", "length"]).take(log.rows_of(ids)).to_pylist()
+
+    def read(place: Mapping[str, Any]) -> bytes:
+        if place["pack"] is None:
+            return b""
+        return store.get(place["pack"], start=place["offset"], length=place["length"])
+
+    with ThreadPoolExecutor(_READERS) as pool:
+        asked = dict(zip(ids, pool.map(read, places), strict=True))
+    return report_page(findings, report, refused, asked.__getitem__)
 
 
 def _capped(listings: Sequence[Listing], cap: int) -> tuple[list[Listing], list[LeftOut]]:

@@ -1,9 +1,9 @@
-"""From references to photos: every photo is read twice, once for its identity and once, if it is new, for its pixels.
+"""Intake: references to photos enter, photo ids leave, and whatever is new is in the photo log.
 
-The first pass gives each reference its photo id (MD5 of the bytes), so that curation knows before the slow part
-whether its work is done, and a photo that stands under several listings is decoded once. The second decodes on a
-thread pool, refuses what is no good, and writes the rest to shards in the order of photo ids. A photo that is another
-one by then, or gone, is lost to its listing. What stays in memory is about one kilobyte per photo.
+A photo whose version the log has seen is not read. Any other is read once, on a thread pool: identified (MD5 of the
+bytes) and, where the log does not know it either, decoded, described and put into a pack. Every pack that is full is
+stored, with what it holds and what was seen, before the next begins (`photo_log`); so a run that was killed goes on
+after its last pack, and makes the same packs as one that was not.
 """
 
 from __future__ import annotations
@@ -12,14 +12,17 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import TypeVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 
 from lookalike.catalogue.listings import Catalogue
+from lookalike.catalogue.packs import PackWriter
+from lookalike.catalogue.photo_log import PhotoLog
+from lookalike.catalogue.places import Version
 from lookalike.catalogue.rules import CurationConfig
-from lookalike.catalogue.shards import Place, ShardWriter
 from lookalike.errors import (
     AccessDenied,
     ObjectNotFound,
@@ -28,14 +31,10 @@ from lookalike.errors import (
     StorageError,
     StoreUnavailable,
 )
-from lookalike.imaging.limits import PhotoLimits
-from lookalike.imaging.photos import PreparedPhoto, prepare, thumbnail
+from lookalike.imaging.photos import PreparedPhoto, prepare
 from lookalike.progress import Progress
 from lookalike.settings import available_cores
-
-PRINT_SIDE = 16
-SAMPLES_PER_REASON = 12
-THUMBNAIL_SIDE = 112
+from lookalike.storage.objects import ObjectStore
 
 _REASONS = {
     "type": "not a photo",
@@ -47,7 +46,8 @@ _REASONS = {
     "effort": "too large",
 }
 _DENIED = "access denied"
-_MOVED = "changed while it was read"
+_ROWS_OF_A_LOT = 20_000
+"""Photos after which what was learned is stored, though the pack is not full."""
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
@@ -60,98 +60,179 @@ class Refusal:
     detail: str
 
 
-@dataclass(slots=True)
-class Examined:
-    """All good photos, in the order of their ids, and why the others are not."""
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What reading one photo gave; `prepared` is None where the log knows the photo already."""
 
-    photo_ids: list[str] = field(default_factory=list)
-    places: list[Place] = field(default_factory=list)
-    sizes: list[tuple[int, int]] = field(default_factory=list)
-    """Width and height of the originals in pixels, upright."""
-    phashes: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint64))
-    """uint64[n]."""
-    prints: np.ndarray = field(default_factory=lambda: np.zeros((0, PRINT_SIDE, PRINT_SIDE, 3), np.uint8))
-    """uint8[n, 16, 16, 3]: the photos at their smallest, to compare them by."""
-    refused: dict[str, Refusal] = field(default_factory=dict)
-    """Photo id -> why not."""
-    moved: dict[str, Refusal] = field(default_factory=dict)
-    """Reference -> that its photo is not the one that `identify` saw."""
-    samples: dict[str, list[tuple[str, bytes]]] = field(default_factory=dict)
-    """Reason -> some photo ids with thumbnails, where there is anything to show."""
+    photo_id: str
+    version: Version
+    prepared: PreparedPhoto | Refusal | None
 
 
-def identify(
-    catalogue: Catalogue, images: Sequence[str], limits: PhotoLimits, progress: Progress
+def take_in(
+    catalogue: Catalogue,
+    images: Sequence[str],
+    log: PhotoLog,
+    store: ObjectStore,
+    config: CurationConfig,
+    *,
+    folder: Path,
+    note: Callable[[], None],
+    progress: Progress,
 ) -> dict[str, str | Refusal]:
-    """Read the photo of every reference once: its id, or why it cannot be used.
+    """Every reference's photo id, or why there is none. What is new is in `log` afterwards, and its packs in `store`.
+
+    Packs are put together in `folder`; `note` is called with each, so that the work is known to go on. That a photo
+    cannot be decoded stands in the log; its reference has a photo id nevertheless.
 
     Raises `StoreUnavailable` where photos lie in a store that does not answer, and `AccessDenied` where some are denied
     and none can be read: then it is not the photos.
     """
-    found: dict[str, str | Refusal] = {}
+    versions = catalogue.versions(images)
+    found = _seen(versions, log)
+    new = [image for image in images if image not in found]
+    progress("read photos", len(found), len(images), f"{len(new):,} new")
+    in_log = set(log.photos["photo_id"].to_pylist())
+    lot = _Lot(store, log, folder)
 
-    def one(image: str) -> str | Refusal:
-        data = _read(catalogue, image, limits.max_bytes)
-        return data if isinstance(data, Refusal) else _photo_id(data)
+    def read(image: str) -> _Read | Refusal | tuple[Refusal, Version]:
+        return _read(catalogue, image, versions.get(image), config, in_log)
 
-    for done, (image, result) in enumerate(in_order(one, images, _threads(catalogue, images)), 1):
-        found[image] = result
-        progress("read photos", done, len(images))
+    try:
+        for done, (image, result) in enumerate(in_order(read, new, _threads(catalogue, new)), len(found) + 1):
+            if isinstance(result, _Read):
+                found[image] = result.photo_id
+                if isinstance(result.prepared, PreparedPhoto) and result.photo_id not in in_log:
+                    if lot.size and lot.size + len(result.prepared.stored) > config.shard_bytes:
+                        lot.store()
+                        note()
+                    lot.add(result.photo_id, result.prepared)
+                elif isinstance(result.prepared, Refusal) and result.photo_id not in in_log:
+                    lot.refuse(result.photo_id, result.prepared)
+                in_log.add(result.photo_id)
+                lot.see(result.version, photo_id=result.photo_id)
+            else:
+                refusal, version = result if isinstance(result, tuple) else (result, None)
+                found[image] = refusal
+                if version is not None:
+                    lot.see(version, reason=refusal.reason, detail=refusal.detail)
+            if lot.rows >= _ROWS_OF_A_LOT:
+                lot.store()
+                note()
+            progress("read photos", done, len(images), f"{len(new):,} new")
+        lot.store()
+    finally:
+        lot.discard()
+    log.compact()
     denied = [x.detail for x in found.values() if isinstance(x, Refusal) and x.reason == _DENIED]
     if denied and not any(isinstance(x, str) for x in found.values()):
         message = f"none of {len(images):,} photos can be read, and access to {len(denied):,} is denied"
         raise AccessDenied(catalogue.uri, f"{catalogue.uri}: {message}; the first: {denied[0]}")
+    return {image: found[image] for image in images}
+
+
+def _seen(versions: Mapping[str, Version], log: PhotoLog) -> dict[str, str | Refusal]:
+    """What the log knows of photos at these versions."""
+    rows = log.look_up([x.address for x in versions.values()], [x.token for x in versions.values()])
+    found: dict[str, str | Refusal] = {}
+    columns = (rows[name].to_pylist() for name in ("photo_id", "reason", "detail"))
+    for image, photo_id, reason, detail in zip(versions, *columns, strict=True):
+        if photo_id is not None or reason is not None:
+            found[image] = photo_id or Refusal(reason, detail)
     return found
 
 
-def examine(
-    catalogue: Catalogue,
-    wanted: Mapping[str, Sequence[str]],
-    rules: CurationConfig,
-    shards: ShardWriter,
-    progress: Progress,
-) -> Examined:
-    """Decode `wanted` (photo id -> the references that lead to it) and write the good ones to `shards`."""
-    found = Examined()
-    phashes: list[int] = []
-    prints: list[np.ndarray] = []
+class _Lot:
+    """What was read since the last pack was stored."""
 
-    def one(photo_id: str) -> PreparedPhoto | tuple[Refusal, bytes] | None:
-        for image in wanted[photo_id]:
-            data = _read(catalogue, image, rules.limits.max_bytes)
-            if not isinstance(data, Refusal) and photo_id == _photo_id(data):
-                return judged(data)
-            found.moved[image] = Refusal(_MOVED, f"{image} changed or went away meanwhile")
-        return None
+    def __init__(self, store: ObjectStore, log: PhotoLog, folder: Path) -> None:
+        self._store, self._log, self._folder = store, log, folder
+        self._pack: PackWriter | None = None
+        self._photos: list[dict[str, Any]] = []
+        self._seen: list[dict[str, Any]] = []
 
-    def judged(data: bytes) -> PreparedPhoto | tuple[Refusal, bytes]:
-        try:
-            photo = prepare(
-                data, keep_side=rules.keep_side, shrunk_side=rules.shrunk_side, limits=rules.limits
-            )
-        except PhotoError as error:
-            return Refusal(_REASONS[error.rule], str(error)), b""
-        refusal = _judge(photo, rules)
-        return (refusal, thumbnail(photo.stored, THUMBNAIL_SIDE)) if refusal else photo
+    @property
+    def size(self) -> int:
+        """Bytes of the pack so far."""
+        return self._pack.size if self._pack else 0
 
-    threads = _threads(catalogue, [image for images in wanted.values() for image in images[:1]])
-    for done, (photo_id, result) in enumerate(in_order(one, sorted(wanted), threads), 1):
-        if isinstance(result, PreparedPhoto):
-            found.photo_ids.append(photo_id)
-            found.places.append(shards.add(photo_id, result.stored))
-            found.sizes.append((result.info.width, result.info.height))
-            phashes.append(result.phash)
-            prints.append(_halved(result.small))
-        elif result is not None:
-            refusal, shown = result
-            found.refused[photo_id] = refusal
-            samples = found.samples.setdefault(refusal.reason, [])
-            if shown and len(samples) < SAMPLES_PER_REASON:
-                samples.append((photo_id, shown))
-        progress("decode photos", done, len(wanted))
-    if prints:
-        found.phashes, found.prints = np.array(phashes, np.uint64), np.stack(prints)
-    return found
+    @property
+    def rows(self) -> int:
+        return len(self._seen)
+
+    def add(self, photo_id: str, photo: PreparedPhoto) -> None:
+        self._pack = self._pack or PackWriter(self._folder)
+        self._photos.append(
+            {
+                "photo_id": photo_id,
+                "offset": self._pack.add(photo_id, photo.stored),
+                "length": len(photo.stored),
+                **described(photo),
+            }
+        )
+
+    def refuse(self, photo_id: str, refusal: Refusal) -> None:
+        self._photos.append({"photo_id": photo_id, "reason": refusal.reason, "detail": refusal.detail})
+
+    def see(self, version: Version, **what: str) -> None:
+        if version.token:
+            self._seen.append({"address": version.address, "version": version.token, **what})
+
+    def store(self) -> None:
+        """Store the pack, then what is in it, then what was seen."""
+        if self._pack is not None:
+            pack = self._pack.store(self._store)
+            place = {"pack": pack.key, "pack_sha256": pack.sha256, "pack_size": pack.size}
+            self._photos = [row if "reason" in row else row | place for row in self._photos]
+        self._log.add(self._photos, self._seen)
+        self._pack, self._photos, self._seen = None, [], []
+
+    def discard(self) -> None:
+        if self._pack is not None:
+            self._pack.discard()
+
+
+def described(photo: PreparedPhoto) -> Mapping[str, Any]:
+    """What the log says of a photo beside where it lies."""
+    return {
+        "width": photo.info.width,
+        "height": photo.info.height,
+        "phash": photo.phash,
+        "deviation": float(photo.small.reshape(-1, 3).std(axis=0).max()),
+        "print": _halved(photo.small).tobytes(),
+    }
+
+
+def _read(
+    catalogue: Catalogue, image: str, now: Version | None, config: CurationConfig, in_log: set[str]
+) -> _Read | Refusal | tuple[Refusal, Version]:
+    max_bytes = config.limits.max_bytes
+    try:
+        data, version = catalogue.read_version(image, max_bytes=max_bytes, size=now and now.size)
+    except PhotoOutside as error:
+        return Refusal("outside the catalogue", str(error))
+    except ObjectNotFound:
+        return Refusal("missing", f"there is no photo {image}")
+    except AccessDenied as error:
+        return Refusal(_DENIED, f"{image} cannot be read, or does not exist: {error}")
+    except StoreUnavailable as error:
+        if not catalogue.photo_is_local(image):
+            raise  # the service is down; every other photo would fail as well
+        return Refusal("unreadable", f"{image} cannot be read: {error}")
+    except StorageError as error:
+        return Refusal("unreadable", f"{image} cannot be read: {error}")
+    if len(data) > max_bytes:
+        return Refusal("too large", f"{image} has more than the {max_bytes:,} bytes allowed"), version
+    photo_id = hashlib.md5(data, usedforsecurity=False).hexdigest()
+    if photo_id in in_log:
+        return _Read(photo_id, version, None)
+    try:
+        prepared = prepare(
+            data, keep_side=config.keep_side, shrunk_side=config.shrunk_side, limits=config.limits
+        )
+    except PhotoError as error:
+        return _Read(photo_id, version, Refusal(_REASONS[error.rule], str(error)))
+    return _Read(photo_id, version, prepared)
 
 
 def in_order(
@@ -177,42 +258,6 @@ def _threads(catalogue: Catalogue, images: Sequence[str]) -> int:
     """One per core for photos on this machine; more where reading them is mostly waiting."""
     local = all(catalogue.photo_is_local(image) for image in images[:1])
     return available_cores() if local else max(16, available_cores())
-
-
-def _read(catalogue: Catalogue, image: str, max_bytes: int) -> bytes | Refusal:
-    try:
-        data = catalogue.photo(image, max_bytes=max_bytes)
-    except PhotoOutside as error:
-        return Refusal("outside the catalogue", str(error))
-    except ObjectNotFound:
-        return Refusal("missing", f"there is no photo {image}")
-    except AccessDenied as error:
-        return Refusal(_DENIED, f"{image} cannot be read, or does not exist: {error}")
-    except StoreUnavailable as error:
-        if not catalogue.photo_is_local(image):
-            raise  # the service is down; every other photo would fail as well
-        return Refusal("unreadable", f"{image} cannot be read: {error}")
-    except StorageError as error:
-        return Refusal("unreadable", f"{image} cannot be read: {error}")
-    if len(data) > max_bytes:
-        return Refusal("too large", f"{image} has more than the {max_bytes:,} bytes allowed")
-    return data
-
-
-def _photo_id(data: bytes) -> str:
-    return hashlib.md5(data, usedforsecurity=False).hexdigest()
-
-
-def _judge(photo: PreparedPhoto, rules: CurationConfig) -> Refusal | None:
-    width, height = photo.info.width, photo.info.height
-    if max(width, height) > rules.max_ratio * min(width, height):
-        return Refusal("extreme shape", f"{width} x {height} pixels is longer than {rules.max_ratio:g} to 1")
-    if min(width, height) < rules.min_side:
-        return Refusal("tiny", f"{width} x {height} pixels; the shorter side must have {rules.min_side}")
-    deviation = float(photo.small.reshape(-1, 3).std(axis=0).max())
-    if deviation < rules.min_deviation:
-        return Refusal("blank", f"it is all one colour (deviation {deviation:.1f} grey levels)")
-    return None
 
 
 def _halved(small: np.ndarray) -> np.ndarray:

@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from lookalike.catalogue.places import PhotoPlaces
+from lookalike.catalogue.places import PhotoPlaces, Version
 from lookalike.catalogue.tables import CUT_OFF
 from lookalike.errors import CatalogueError, ObjectNotFound
 from lookalike.settings import S3Settings
@@ -113,6 +113,14 @@ class Catalogue:
         other `StorageError`s.
         """
         return self._places.read(image, length=None if max_bytes is None else max_bytes + 1)
+
+    def read_version(self, image: str, *, max_bytes: int, size: int | None = None) -> tuple[bytes, Version]:
+        """The same, and the version of the photo that was read; `size` as `PhotoPlaces.read_version` takes it."""
+        return self._places.read_version(image, length=max_bytes + 1, size=size)
+
+    def versions(self, images: Sequence[str]) -> dict[str, Version]:
+        """`PhotoPlaces.versions`."""
+        return self._places.versions(images)
 
     def photo_is_local(self, image: str) -> bool:
         """Whether the photo lies on this machine, so that trouble with it is no trouble with a service."""

@@ -16,18 +16,33 @@ import os
 import posixpath
 import re
 import stat
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from lookalike.errors import ObjectNotFound, PhotoOutside, SettingsError, StorageError
+from lookalike.errors import (
+    AccessDenied,
+    ObjectNotFound,
+    PhotoOutside,
+    SettingsError,
+    StorageError,
+    StoreUnavailable,
+)
 from lookalike.settings import S3Settings
-from lookalike.storage.objects import ObjectStore, check_key
+from lookalike.storage.objects import ObjectInfo, ObjectStore, check_key
 from lookalike.storage.stores import STORES, open_store
 
 _UNUSABLE = re.compile(r"[\x00-\x1f\x7f\\]")
+_LISTED_FOR_ONE = 20
+"""Objects that are listed for each one wanted, at most: a listing gives 1,000 in the time of one or two requests."""
+_ASKERS = 16
+_ATTEMPTS = 3
+_REST_NS = 20_000_000
+"""A file that was modified less than so long before it was read has no version: clocks of file systems tick in 4 ms."""
 _FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = (
     os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -39,6 +54,16 @@ class _Reference(NamedTuple):
 
     store: str
     path: str
+
+
+class Version(NamedTuple):
+    """Where a photo lies, and what changes whenever its bytes do."""
+
+    address: str
+    token: str
+    """Size and modification time of a file, or an object's ETag; empty where nothing tells versions apart."""
+    size: int
+    """Bytes."""
 
 
 class PhotoPlaces:
@@ -78,13 +103,86 @@ class PhotoPlaces:
         reference = self._reference(image)
         if reference.store:
             self._within(image, reference)
-            if reference.store not in self._stores:
-                self._stores[reference.store] = open_store(reference.store, self._s3)
-            return self._stores[reference.store].get(reference.path, length=length)
-        real = os.path.realpath(reference.path)
-        root = self._within(image, _Reference("", real))
-        with _translated(image), open(_opened(root.path, os.path.relpath(real, root.path)), "rb") as file:
-            return file.read(-1 if length is None else length)
+            return self._store(reference).get(reference.path, length=length)
+        return self._read_file(image, reference, length)[0]
+
+    def read_version(self, image: str, *, length: int, size: int | None = None) -> tuple[bytes, Version]:
+        """The first `length` bytes of a photo, and the version that they are of. Raises as `read`.
+
+        `size` in bytes, where `versions` has told it, saves a request to the store.
+        """
+        reference = self._reference(image)
+        if not reference.store:
+            data, actual, modified = self._read_file(image, reference, length)
+            return data, _version_of_file(reference, actual, modified)
+        self._within(image, reference)
+        store = self._store(reference)
+        size = store.head(reference.path).size if size is None else size
+        if size > length:  # only so much is wanted, and a part has no version
+            return store.get(reference.path, length=length), Version(_address(reference), "", size)
+        data, etag = store.get_with_etag(reference.path)
+        return data, Version(_address(reference), etag, len(data))
+
+    def versions(self, images: Sequence[str]) -> dict[str, Version]:
+        """The versions that photos have now, of those that can be told without reading them.
+
+        Files are asked one by one. Objects are listed by folder, 1,000 at a time; where a folder holds far more than is
+        asked for, or may not be listed, they are asked one by one, too. Raises `StoreUnavailable`.
+        """
+        found: dict[str, Version] = {}
+        folders: dict[_Reference, dict[str, list[str]]] = {}
+        for image in images:
+            reference = self._reference(image)
+            if reference.store:
+                folder = _Reference(reference.store, posixpath.dirname(reference.path))
+                folders.setdefault(folder, {}).setdefault(reference.path, []).append(image)
+                continue
+            try:
+                status = Path(reference.path).stat()
+            except OSError:
+                continue
+            found[image] = _version_of_file(reference, status.st_size, status.st_mtime_ns)
+        for folder, wanted in folders.items():
+            for info in self._objects(folder, wanted):
+                version = Version(_address(_Reference(folder.store, info.key)), info.etag, info.size)
+                found |= dict.fromkeys(wanted[info.key], version)
+        return found
+
+    def _objects(self, folder: _Reference, wanted: Mapping[str, object]) -> Iterator[ObjectInfo]:
+        """What the store says of the objects `wanted` in a folder."""
+        store, left = self._store(folder), dict.fromkeys(wanted)
+        try:
+            prefix = f"{folder.path}/" if folder.path else ""
+            for listed, info in enumerate(store.list(prefix)):
+                if info.key in left:
+                    del left[info.key]
+                    yield info
+                if not left or listed > _LISTED_FOR_ONE * len(wanted) + 1_000:
+                    break
+            else:
+                return
+        except AccessDenied:
+            pass
+        with ThreadPoolExecutor(_ASKERS) as pool:
+            yield from (info for info in pool.map(lambda key: _head(store, key), left) if info is not None)
+
+    def _store(self, reference: _Reference) -> ObjectStore:
+        if reference.store not in self._stores:
+            self._stores[reference.store] = open_store(reference.store, self._s3)
+        return self._stores[reference.store]
+
+    def _read_file(self, image: str, reference: _Reference, length: int | None) -> tuple[bytes, int, int]:
+        """The first `length` bytes of a file, its size, and when it was modified in ns, or 0 where it was just now."""
+        for _ in range(_ATTEMPTS):
+            real = os.path.realpath(reference.path)
+            root = self._within(image, _Reference("", real))
+            with _translated(image), open(_opened(root.path, os.path.relpath(real, root.path)), "rb") as file:
+                now, before = time.time_ns(), os.fstat(file.fileno())
+                data = file.read(-1 if length is None else length)
+                after = os.fstat(file.fileno())
+            if (before.st_mtime_ns, before.st_size) == (after.st_mtime_ns, after.st_size):
+                return data, after.st_size, after.st_mtime_ns if after.st_mtime_ns + _REST_NS < now else 0
+        raise StorageError(image, f"{image} changed while it was read")
 
     def is_local(self, image: str) -> bool:
         """Whether the photo lies on this machine, so that trouble with it is no trouble with a service."""
@@ -128,6 +226,25 @@ class PhotoPlaces:
 
     def _outside(self, image: str) -> PhotoOutside:
         return PhotoOutside(f"{image} leads out of the catalogue's {self._place}")
+
+
+def _address(reference: _Reference) -> str:
+    return f"{reference.store}/{reference.path}" if reference.store else f"file://{reference.path}"
+
+
+def _version_of_file(reference: _Reference, size: int, modified: int) -> Version:
+    """`modified` is 0 for a file that was written just now: a second write may leave size and time as they are."""
+    return Version(_address(reference), f"{size:x}-{modified:x}" if modified else "", size)
+
+
+def _head(store: ObjectStore, key: str) -> ObjectInfo | None:
+    """What the store says of one object, if it says anything."""
+    try:
+        return store.head(key)
+    except StoreUnavailable:
+        raise
+    except StorageError:
+        return None
 
 
 def _root(uri: str) -> _Reference:

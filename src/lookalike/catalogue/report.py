@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -43,8 +43,6 @@ class Findings:
     tally: Tally
     near_pairs: Sequence[tuple[str, str]]
     suspects: Sequence[Suspect]
-    samples: Mapping[str, Sequence[tuple[str, bytes]]]
-    """Reason -> photo ids with thumbnails of photos that were left out."""
     photo_bytes: int
 
 

@@ -13,21 +13,27 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from lookalike.catalogue.intake import SAMPLES_PER_REASON, THUMBNAIL_SIDE
 from lookalike.catalogue.listings import LeftOut, Listing
 from lookalike.catalogue.report import Findings
 from lookalike.catalogue.tally import Count
 from lookalike.errors import PhotoError
 from lookalike.imaging.photos import thumbnail
 
+SAMPLES_PER_REASON = 12
+THUMBNAIL_SIDE = 112
 _PAGE_ROWS = 200
 _PAGE_CATEGORIES = 120
 _PAGE_SUSPECTS = 48
 
 
-def report_page(found: Findings, report: bytes, photo: Callable[[str], bytes]) -> bytes:
-    """The page; `photo` gives the stored bytes of a kept photo by its id."""
-    page = _Page(found, json.loads(report), photo)
+def report_page(
+    found: Findings,
+    report: bytes,
+    refused: Mapping[str, Sequence[str]],
+    photo: Callable[[str], bytes],
+) -> bytes:
+    """The page; `photo` gives the stored bytes of a photo by its id. `refused`: reason -> photos that can be shown."""
+    page = _Page(found, json.loads(report), refused, photo)
     sections = (
         page.head,
         page.left_out,
@@ -50,8 +56,14 @@ def report_page(found: Findings, report: bytes, photo: Callable[[str], bytes]) -
 
 
 class _Page:
-    def __init__(self, found: Findings, report: dict[str, Any], photo: Callable[[str], bytes]) -> None:
-        self.found, self.report, self.photo = found, report, photo
+    def __init__(
+        self,
+        found: Findings,
+        report: dict[str, Any],
+        refused: Mapping[str, Sequence[str]],
+        photo: Callable[[str], bytes],
+    ) -> None:
+        self.found, self.report, self.refused, self.photo = found, report, refused, photo
         self.listings_of: dict[str, list[Listing]] = defaultdict(list)
         for x in found.kept:
             for photo_id in x.photo_ids:
@@ -96,8 +108,10 @@ class _Page:
             parts.append(f"<h3>{escape(reason)} <small>{count.rows:,}</small></h3>")
             if count.advice:
                 parts.append(f"<p>What to do: {escape(count.advice)}.</p>")
-            if shown := self.found.samples.get(reason):
-                parts.append(_sheet((_picture(data, reason), photo_id) for photo_id, data in shown))
+            if shown := self.refused.get(reason, ())[:SAMPLES_PER_REASON]:
+                parts.append(
+                    _sheet((_picture(self._small(photo_id), reason), photo_id) for photo_id in shown)
+                )
             parts.append(
                 _table((unit, "listing", "why"), [(r.line, r.listing_id, r.detail) for r in rows[:5]])
             )

@@ -64,7 +64,7 @@ class CurationConfig:
     shrunk_side: int = 256
     """Larger ones are stored as JPEG with a shorter side of this many pixels: what the paper's network is given."""
     shard_bytes: int = 64 << 20
-    """Bytes of a photo shard, at most: few enough to fetch again after a fault, many enough to be few."""
+    """Bytes of a pack of photos, at most: few enough to fetch again after a fault, many enough to be few."""
     limits: PhotoLimits = field(default_factory=PhotoLimits)
     """What is refused before decoding."""
 

@@ -1,17 +1,14 @@
 """The curated snapshot: its Arrow schemas, and the reader through which every later step sees it.
 
-A snapshot is one artefact (`Kind.CURATED`): ``listings.parquet``, ``listing_photos.parquet``, ``photos.parquet``,
-``photos-00000.tar`` and so on, ``report.json``, ``report.html``. A photo is found by shard, offset and length, so its
-bytes come straight out of a memory map; that the shards are tar files is for people, who can unpack them with any tool.
+A snapshot is one artefact (`Kind.CURATED`) of tables: ``listings.parquet``, ``listing_photos.parquet``,
+``photos.parquet``, ``report.json``, ``report.html``. Its photos lie in packs that it shares with other snapshots; its
+manifest lists them as ``photos-00000.tar`` and so on, and `photo_store` reads them.
 """
 
 from __future__ import annotations
 
 import json
-import mmap
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from lookalike.catalogue.photo_store import PhotoStore, is_shard
 from lookalike.columns import COLUMNS
 from lookalike.errors import CorruptObject
 from lookalike.storage.artefacts import Artefact, Ref, fetch, read_manifest
@@ -58,29 +56,13 @@ def listings_schema(aspects: list[str]) -> pa.Schema:
     return pa.schema([*(column.field for column in COLUMNS), *lists])
 
 
-def shard_name(number: int) -> str:
-    """File of one photo shard."""
-    return f"photos-{number:05d}.tar"
-
-
-def is_shard(name: str) -> bool:
-    """Whether a file of a snapshot is a photo shard: nearly all of its bytes."""
-    return name.endswith(".tar")
-
-
-@dataclass(frozen=True, slots=True)
-class PhotoPlace:
-    """A photo's bytes in a photo shard on this machine."""
-
-    path: Path
-    offset: int
-    length: int
-
-
 class CuratedSnapshot:
-    """A curated snapshot on local disk, verified against its manifest. Safe to read from several threads."""
+    """A curated snapshot: its tables on local disk, verified against its manifest, and its photos wherever they lie.
 
-    def __init__(self, artefact: Artefact) -> None:
+    Safe to read from several threads.
+    """
+
+    def __init__(self, store: ObjectStore, artefact: Artefact, cache_dir: Path) -> None:
         self.artefact = artefact
         self.listings: pa.Table = self._table(LISTINGS)
         """One row per listing, sorted by listing id; see `listings_schema`."""
@@ -90,20 +72,17 @@ class CuratedSnapshot:
         """One row per photo of a listing, sorted by listing id and ordinal; see `LISTING_PHOTOS_SCHEMA`."""
         self.report: dict[str, Any] = json.loads(artefact.path(REPORT).read_bytes())
         """What curation kept, changed and left out."""
-        self._places = self._photo_places()
-        self._shards = {
-            number: _mapped(artefact.path(shard_name(number))) for number in self._shard_numbers()
-        }
-        self._check_places()
+        self.photo_store = PhotoStore(store, artefact.manifest, self.photos, cache_dir)
 
     @classmethod
     def open(cls, store: ObjectStore, ref: Ref, cache_dir: Path) -> Self:
-        """Fetch what is not on this machine's disk yet, verify all, map the photos.
+        """Fetch the tables that are not on this machine's disk yet, and verify them; packs wait till they are wanted.
 
         Raises `ObjectNotFound`, or `CorruptObject` naming the file that is damaged.
         """
-        names = [entry.name for entry in read_manifest(store, ref).files if entry.name != REPORT_PAGE]
-        return cls(fetch(store, ref, cache_dir, names))
+        names = [entry.name for entry in read_manifest(store, ref).files]
+        tables = [name for name in names if name != REPORT_PAGE and not is_shard(name)]
+        return cls(store, fetch(store, ref, cache_dir, tables), cache_dir)
 
     @property
     def ref(self) -> Ref:
@@ -115,38 +94,13 @@ class CuratedSnapshot:
         names = self.listings.column_names
         return tuple(name.removeprefix(ASPECT_PREFIX) for name in names if name.startswith(ASPECT_PREFIX))
 
-    def place(self, photo_id: str) -> PhotoPlace:
-        """Where `photo_bytes` are, for a reader in another process. Raises `KeyError`."""
-        shard, offset, length = self._places[photo_id]
-        return PhotoPlace(self.artefact.path(shard_name(shard)), offset, length)
-
     def photo_bytes(self, photo_id: str) -> bytes:
-        """The photo as stored: the original, or a smaller JPEG of it. Raises `KeyError`."""
-        shard, offset, length = self._places[photo_id]
-        return self._shards[shard][offset : offset + length]
+        """The photo as stored: the original, or a smaller JPEG of it. Raises as `PhotoStore.photo_bytes`."""
+        return self.photo_store.photo_bytes(photo_id)
 
     def _table(self, name: str) -> pa.Table:
         wanted = listings_schema([]) if name == LISTINGS else PHOTOS_SCHEMA
         return _checked(self.artefact, name, wanted)
-
-    def _photo_places(self) -> dict[str, tuple[int, int, int]]:
-        columns = (self.photos[name].to_pylist() for name in ("photo_id", "shard", "offset", "length"))
-        return {photo: (shard, at, length) for photo, shard, at, length in zip(*columns, strict=True)}
-
-    def _shard_numbers(self) -> list[int]:
-        numbers = np.unique(self.photos["shard"].to_numpy())
-        for number in numbers:
-            self.artefact.manifest.file(shard_name(int(number)))
-        return [int(number) for number in numbers]
-
-    def _check_places(self) -> None:
-        for photo_id, (shard, offset, length) in self._places.items():
-            if not re.fullmatch(r"[0-9a-f]{32}", photo_id):
-                raise _corrupt(self.artefact, PHOTOS, f"has the photo id {photo_id!r}; an MD5 was expected")
-            if offset < 0 or length < 1 or offset + length > len(self._shards[shard]):
-                raise _corrupt(
-                    self.artefact, PHOTOS, f"places photo {photo_id} outside of {shard_name(shard)}"
-                )
 
 
 def read_listing_photos(artefact: Artefact) -> pa.Table:
@@ -170,20 +124,28 @@ def listing_photos_of(store: ObjectStore, ref: Ref, cache_dir: Path) -> pa.Table
     return read_listing_photos(fetch(store, ref, cache_dir, [name]))
 
 
+def open_photos(store: ObjectStore, ref: Ref, cache_dir: Path) -> PhotoStore:
+    """The photos of a curated snapshot alone; no more than their table is fetched. Raises `CorruptObject`."""
+    return photos_in(store, fetch(store, ref, cache_dir, [PHOTOS]), cache_dir)
+
+
+def photos_in(store: ObjectStore, artefact: Artefact, cache_dir: Path) -> PhotoStore:
+    """The photos of a fetched snapshot; none are known where their table was not. Raises `CorruptObject`."""
+    columns = ["photo_id", "shard", "offset", "length"]
+    photos = _checked(artefact, PHOTOS, PHOTOS_SCHEMA, columns) if PHOTOS in artefact.paths else None
+    return PhotoStore(store, artefact.manifest, photos, cache_dir)
+
+
 def first_photo(store: ObjectStore, ref: Ref, cache_dir: Path) -> bytes:
     """The bytes of one photo of a curated snapshot, of which no more than the table of photos is fetched.
 
     Raises `ObjectNotFound`, or `CorruptObject` where the snapshot has none.
     """
-    manifest = read_manifest(store, ref)
-    try:
-        table = pq.ParquetFile(fetch(store, ref, cache_dir, [PHOTOS]).path(PHOTOS))
-        row = next(table.iter_batches(batch_size=1, columns=["shard", "offset", "length"])).to_pylist()[0]
-    except (pa.ArrowException, OSError, StopIteration, IndexError) as error:
-        key = manifest.file(PHOTOS).key
-        raise CorruptObject(key, f"{key} has no photo that can be read: {error!r}") from error
-    shard = manifest.file(shard_name(row["shard"]))
-    return store.get(shard.key, start=row["offset"], length=row["length"])
+    artefact = fetch(store, ref, cache_dir, [PHOTOS])
+    photos = _checked(artefact, PHOTOS, PHOTOS_SCHEMA)
+    if photos.num_rows == 0:
+        raise _corrupt(artefact, PHOTOS, "has no photo")
+    return PhotoStore(store, artefact.manifest, photos, cache_dir).peek(photos["photo_id"][0].as_py())
 
 
 def splits_of(store: ObjectStore, ref: Ref, cache_dir: Path) -> set[str]:
@@ -215,8 +177,3 @@ def _checked(
 def _corrupt(artefact: Artefact, name: str, what: str) -> CorruptObject:
     key = artefact.manifest.file(name).key
     return CorruptObject(key, f"{key} {what}")
-
-
-def _mapped(path: Path) -> mmap.mmap:
-    with path.open("rb") as file:
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

@@ -1,9 +1,10 @@
 """Who is learnt from and who is held out, so that nothing held out has been seen in another listing.
 
 Listings that share a photo, nearly share one, or offer the same product (on request, come from the same seller) hang
-together and go to one side. Which side follows from a SHA-256 of what holds them together, so a listing keeps its side
-when the catalogue grows. Splits that the catalogue gives are kept; training listings that hang together with
-held-out ones are moved to the split `leak`, which is searched but not learnt from.
+together and go to one side. A listing keeps the side that it had in the parent snapshot, and a new one joins those it
+hangs together with; else the side follows from a SHA-256 of what holds them together. Splits that the catalogue gives
+are kept. Training listings that hang together with held-out ones are moved to the split `leak`, which is searched but
+not learnt from; that also befalls listings of both sides that a new photo ties.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -31,6 +33,8 @@ class Tied:
     given: str
     """The split that the catalogue gives, or empty."""
     category: str
+    before: str = ""
+    """The split that it has in the parent snapshot, or empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +65,14 @@ def assign_splits(
         )
         keys[group[place]] = min(key, keys.get(group[place], key))
     drawn = {number: _draw(key, val_share, test_share) for number, key in keys.items()}
-    given: dict[int, str] = {}
-    for side in (
-        TRAIN,
-        VAL,
-        TEST,
-    ):  # who has no split joins those it hangs together with, held-out ones first
-        given |= {group[place]: side for place, tied in enumerate(listings) if tied.given == side}
+    given, before = _sides(listings, group, "given"), _sides(listings, group, "before")
     split = [
-        tied.given or given.get(group[place]) or drawn[group[place]] for place, tied in enumerate(listings)
+        tied.given
+        or _before(tied)
+        or given.get(group[place])
+        or before.get(group[place])
+        or drawn[group[place]]
+        for place, tied in enumerate(listings)
     ]
     _teach_every_category(listings, group, keys, split)
     return Splits(split, _take_out_leaks(listings, leak_ties, split))
@@ -87,6 +90,23 @@ def _groups(listings: Sequence[Tied], ties: Iterable[str]) -> list[int]:
                     pairs.append((first.setdefault(one, place), place))
     numbers = components(len(listings), np.array(pairs, np.int64).reshape(-1, 2))
     return [int(number) for number in numbers]
+
+
+def _before(tied: Tied) -> str:
+    """The side that a listing had; one that leaked was learnt from."""
+    return TRAIN if tied.before == LEAK else tied.before if tied.before in (TRAIN, VAL, TEST) else ""
+
+
+def _sides(
+    listings: Sequence[Tied], group: Sequence[int], name: Literal["given", "before"]
+) -> dict[int, str]:
+    """The side of each group that has one: who has none joins those it hangs together with, held-out ones first."""
+    sides: dict[int, str] = {}
+    for side in (TRAIN, VAL, TEST):
+        for place, tied in enumerate(listings):
+            if (tied.given if name == "given" else _before(tied)) == side:
+                sides[group[place]] = side
+    return sides
 
 
 def _draw(key: str, val_share: float, test_share: float) -> str:

@@ -19,7 +19,6 @@ _ADVICE = {
     "access denied": "let the credentials read these photos",
     "blank": "give a photo that shows the thing",
     "category too small": "add listings to the category, or lower --min-category",
-    "changed while it was read": "run it again when the photos are at rest",
     CUT_OFF: "run it again when the export is finished",
     "damaged": "save the photo anew",
     "extreme shape": "crop the photo",

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from lookalike.catalogue.snapshot import is_shard
+from lookalike.catalogue.photo_store import is_shard
 from lookalike.cli.options import Json, Store
 from lookalike.cli.output import Output
 from lookalike.errors import CorruptObject, LookalikeError, ObjectNotFound, SettingsError

@@ -1,7 +1,8 @@
-"""`console` and `retain`: what an operator needs beside the steps."""
+"""`console`, `retain` and `migrate`: what an operator needs beside the steps."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -56,4 +57,21 @@ def retain(
     out.result(
         planned.to_json() | {"dry_run": dry_run},
         f"{verb} {len(planned.keys):,} objects, {planned.bytes / 1e6:,.1f} MB; {len(planned.kept)} artefacts stay",
+    )
+
+
+def migrate(store: Store = None, as_json: Json = False) -> None:
+    """Make the photos of a store of version 0.1 known to its photo log. Nothing is copied or removed.
+
+    Such a store opens without it; the next curation then decodes and stores every photo once more.
+
+    [dim]Example:[/dim] lookalike migrate --store s3://shop/lookalike
+    """
+    out, place = Output(as_json=as_json), open_workplace(store)
+    with out.progress() as progress:
+        found = steps.migrate(place, progress=progress)
+    out.result(
+        asdict(found),
+        f"{found.snapshots:,} old snapshots: {found.added:,} photos added to the log, {found.known:,} were in it, "
+        f"{found.left:,} are left to the next curation",
     )

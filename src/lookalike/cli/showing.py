@@ -135,10 +135,10 @@ def write_sheet(answers: Sequence[tuple[bytes | None, Results]], path: Path) -> 
 
 def hit_photos(place: Workplace, index: Ref) -> Callable[[str], bytes]:
     """A function from photo id to the photo's bytes, out of the snapshot that an index was built from."""
-    from lookalike.catalogue.snapshot import CuratedSnapshot
+    from lookalike.catalogue.snapshot import open_photos
 
     curated = Ref.parse(read_manifest(place.store, index).inputs["curated"])
-    return CuratedSnapshot.open(place.store, curated, place.cache_dir).photo_bytes
+    return open_photos(place.store, curated, place.cache_dir).peek
 
 
 def show_report(out: Output, report: dict[str, Any]) -> None:

@@ -70,6 +70,14 @@ def curate(
     store: Store = None,
     column: Columns = None,
     photo_root: PhotoRoots = None,
+    parent: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REF",
+            help="The curated snapshot whose splits listings keep; none: draw all anew.",
+            show_default="that of the live index",
+        ),
+    ] = None,
     curation: CurationConfig = _AS_IT_IS,
     as_json: Json = False,
 ) -> None:
@@ -79,7 +87,18 @@ def curate(
     """
     out, place = Output(as_json=as_json), open_workplace(store, photo_root)
     with out.progress() as progress:
-        ref = steps.curate(place, catalogue, curation, columns=parse_columns(column), progress=progress)
+        ref = steps.curate(
+            place,
+            catalogue,
+            curation,
+            columns=parse_columns(column),
+            parent="live"
+            if parent is None
+            else "none"
+            if parent == "none"
+            else place.ref(Kind.CURATED, parent),
+            progress=progress,
+        )
     show_curated(out, place, ref)
 
 

@@ -22,8 +22,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from lookalike.catalogue.photo_store import shard_name
 from lookalike.catalogue.snapshot import PHOTOS as STORED_PHOTOS
-from lookalike.catalogue.snapshot import shard_name
 from lookalike.coding.shards import read_codes
 from lookalike.columns import STORED
 from lookalike.index import tombstones

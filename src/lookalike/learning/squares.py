@@ -21,7 +21,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.catalogue.snapshot import CuratedSnapshot, PhotoPlace
+from lookalike.catalogue.photo_store import PhotoPlace
+from lookalike.catalogue.snapshot import CuratedSnapshot
 from lookalike.errors import CorruptObject, PhotoError, TrainingError
 from lookalike.imaging.photos import load_square
 
@@ -66,7 +67,7 @@ class DecodedSquares:
     def __init__(
         self, snapshot: CuratedSnapshot, photo_ids: Sequence[str], side: int, *, workers: int
     ) -> None:
-        self._places = [snapshot.place(photo_id) for photo_id in photo_ids]
+        self._places = [snapshot.photo_store.place(photo_id) for photo_id in photo_ids]
         self._ids, self._side = list(photo_ids), side
         # Not forked: this process has threads, and perhaps a GPU.
         self._pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _end_with_parent)

@@ -22,7 +22,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from lookalike.catalogue.snapshot import first_photo, is_shard
+from lookalike.catalogue.photo_store import is_shard
+from lookalike.catalogue.snapshot import first_photo
 from lookalike.errors import (
     CorruptObject,
     LostRace,

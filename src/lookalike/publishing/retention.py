@@ -3,10 +3,11 @@
 Kept are the live pair, the last records of its history and those that a roll-back returns to, the newest artefact of
 each kind, the newest model releases with all their codes, everything younger than a grace period, work in progress of
 which anything is younger (a training writes checkpoints, an extraction notes itself with every shard), and whatever a
-kept manifest or such work refers to. A roll-back of the model finds the release before the live one with all its codes
-and the last index that was live for it. The rest goes; what is no artefact (refs, audit records) is never looked at. A
-manifest is removed before its files, so nothing half-there is ever visible, and a removal that was killed is finished
-by the next one.
+kept manifest or such work refers to, packs of photos included. While a curation is under way no pack goes: it may use
+any. A roll-back of the model finds the release before the live one with all its codes and the last index that was live
+for it. The rest goes; what is no artefact (refs, audit records, tables of the photo log) is never looked at. A manifest
+is removed before its files, so nothing half-there is ever visible, and a removal that was killed is finished by the
+next one.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from lookalike.storage import keys
 from lookalike.storage.artefacts import Kind, Manifest, Ref
 from lookalike.storage.objects import ObjectInfo, ObjectStore
 
-_PREFIXES = (*(f"{kind.value}/" for kind in Kind), keys.CODES, keys.CHECKPOINTS)
+_PREFIXES = (*(f"{kind.value}/" for kind in Kind), keys.CODES, keys.CHECKPOINTS, keys.PACKS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,8 @@ class RetentionPlan:
     keys: tuple[str, ...]
     bytes: int
     live_etag: str | None
+    cutoff: datetime | None = None
+    """Nothing younger was to be removed."""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -88,6 +91,7 @@ def plan(
     roots |= {artefact_id for artefact_id, entry in found.items() if entry.modified > cutoff}
     working = {_folder(key) for key, info in objects.items() if _in_progress(key) and info.modified > cutoff}
     roots |= {ref.id for folder in working for ref in _noted(store, folder)}
+    curating = any(folder.startswith(keys.CURATING) for folder in working)
     kept = _closure(roots, found)
     wanted = {key for artefact_id in kept for key in _files(store, found[artefact_id])}
     whole_codes = {entry.ref.id for entry in newest_releases} | {
@@ -101,6 +105,7 @@ def plan(
         and info.modified <= cutoff
         and not key.startswith(whole)
         and _folder(key) not in working
+        and not (curating and key.startswith(keys.PACKS))
     ]
     gone.sort(key=lambda info: (not info.key.endswith("/" + keys.MANIFEST), info.key))
     return RetentionPlan(
@@ -109,17 +114,26 @@ def plan(
         keys=tuple(info.key for info in gone),
         bytes=sum(info.size for info in gone),
         live_etag=live.etag,
+        cutoff=cutoff,
     )
 
 
 def apply(store: ObjectStore, planned: RetentionPlan, *, progress: Progress = silent) -> None:
-    """Remove what a plan names. Raises `LostRace` where the live ref has moved since: plan again."""
+    """Remove what a plan names, but no packs where a curation has begun since.
+
+    Raises `LostRace` where the live ref has moved since: plan again.
+    """
     live = live_ref.read_live(store)
     if (None if live is None else live.etag) != planned.live_etag:
         raise LostRace(keys.LIVE_REF, f"{store.uri}: the live ref moved since this was planned; plan again")
     for done, key in enumerate(planned.keys, 1):
-        store.delete(key)
+        if not (key.startswith(keys.PACKS) and _curating(store, planned.cutoff)):
+            store.delete(key)
         progress("retention", done, len(planned.keys), key)
+
+
+def _curating(store: ObjectStore, cutoff: datetime | None) -> bool:
+    return any(cutoff is None or info.modified > cutoff for info in store.list(keys.CURATING))
 
 
 def _records(live: live_ref.LiveRef, count: int) -> Iterator[live_ref.LiveRecord]:

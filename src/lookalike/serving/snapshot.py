@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from lookalike.aspects.models import aspect_files
-from lookalike.catalogue.snapshot import LISTINGS, PHOTOS
+from lookalike.catalogue.photo_store import PhotoStore
+from lookalike.catalogue.snapshot import LISTINGS, PHOTOS, photos_in
 from lookalike.coding.release import ModelCard
 from lookalike.errors import PhotoError, ReleaseError, SettingsError
 from lookalike.imaging import photos
@@ -24,7 +25,6 @@ from lookalike.ranking.search import Searcher, join_searcher
 from lookalike.serving.config import ServingConfig
 from lookalike.serving.copies import Copies
 from lookalike.serving.details import Titles, catalogue_json
-from lookalike.serving.thumbnails import PhotoShelf
 from lookalike.sharding.fleet import Fleet
 from lookalike.sharding.remote import RemoteListings
 from lookalike.storage.artefacts import Artefact, Ref, read_manifest
@@ -45,7 +45,7 @@ class ServedSnapshot:
     curated: Artefact
     """Of the curated snapshot only the tables that `shelf` and `titles` were read from."""
     searcher: Searcher
-    shelf: PhotoShelf
+    shelf: PhotoStore
     titles: Titles
     catalogue: dict[str, Any]
     """What the page's filters offer; see `details.catalogue_json`."""
@@ -99,7 +99,7 @@ def open_snapshot(
     curated = Ref.parse(index_files.manifest.inputs["curated"])
     tables = [PHOTOS] if index_files.manifest.config["format"] > 1 else [PHOTOS, LISTINGS]  # for titles
     curated_files = copies.fetch(curated, [] if config.bare else tables)
-    shelf = PhotoShelf(copies.store, curated_files)
+    shelf = photos_in(copies.store, curated_files, copies.cache_dir)
     if previous is None or previous.searcher.encoder is not searcher.encoder:
         warm_up(searcher, config.batch_limit)
     try_out(searcher, shelf)
@@ -122,7 +122,7 @@ def warm_up(searcher: Searcher, batch_limit: int) -> None:
         searcher.encode([Query(photo=np.zeros((side, side, 3), np.uint8))] * size)
 
 
-def try_out(searcher: Searcher, shelf: PhotoShelf) -> None:
+def try_out(searcher: Searcher, shelf: PhotoStore) -> None:
     """Search for listings of the index, by code and by photo. Raises `ReleaseError` where one is not found.
 
     The nearest listing to a listing's own code must be at distance 0; encoding a listing's own photo must give
@@ -156,13 +156,12 @@ def _code_of(searcher: Searcher, listing_id: str) -> np.ndarray:
     return found[1]
 
 
-def _agreement(searcher: Searcher, shelf: PhotoShelf, photo_id: str, code: np.ndarray) -> float | None:
+def _agreement(searcher: Searcher, shelf: PhotoStore, photo_id: str, code: np.ndarray) -> float | None:
     """Share of equal bits, or None where the photo cannot be had."""
-    data = shelf.photo_bytes(photo_id)
-    if data is None:
+    if photo_id not in shelf:
         return None
     try:
-        square = photos.load_square(data, searcher.card.preset.resize)
+        square = photos.load_square(shelf.peek(photo_id), searcher.card.preset.resize)
     except PhotoError:
         return None
     differing = int(np.bitwise_count(searcher.encoder.encode(square[None]).codes[0] ^ code).sum())

@@ -185,6 +185,10 @@ class ArtefactWriter:
         entry = self._files[name] = FileEntry(name, key, size, sha256)
         return entry
 
+    def refer(self, entry: FileEntry) -> None:
+        """Make a file that is stored already, here or for another artefact, a file of this one."""
+        self._files[entry.name] = entry
+
     def commit(self, meta: Mapping[str, Any] | None = None) -> Ref:
         """Make the artefact visible. If somebody else has finished the same artefact first, theirs stands."""
         files = tuple(self._files[name] for name in sorted(self._files))

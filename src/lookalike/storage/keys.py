@@ -8,6 +8,9 @@
     extractions/<id>/manifest.json  which code shards cover a curated snapshot
     index/<id>/manifest.json        index snapshots
     deltas/<id>/manifest.json       deltas: what has changed since an index snapshot
+    photos/packs/<digest>.tar       packs of photos, shared by all curated snapshots
+    photos/<how>/log/<digest>.parquet   what is known of photos that were decoded in one way
+    photos/<how>/seen/<digest>.parquet  which photo an address led to, at which version
     checkpoints/<id>/...            work in progress on the artefact of that id: what it is made from, where it stands
     refs/live.json                  the one mutable object
     audit/<time>-<action>-<random>.json    who asked for what (old ones lack the action)
@@ -20,6 +23,10 @@ MANIFEST = "manifest.json"
 AUDIT = "audit/"
 CHECKPOINTS = "checkpoints/"
 CODES = "codes/"
+PHOTOS = "photos/"
+PACKS = "photos/packs/"
+CURATING = "checkpoints/curation-"
+"""Notes of curations under way, each of which may use any pack."""
 
 
 def artefact(kind: str, artefact_id: str) -> str:
@@ -46,6 +53,26 @@ def code_shards(release_id: str) -> str:
 def code_shard(release_id: str, sha256: str) -> str:
     """One code shard, named by its content."""
     return f"codes/{release_id}/{sha256}.parquet"
+
+
+def pack(sha256: str) -> str:
+    """One pack of photos, named by its content."""
+    return f"{PACKS}{sha256}.tar"
+
+
+def photo_log(how: str) -> str:
+    """Prefix of what is known of photos; `how` is the digest of how they were decoded."""
+    return f"{PHOTOS}{how}/log/"
+
+
+def seen_photos(how: str) -> str:
+    """Prefix of what addresses led to; `how` as in `photo_log`."""
+    return f"{PHOTOS}{how}/seen/"
+
+
+def curating(unique: str) -> str:
+    """The note of one curation under way."""
+    return f"{CURATING}{unique}/inputs.json"
 
 
 def checkpoints(training_id: str) -> str:
