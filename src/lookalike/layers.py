@@ -63,8 +63,8 @@ class Entry:
     type: Any
     default: Any
     """`MISSING` where there is none."""
-    said: str
-    """The docstring under its field."""
+    config: type[Any]
+    """The class whose field it is."""
     variables: tuple[str, ...]
     """Environment variables that set it, the first found wins."""
     secret: bool
@@ -72,6 +72,11 @@ class Entry:
     @property
     def name(self) -> str:
         return ".".join(self.key)
+
+    @property
+    def said(self) -> str:
+        """The docstring under its field, on one line; looked for in the source, so not for every process."""
+        return _docstrings(self.config).get(self.path[-1], "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,7 +292,6 @@ def _default(each: Field[Any]) -> Any:
 
 
 def _entries(config: Any, table: Key, path: Key, base: Any) -> Iterator[Entry]:
-    said = _docstrings(config)
     for name, annotated, default in _fields(config):
         kind = _plain(annotated)
         value = default if base is MISSING else getattr(base, name)
@@ -303,7 +307,7 @@ def _entries(config: Any, table: Key, path: Key, base: Any) -> Iterator[Entry]:
             path=(*path, name),
             type=annotated,
             default=value,
-            said=said.get(name, ""),
+            config=config,
             variables=("_".join(("LOOKALIKE", *key)).upper(), *others),
             secret=any(mark is Secret or isinstance(mark, Secret) for mark in marks),
         )
