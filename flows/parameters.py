@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from lookalike import sections
 from lookalike.catalogue.knobs import knobs_of
 from lookalike.catalogue.rules import CurationConfig
+from lookalike.learning.choice import AUTO
 from lookalike.learning.recipes import recipe_names
 from lookalike.publishing.retention import RetentionConfig
 from lookalike.quality.gate import GateConfig
@@ -27,7 +28,7 @@ _CURATION, _GATE, _RETENTION = load(CurationConfig), load(GateConfig), load(Rete
 Reference = Annotated[str, Field(pattern=r"^[a-z]+/[0-9a-f]{16}@[0-9a-f]{64}$")]
 
 
-RecipeName = StrEnum("RecipeName", [(name, name) for name in recipe_names()])  # type: ignore[misc]  # known when it runs
+RecipeName = StrEnum("RecipeName", [(name, name) for name in dict.fromkeys([AUTO, *recipe_names()])])  # type: ignore[misc]  # known when it runs
 """The training recipes: ours, those of packages and of the settings file, where flows are registered and run."""
 
 
@@ -70,8 +71,8 @@ class _Training(_Parameters):
         default=_FLOWS.weights,
         max_length=500,
         title="Starting weights",
-        description="Empty: from scratch. live: the live model release. Else a model release's reference, or "
-        "weights that torchvision publishes, such as ResNet50_Weights.IMAGENET1K_V2.",
+        description="Empty: as the recipe says. live: the live model release. Else a model release's reference, or "
+        "published weights: lite0, torchvision:resnet50, timm:convnext_tiny; scratch: none.",
     )
 
 

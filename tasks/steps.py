@@ -90,7 +90,14 @@ def train(store: str, curated: str, recipe: str, weights: str, threads: int) -> 
     """Curated snapshot -> model release, with its metrics as a table."""
     place = open_workplace(store, threads=threads)
     try:
-        ref = steps.train(place, Ref.parse(curated), recipe, weights=weights, progress=ProgressArtifacts())
+        ref = steps.train(
+            place,
+            Ref.parse(curated),
+            recipe,
+            weights=weights,
+            told=get_run_logger().info,
+            progress=ProgressArtifacts(),
+        )
     except (
         TrainingStopped
     ) as stopped:  # Prefect's word for it: the run is scheduled again where its pod was evicted
@@ -105,6 +112,10 @@ def train_on_nodes(store: str, curated: str, recipe: str, weights: str, nodes: i
     from tasks import nodes as machines
 
     place, snapshot = open_workplace(store), Ref.parse(curated)
+    # Here and not in the pods: the choice must be the one by which the release is looked for.
+    recipe = steps.chosen_recipe(
+        place, snapshot, recipe, weights=weights, gpu=processes == "gpu", told=get_run_logger().info
+    )
     if steps.trained(place, snapshot, recipe, weights=weights) is None:
         arguments = ["--store", place.store.uri, "--curated", curated, "--recipe", recipe]
         arguments += ["--weights", weights] if weights else []

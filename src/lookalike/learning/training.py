@@ -50,7 +50,7 @@ from lookalike.learning.objective import CategoryObjective, HeadObjective, Objec
 from lookalike.learning.outputs import PhotoOutputs
 from lookalike.learning.precision import exact_float32, has_bf16
 from lookalike.learning.recipes import Recipe, Stage
-from lookalike.learning.starting import StartingWeights, start_of
+from lookalike.learning.starting import StartingWeights, begun
 from lookalike.learning.stopping import StopRequest
 from lookalike.learning.transforms import seeded
 from lookalike.learning.trunks import check_size
@@ -205,7 +205,7 @@ def train(
     Started by `torchrun`, this process does its part and every rank returns the release. Raises `TrainingError` where
     there is nothing to learn, the loss is not a number or another rank is gone, and `TrainingStopped` after SIGTERM.
     """
-    start = start_of(recipe, weights)
+    recipe, start = begun(recipe, weights)
     if found := _finished(store, curated, recipe, start):
         return found
     if start is not None:
@@ -251,7 +251,8 @@ def train(
         ranks.share(network)  # a hash layer that is fitted, not trained, has met no other rank
         measured = outputs.measured(run.metrics, features=bool(snapshot.aspects))
         with tempfile.TemporaryDirectory(prefix="release-") as folder:
-            written = release.write(writer, Path(folder), measured, snapshot, cores)
+            origin = start.origin(store, cache_dir) if start is not None else {}
+            written = release.write(writer, Path(folder), measured, snapshot, cores, origin)
         if ranks.first:
             checkpoints.clear()
     return written
@@ -259,7 +260,7 @@ def train(
 
 def trained(store: ObjectStore, curated: Ref, recipe: Recipe, weights: str | None = None) -> Ref | None:
     """The model release that `train` has made of these, here or on other machines, if it has."""
-    return _finished(store, curated, recipe, start_of(recipe, weights))
+    return _finished(store, curated, *begun(recipe, weights))
 
 
 def _finished(store: ObjectStore, curated: Ref, recipe: Recipe, start: StartingWeights | None) -> Ref | None:

@@ -6,8 +6,8 @@ few thousand photos need no more; and with ``-fine``, ``resnet10-w32-fine``, whi
 stride 1 instead of ImageNet's stem, which would shrink a photo of 28 pixels to 7 before the first block sees it. Small
 networks for CPUs, ``efficientnet_lite0`` to ``efficientnet_lite4`` (`efficientnet_lite`). And every classification
 model of torchvision that ends in a linear layer, by torchvision's own name: ``efficientnet_b0``, ``convnext_tiny``,
-``mobilenet_v3_small``, ``regnet_y_400mf``, ``vit_b_16``. Other packages add names of their own
-(`plugins`).
+``mobilenet_v3_small``, ``regnet_y_400mf``, ``vit_b_16``. With the extra ``timm`` every model of timm, as
+``timm:vit_small_patch14_dinov2``. Other packages add names of their own (`plugins`).
 
 The state dict of a ResNet and of torchvision's models is torchvision's without the last layer, so torchvision's
 published weights fit. Where a trunk ends in a feature map it has `maps` beside its forward pass, which pools them.
@@ -15,14 +15,16 @@ published weights fit. Where a trunk ends in a feature map it has `maps` beside 
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
 
-from lookalike.errors import SettingsError, TrainingError
+from lookalike.errors import SettingsError, TrainingError, unknown
 from lookalike.learning import efficientnet_lite, torchvision_operators  # noqa: F401  before torchvision
 from lookalike.plugins import Registry
 
@@ -40,6 +42,8 @@ _WITHOUT_ONE_OUTPUT = frozenset({"googlenet", "inception_v3"})
 """Models that answer with auxiliary classifiers in training."""
 
 
+TIMM = "timm:"
+"""What names of timm's models begin with."""
 BuildsTrunk = Callable[[], tuple[nn.Module, int]]
 """What makes a trunk: normalised photos f32 [n, 3, h, w] in, features f32 [n, d] out; and d."""
 TRUNKS: Registry[BuildsTrunk] = Registry("lookalike.trunks", "trunk", {})
@@ -75,6 +79,8 @@ def _ours(name: str) -> BuildsTrunk | None:
         return partial(_resnet, match[1], int(match[2] or 64), fine=match[3] is not None)
     if name in efficientnet_lite.SIZES:
         return partial(_lite, name)
+    if name.startswith(TIMM):
+        return partial(_of_timm, name)
     if name in models.list_models(module=models) and name not in _WITHOUT_ONE_OUTPUT:
         return partial(_torchvisions, name)
     return None
@@ -93,6 +99,40 @@ def _lite(name: str) -> tuple[nn.Module, int]:
 def _torchvisions(name: str) -> tuple[nn.Module, int]:
     model: nn.Module = models.get_model(name, weights=None)
     return model, _cut(model, name)
+
+
+def timm() -> Any:
+    """The library. Raises `SettingsError` where it is not installed."""
+    try:
+        return importlib.import_module("timm")
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            "names that begin with timm: need its package; install lookalike[timm]"
+        ) from error
+
+
+def _of_timm(name: str) -> tuple[nn.Module, int]:
+    library, asked = timm(), name.removeprefix(TIMM)
+    if not library.is_model(asked):
+        raise TrainingError(unknown("model of timm", asked, library.list_models()))
+    model = library.create_model(asked, pretrained=False, num_classes=0)
+    return model, _width(model)
+
+
+def _width(model: Any) -> int:
+    """Features that timm's model pools to, which a head layer of its own may have changed."""
+    return int(getattr(model, "head_hidden_size", None) or model.num_features)
+
+
+def takes(name: str, pixels: int) -> bool:
+    """Whether the trunk of that name takes square photos of that size; computes shapes alone."""
+    with torch.device("meta"):
+        trunk, _ = build_trunk(name)
+        try:
+            check_size(trunk, name, pixels)
+        except TrainingError:
+            return False
+    return True
 
 
 def check_size(trunk: nn.Module, name: str, pixels: int) -> None:
