@@ -177,10 +177,7 @@ def train(
     told: Callable[[str], None] = lambda said: None,
     progress: Progress = silent,
 ) -> Ref:
-    """Curated snapshot -> model release, by the recipe of that name; `told` hears what `auto` has chosen.
-
-    Raises `TrainingStopped` on SIGTERM.
-    """
+    """Curated snapshot -> model release; `told` hears what `auto` has chosen. Raises `TrainingStopped` on SIGTERM."""
     from lookalike.learning.recipes import recipe_named
     from lookalike.learning.training import train
 

@@ -125,7 +125,9 @@ def test_a_vit_goes_the_whole_way(tmp_path: Path) -> None:
     extraction = extract(place.store, curated, ref, cache_dir=tmp_path / "cache", threads=1)
     index = build(place.store, curated, extraction, cache_dir=tmp_path / "cache")
     searcher = open_searcher(release, fetch(place.store, index, tmp_path / "cache"), threads=1)
-    (answer,) = searcher.search_all([Query(SearchRequest(categories=(listings[0].category,)), photo=photos[0])])
+    (answer,) = searcher.search_all(
+        [Query(SearchRequest(categories=(listings[0].category,)), photo=photos[0])]
+    )
     assert listings[0].listing_id in [hit.listing_id for hit in answer.hits[:3]]
 
 

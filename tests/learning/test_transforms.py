@@ -147,3 +147,20 @@ def test_normalisation_is_torchvisions_to_the_last_bit() -> None:
     photos = torch.rand(4, 3, 40, 40, generator=torch.Generator().manual_seed(0))
     expected = v2.Normalize(list(PRESET.mean), list(PRESET.std))(photos)
     assert torch.equal(Normalisation(PRESET)(photos), expected)
+
+
+def test_a_crop_in_whole_pixels_is_a_part_of_the_photo_as_it_is() -> None:
+    photos = squares()
+    whole = dataclasses.replace(STILL, whole_pixels=True)
+    with seeded(3):
+        plain = training_transform(dataclasses.replace(PRESET, mean=(0,) * 3, std=(1,) * 3), 40, whole)(
+            photos
+        )
+    places = []
+    for photo, found in zip(photos / 255, plain, strict=True):
+        windows = photo.unfold(1, 40, 1).unfold(2, 40, 1)  # [3, 9, 9, 40, 40]
+        same = (windows - found[:, None, None]).abs().amax(dim=(0, 3, 4)) < 1e-6
+        places.append(tuple(same.nonzero()[0].tolist()))
+    assert len(set(places)) > 4
+    mirrored = training_transform(PRESET, 48, dataclasses.replace(whole, mirror=1.0))(photos)
+    assert torch.allclose(mirrored, Normalisation(PRESET)(photos.flip(3) / 255), atol=1e-6)

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 class Augmentation:
     """How far a training photo may differ from the photo. The defaults are moderate."""
 
+    whole_pixels: bool = False
+    """Cut the crop out of the square at a random place as it is, and mirror it perhaps, as the paper: `area`, `aspect`
+    and `degrees` then mean nothing."""
     area: tuple[float, float] = (0.35, 1.0)
     """Share of the square's area that is seen; beyond 1 the photo becomes smaller, and its edges are reflected."""
     aspect: float = 1.33

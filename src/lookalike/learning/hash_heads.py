@@ -124,7 +124,7 @@ def _split(features: int, bits: int, categories: int, colours: int) -> SplitHash
     return SplitHashHead(features, bits, categories, colours=colours)
 
 
-TRAINED = ("sigmoid", "regularised", "greedy", "orthogonal")
+TRAINED = ("sigmoid", "paper", "regularised", "greedy", "orthogonal")
 """Names of `HashHead`, each with an objective of its own in `hashing`."""
 HASH_HEADS: Registry[BuildsHead] = Registry(
     "lookalike.hash_heads", "hash head", {**dict.fromkeys(TRAINED, _trained), "split": _split}

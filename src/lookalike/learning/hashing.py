@@ -1,7 +1,8 @@
 """What trains a hash layer: four objectives over the activations of `HashHead`, by name of the recipe's `hash_head`.
 
 =============  =====================================================================================================
-sigmoid        the paper's (Yang et al., KDD 2017, section 4.3): softmax loss of a linear classifier on the activations
+paper          Yang et al., KDD 2017, section 4.3: softmax loss of a linear classifier on the activations, 0 to 1
+sigmoid        the same, but the layer starts centred, and the classifier sees activations from -1 to 1
 regularised    the same, plus a cost of activations far from 0 and 1, and of bits that are seldom 0 or seldom 1
 greedy         the classifier sees signs; the gradient passes through them (Su et al., *Greedy Hash*, NeurIPS 2018)
 orthogonal     no classifier: a fixed random code for each category, to which the cosine of its photos' pre-activations
@@ -14,6 +15,7 @@ Classifier and target codes are training's own; no release carries them.
 from __future__ import annotations
 
 import math
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +44,14 @@ class SigmoidHashing(Objective):
     def scores(self, inputs: Tensor) -> Tensor:
         # Around 0, or all bits drift to one side together.
         scores: Tensor = self.classifier(2 * self.head(inputs) - 1)
+        return scores
+
+
+class PaperHashing(SigmoidHashing):
+    """The paper's to the letter."""
+
+    def scores(self, inputs: Tensor) -> Tensor:
+        scores: Tensor = self.classifier(self.head(inputs))
         return scores
 
 
@@ -90,6 +100,7 @@ class OrthogonalHashing(Objective):
 
 HASHINGS: dict[str, type[SigmoidHashing | OrthogonalHashing]] = {
     "sigmoid": SigmoidHashing,
+    "paper": PaperHashing,
     "regularised": RegularisedHashing,
     "greedy": GreedyHashing,
     "orthogonal": OrthogonalHashing,
@@ -101,6 +112,34 @@ def hash_objective(kind: str, head: HashHead, categories: int, stage: Stage) -> 
     if kind not in HASHINGS:
         raise TrainingError(f"unknown hash head {kind!r}; known are split, {', '.join(HASHINGS)}")
     return HASHINGS[kind](head, categories, stage)
+
+
+class ViewedHashing(Objective):
+    """A hashing on features that the frozen trunk computes anew for every batch; inputs are photos."""
+
+    def __init__(self, network: HashNetwork, hashing: Objective, stage: Stage, *, bf16: bool) -> None:
+        super().__init__(stage)
+        self.trunk, self.hashing = network.trunk, hashing
+        self._bf16 = bf16
+
+    def train(self, mode: bool = True) -> Self:
+        """`nn.Module.train`, but the trunk's norms keep their statistics."""
+        super().train(mode)
+        self.trunk.eval()
+        return self
+
+    def scores(self, inputs: Tensor) -> Tensor:
+        return self.hashing.scores(self._features(inputs))
+
+    def forward(self, inputs: Tensor, labels: Tensor) -> Tensor:
+        loss: Tensor = self.hashing(self._features(inputs), labels)
+        return loss
+
+    @torch.no_grad()
+    def _features(self, photos_NCHW: Tensor) -> Tensor:
+        with torch.autocast(photos_NCHW.device.type, torch.bfloat16, enabled=self._bf16):
+            features: Tensor = self.trunk(photos_NCHW)
+        return features.float()
 
 
 class TunedHashing(Objective):

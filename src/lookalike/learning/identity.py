@@ -95,7 +95,7 @@ def _without_effect(recipe: Recipe) -> frozenset[str]:
         found |= {f"category_stage.{name}" for name in ("sizes", *_TRUNK_ALONE)}
     found |= {f"hash_stage.{name}" for name in _TRUNK_ALONE}
     augmented = category.views > 1 if recipe.frozen else True
-    if not ((category.epochs and augmented) or tuned or (learned and hashing.views > 1)):
+    if not ((category.epochs and augmented) or tuned or (learned and hashing.views != 1)):
         found.add("augmentation")
     return frozenset(found)
 

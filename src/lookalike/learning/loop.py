@@ -251,7 +251,7 @@ def optimizer_of(objective: Objective, stage: Stage) -> torch.optim.Optimizer:
     groups = parameter_groups(objective, stage.weight_decay)
     if stage.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=0.0, betas=(stage.momentum, 0.999))
-    return torch.optim.SGD(groups, lr=0.0, momentum=stage.momentum, nesterov=True)
+    return torch.optim.SGD(groups, lr=0.0, momentum=stage.momentum, nesterov=not stage.plain_momentum)
 
 
 def parameter_groups(objective: Objective, weight_decay: float) -> list[dict[str, Any]]:

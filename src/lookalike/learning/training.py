@@ -43,7 +43,7 @@ from lookalike.learning.dataset import Decoding, TrainingData, load_training_dat
 from lookalike.learning.distributed import Ranks
 from lookalike.learning.feed import Feed, batch_size
 from lookalike.learning.hash_heads import FittedHead
-from lookalike.learning.hashing import TunedHashing, hash_objective
+from lookalike.learning.hashing import TunedHashing, ViewedHashing, hash_objective
 from lookalike.learning.loop import Batch, Loop, Run
 from lookalike.learning.network import HashNetwork
 from lookalike.learning.objective import CategoryObjective, HeadObjective, Objective
@@ -115,18 +115,22 @@ class Trainer:
         tuned = recipe.hash_stage.trunk_share > 0
         network.trunk.requires_grad_(tuned).eval()
         head = network.hash_head
-        views = self.outputs.views(1 if tuned or isinstance(head, FittedHead) else recipe.hash_stage.views)
+        stage, fitted = recipe.hash_stage, isinstance(head, FittedHead)
+        views = self.outputs.views(1 if tuned or fitted else max(1, stage.views))
         with seeded(recipe.seed, _HASH):
             if isinstance(head, FittedHead):
                 head.fit(views[0], network.category_head)
                 return
-            head.centre(views[0])
-            hashing = hash_objective(recipe.hash_head, head, len(data.categories), recipe.hash_stage)
+            if recipe.hash_head != "paper":
+                head.centre(views[0])
+            hashing = hash_objective(recipe.hash_head, head, len(data.categories), stage)
             hashing = hashing.to(ranks.device)
         if tuned:
-            self._tune_trunk(hashing, state)
+            self._train_on_photos(hashing, TunedHashing(network, hashing, stage, bf16=self.bf16), state)
+        elif not stage.views:
+            self._train_on_photos(hashing, ViewedHashing(network, hashing, stage, bf16=self.bf16), state)
         else:
-            self._train_on_views(hashing, recipe.hash_stage, views, state, _HASH)
+            self._train_on_views(hashing, stage, views, state, _HASH)
 
     def _train_on_views(
         self, head: Objective, stage: Stage, views: list[Tensor], state: dict[str, Any] | None, number: int
@@ -162,8 +166,8 @@ class Trainer:
             validate=validate,
         ).train(state)
 
-    def _tune_trunk(self, hashing: Objective, state: dict[str, Any] | None) -> None:
-        """Train hash layer, trunk and category head together, on photos."""
+    def _train_on_photos(self, hashing: Objective, whole: Objective, state: dict[str, Any] | None) -> None:
+        """Train the hash layer on photos, by `whole`, which is `hashing` with the trunk before it."""
         stage, data = self.recipe.hash_stage, self.data
         feed = Feed(self.recipe, stage, data, self.ranks, number=_HASH)
 
@@ -175,10 +179,10 @@ class Trainer:
         Loop(
             self.run,
             stage,
-            TunedHashing(self.network, hashing, stage, bf16=self.bf16),
+            whole,
             number=_HASH,
             key="hash",
-            name="train hash head and trunk",
+            name="train hash head on photos",
             batches=feed.batches,
             steps=feed.steps,
             photos=feed.photos,

@@ -93,6 +93,27 @@ class RandomGeometry(_PerPhoto):
         return F.grid_sample(photos, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
 
 
+class RandomCrop(_PerPhoto):
+    """A random window of the square, not scaled, and perhaps mirrored, as float32 [n, 3, size, size] in 0..1."""
+
+    def __init__(self, size: int, augmentation: Augmentation, part: Part | None = None) -> None:
+        super().__init__(augmentation, part)
+        self.size = size
+
+    def draw(self, n: int) -> dict[str, Tensor]:
+        return {"at": torch.rand(n, 2), "mirrored": (torch.rand(n, 1) < self.augmentation.mirror).long()}
+
+    def transform(self, inpt: Tensor, params: dict[str, Any]) -> Tensor:
+        most = inpt.shape[-1] - self.size
+        first = (params["at"] * (most + 1)).long().clamp(max=most)
+        line = torch.arange(self.size, device=inpt.device)
+        rows, columns = first[:, :1] + line, first[:, 1:] + line
+        columns = torch.where(params["mirrored"] > 0, columns.flip(1), columns)
+        photo = torch.arange(len(inpt), device=inpt.device)[:, None, None]
+        cut = inpt[photo, :, rows[:, :, None], columns[:, None, :]]  # the indexed axes come first
+        return cut.permute(0, 3, 1, 2).float() / 255
+
+
 class RandomLighting(_PerPhoto):
     """Brightness, contrast, saturation and tint, as one affine map of the colour space per photo."""
 
@@ -166,7 +187,7 @@ def training_transform(
     """
     return v2.Compose(
         [
-            RandomGeometry(size, augmentation, part),
+            (RandomCrop if augmentation.whole_pixels else RandomGeometry)(size, augmentation, part),
             RandomLighting(augmentation, part),
             RandomVariation(augmentation, part),
             Normalisation(preset, device),

@@ -3,7 +3,9 @@
 Three families of names. Our ResNets, ``resnet10`` to ``resnet101``, each optionally with a width, ``resnet18-w32``,
 which is the same network with that many channels in the first stage instead of 64: cost falls with the square, and a
 few thousand photos need no more; and with ``-fine``, ``resnet10-w32-fine``, which begins with one 3x3 convolution of
-stride 1 instead of ImageNet's stem, which would shrink a photo of 28 pixels to 7 before the first block sees it. Small
+stride 1 instead of ImageNet's stem, which would shrink a photo of 28 pixels to 7 before the first block sees it; and
+with ``-he``, which begins as He et al. did, while the others begin with blocks that change nothing (the scale of each
+block's last norm is 0; Goyal et al. 2017). Small
 networks for CPUs, ``efficientnet_lite0`` to ``efficientnet_lite4`` (`efficientnet_lite`). And every classification
 model of torchvision that ends in a linear layer, by torchvision's own name: ``efficientnet_b0``, ``convnext_tiny``,
 ``mobilenet_v3_small``, ``regnet_y_400mf``, ``vit_b_16``. With the extra ``timm`` every model of timm, as
@@ -59,7 +61,7 @@ def build_trunk(name: str) -> tuple[nn.Module, int]:
     if build is None:
         added = "".join(f", {other} of {TRUNKS.distribution(other)}" for other in TRUNKS)
         raise TrainingError(
-            f"unknown trunk {name!r}; known are {', '.join(_RESNETS)}, each also with -w<channels> and -fine, "
+            f"unknown trunk {name!r}; known are {', '.join(_RESNETS)}, each also with -w<channels>, -fine and -he, "
             f"{', '.join(efficientnet_lite.SIZES)}{added}, and torchvision's classification models that have one "
             "output, such as efficientnet_b0 or convnext_tiny"
         )
@@ -74,9 +76,11 @@ def build_trunk(name: str) -> tuple[nn.Module, int]:
 
 
 def _ours(name: str) -> BuildsTrunk | None:
-    match = re.fullmatch(r"(resnet\d+)(?:-w(\d+))?(-fine)?", name)
+    match = re.fullmatch(r"(resnet\d+)(?:-w(\d+))?(-fine)?(-he)?", name)
     if match and match[1] in _RESNETS:
-        return partial(_resnet, match[1], int(match[2] or 64), fine=match[3] is not None)
+        return partial(
+            _resnet, match[1], int(match[2] or 64), fine=match[3] is not None, he=match[4] is not None
+        )
     if name in efficientnet_lite.SIZES:
         return partial(_lite, name)
     if name.startswith(TIMM):
@@ -86,8 +90,8 @@ def _ours(name: str) -> BuildsTrunk | None:
     return None
 
 
-def _resnet(name: str, width: int, *, fine: bool) -> tuple[nn.Module, int]:
-    trunk = _SlimResNet(*_RESNETS[name], width, fine=fine)
+def _resnet(name: str, width: int, *, fine: bool, he: bool) -> tuple[nn.Module, int]:
+    trunk = _SlimResNet(*_RESNETS[name], width, fine=fine, he=he)
     return trunk, trunk.feature_count
 
 
@@ -160,9 +164,9 @@ class _SlimResNet(ResNet):  # type: ignore[misc]
     """torchvision's ResNet without its classifier, with `width` channels in the first stage."""
 
     def __init__(
-        self, block: type[BasicBlock | Bottleneck], layers: list[int], width: int, *, fine: bool
+        self, block: type[BasicBlock | Bottleneck], layers: list[int], width: int, *, fine: bool, he: bool
     ) -> None:
-        super().__init__(block, layers, zero_init_residual=True)
+        super().__init__(block, layers, zero_init_residual=not he)
         self.feature_count = width * 8 * block.expansion
         self.fc = nn.Identity()
         if width != 64:
@@ -179,7 +183,7 @@ class _SlimResNet(ResNet):  # type: ignore[misc]
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-            elif isinstance(module, (BasicBlock, Bottleneck)):
+            elif isinstance(module, (BasicBlock, Bottleneck)) and not he:
                 last = module.bn3 if isinstance(module, Bottleneck) else module.bn2
                 nn.init.zeros_(last.weight)
 
