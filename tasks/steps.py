@@ -15,7 +15,7 @@ from prefect.exceptions import TerminationSignal
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
-from lookalike import steps
+from lookalike import starts, steps
 from lookalike.catalogue.rules import CurationConfig
 from lookalike.errors import LostRace, SettingsError, TrainingError, TrainingStopped
 from lookalike.publishing import live_ref, publication
@@ -43,7 +43,7 @@ def held(store: str, index: str = "") -> str:
 
 def check_weights(store: str, asked: str) -> None:
     """Raises `StorageError` where `asked` is a model release that the store does not hold: before hours of work."""
-    steps.check_weights(open_workplace(store), asked)
+    starts.check_weights(open_workplace(store), asked)
 
 
 def starting_weights(store: str, asked: str, curated: str, recipe: str) -> str:
@@ -53,7 +53,7 @@ def starting_weights(store: str, asked: str, curated: str, recipe: str) -> str:
     live = live_release(store)
     if live == "nothing":
         return ""
-    return steps.weights_of_live(open_workplace(store), Ref.parse(live), Ref.parse(curated), recipe)
+    return starts.weights_of_live(open_workplace(store), Ref.parse(live), Ref.parse(curated), recipe)
 
 
 @task(**patient())
@@ -113,7 +113,7 @@ def train_on_nodes(store: str, curated: str, recipe: str, weights: str, nodes: i
 
     place, snapshot = open_workplace(store), Ref.parse(curated)
     # Here and not in the pods: the choice must be the one by which the release is looked for.
-    recipe = steps.chosen_recipe(
+    recipe = starts.chosen_recipe(
         place, snapshot, recipe, weights=weights, gpu=processes == "gpu", told=get_run_logger().info
     )
     if steps.trained(place, snapshot, recipe, weights=weights) is None:

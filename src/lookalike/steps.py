@@ -15,8 +15,9 @@ from lookalike.catalogue.rules import CurationConfig
 from lookalike.errors import PublishingHeld, SettingsError, unknown
 from lookalike.progress import Progress, silent
 from lookalike.publishing import live_ref, publication, retention
-from lookalike.settings import FlowSettings, available_cores, load
-from lookalike.storage.artefacts import Kind, Ref, fetch, read_manifest
+from lookalike.settings import FlowSettings, load
+from lookalike.starts import card_of, check_weights, chosen_recipe
+from lookalike.storage.artefacts import Ref, read_manifest
 
 if TYPE_CHECKING:
     from lookalike.catalogue.migration import Migrated
@@ -49,7 +50,7 @@ def curate(
         config or load(CurationConfig),
         columns=columns,
         photo_roots=place.catalogue.photo_roots,
-        known=() if release is None else _categories(place, release),
+        known=() if release is None else card_of(place, release).categories,
         parent=parent if isinstance(parent, Ref) else _live_snapshot(place) if parent == "live" else None,
         s3=place.s3,
         cache_dir=place.cache_dir,
@@ -65,14 +66,6 @@ def _live_snapshot(place: Workplace) -> Ref | None:
     return Ref.parse(read_manifest(place.store, live.live.index).inputs["curated"])
 
 
-def _categories(place: Workplace, release: Ref) -> tuple[str, ...]:
-    """What a model release tells apart."""
-    from lookalike.coding.release import ModelCard
-
-    artefact = fetch(place.store, release, place.cache_dir, ["model.json"])
-    return ModelCard.read(artefact.path("model.json")).categories
-
-
 def live_curation(place: Workplace) -> dict[str, Any]:
     """How the live index's catalogue was curated, so that a re-index does the same: columns, and every knob.
 
@@ -86,84 +79,6 @@ def live_curation(place: Workplace) -> dict[str, Any]:
     curated = Ref.parse(read_manifest(place.store, live.live.index).inputs["curated"])
     config = read_manifest(place.store, curated).config
     return {"columns": config.get("columns", {}), **settings_of(CurationConfig, config)}
-
-
-def check_weights(place: Workplace, asked: str, recipe: str = "") -> None:
-    """Before hours of work: raises `StorageError` where `asked` is a release that the store does not hold.
-
-    With a recipe it also raises `SettingsError` where a training by it cannot start from `asked`, or, where that is
-    empty, from the weights that the recipe names.
-    """
-    if asked.startswith(f"{Kind.RELEASE}/"):
-        read_manifest(place.store, Ref.parse(asked))
-    from lookalike.learning.choice import AUTO
-    from lookalike.learning.recipes import recipe_named
-
-    if recipe == AUTO:
-        if asked not in ("", "scratch"):
-            from lookalike.learning.starting import StartingWeights
-
-            StartingWeights.parse(asked)
-    elif recipe and (asked or recipe_named(recipe).weights):
-        from lookalike.learning.starting import begun
-
-        begun(recipe_named(recipe), asked or None)
-
-
-def known_recipe(name: str) -> str:
-    """`name`, which is a recipe's, or `auto`. Raises `SettingsError`."""
-    from lookalike.learning.choice import AUTO
-    from lookalike.learning.recipes import recipe_named
-
-    if name != AUTO:
-        recipe_named(name)
-    return name
-
-
-def chosen_recipe(
-    place: Workplace,
-    curated: Ref,
-    asked: str,
-    *,
-    weights: str = "",
-    gpu: bool | None = None,
-    told: Callable[[str], None] = lambda said: None,
-) -> str:
-    """`asked`, or for `auto` the recipe that suits the snapshot; `told` hears which, why, and how long it may take.
-
-    A training that goes on from a release goes on by its recipe. `gpu` says whether there will be one; by default this
-    process looks.
-    """
-    from lookalike.learning.choice import AUTO, choose
-    from lookalike.learning.extraction import has_gpu
-
-    if asked != AUTO:
-        return asked
-    if weights.startswith(f"{Kind.RELEASE}/"):
-        own = str(read_manifest(place.store, Ref.parse(weights)).meta["recipe"])
-        told(f"recipe {own}: that of the release it goes on from")
-        return own
-    photos = int(read_manifest(place.store, curated).meta.get("photos", 0))
-    gpu = has_gpu() if gpu is None else gpu
-    choice = choose(photos, gpu=gpu, cores=place.threads or available_cores(), weights=weights)
-    told(str(choice))
-    return choice.recipe
-
-
-def weights_of_live(place: Workplace, live: Ref, curated: Ref, recipe: str) -> str:
-    """The starting weights of a training that begins with the live model release.
-
-    One that has learned from this very snapshot by this recipe is what the caller is after: then its own start is
-    named, by which it is found finished.
-    """
-    from lookalike.learning.identity import is_training_by
-    from lookalike.learning.recipes import recipe_named
-
-    recipe = chosen_recipe(place, curated, recipe, weights=str(live))
-    release = read_manifest(place.store, live)
-    if release.inputs.get("curated") == str(curated) and is_training_by(recipe_named(recipe), release.config):
-        return str(release.config.get("weights", ""))
-    return str(live)
 
 
 def train(

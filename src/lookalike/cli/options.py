@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lookalike import steps
+from lookalike import starts
 from lookalike.catalogue.knobs import Knob, knobs_of
 from lookalike.catalogue.rules import CurationConfig
 from lookalike.columns import OFFERED
@@ -92,7 +92,7 @@ Bounds = Annotated[
 def _known_recipe(name: str) -> str:
     """Refused while options are parsed, before a store is opened or a catalogue curated."""
     asked = name or load(FlowSettings).recipe
-    return steps.known_recipe(asked)
+    return starts.known_recipe(asked)
 
 
 Recipe = Annotated[

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from lookalike import steps
+from lookalike import starts, steps
 from lookalike.catalogue.rules import CurationConfig
 from lookalike.cli.options import (
     Accept,
@@ -126,7 +126,7 @@ def train(
     out, place = Output(as_json=as_json), open_workplace(store, threads=threads)
     with out.progress() as progress:
         start = load(FlowSettings, weights=weights).weights
-        steps.check_weights(place, start, recipe)
+        starts.check_weights(place, start, recipe)
         snapshot = place.ref(Kind.CURATED, curated)
         ref = steps.train(
             place,
