@@ -200,7 +200,7 @@ def publish(store: str, index: str, replaces: str, accept: bool, **bounds: float
         progress=ProgressArtifacts(),
     )
     reports.live(place.store, live)
-    return str(live.live.index)
+    return str(live.live.tip)
 
 
 @task(**patient())

@@ -29,6 +29,10 @@ from lookalike.coding.extraction import extract
 from lookalike.coding.release import ModelCard, TransformPreset
 from lookalike.imaging.photos import load_square
 from lookalike.index.builder import build
+from lookalike.index.generation import read_generation
+from lookalike.ingest.refresh import DeltaConfig, refresh
+from lookalike.publishing.live_ref import publish, read_live
+from lookalike.publishing.publication import live_shards
 from lookalike.storage.artefacts import ArtefactWriter, Kind, Ref, fetch
 from lookalike.storage.objects import ObjectStore
 
@@ -249,6 +253,35 @@ def reindex(shop: Shop, *, per_category: int, prefix: str = "", release: Ref | N
     extraction = extract(shop.store, curated, release, cache_dir=shop.cache_dir, threads=1)
     index = build(shop.store, curated, extraction, shards=2, cache_dir=shop.cache_dir)
     return Shop(shop.store, shop.cache_dir, listings, curated, release, index)
+
+
+def follow(shop: Shop, listings: tuple[Listing, ...], *, share: float = 1.0) -> Shop:
+    """The shop with other listings as a re-index makes it over what is live: `index` is then a delta's reference."""
+    live = read_live(shop.store)
+    curated = write_curated(shop.store, listings, shop.cache_dir)
+    extraction = extract(shop.store, curated, shop.release, cache_dir=shop.cache_dir, threads=1)
+    made = refresh(
+        shop.store,
+        None if live is None else live.live.tip,
+        extraction,
+        shards=live_shards(shop.store),
+        config=DeltaConfig(share),
+        cache_dir=shop.cache_dir,
+    )
+    return Shop(shop.store, shop.cache_dir, listings, curated, shop.release, made.ref)
+
+
+def go_live(shop: Shop) -> None:
+    """Move the live ref to the shop's index snapshot or delta, without gates."""
+    generation = read_generation(shop.store, shop.index)
+    publish(
+        shop.store,
+        shop.release,
+        generation.base,
+        by="test",
+        expected=read_live(shop.store),
+        deltas=generation.deltas,
+    )
 
 
 def _write(store: ObjectStore, card: ModelCard, graph: bytes, files: dict[str, Path], work: Path) -> Ref:

@@ -75,7 +75,7 @@ class Shop:
 
     def __repr__(self) -> str:
         live = live_ref.read_live(self.place.store)
-        said = "nothing is live yet" if live is None else f"live: #{live.live.sequence} {live.live.index}"
+        said = "nothing is live yet" if live is None else f"live: #{live.live.sequence} {live.live.tip}"
         return f"<lookalike.Shop {self.place.store.uri}: {said}>"
 
     # What is live
@@ -186,7 +186,7 @@ class Shop:
             return evaluate(
                 self.place.store,
                 live.release,
-                live.index,
+                live.tip,
                 str(catalogue),
                 split=split,
                 columns=columns,
@@ -226,7 +226,7 @@ class Shop:
 
     def publish(self, index: Ref | None = None, *, accept: bool = False) -> live_ref.LiveRecord:
         """Make an index snapshot (the newest where None) live; `accept` takes it past the data gate's refusal."""
-        wanted = index or self.place.ref(Kind.INDEX, None)
+        wanted = index or self.place.index(None)
         with self._reporting() as progress:
             return steps.publish(
                 self.place, wanted, attended=index is not None, accept=accept, progress=progress
@@ -261,7 +261,7 @@ class Shop:
         return self._opened
 
     def _curated(self, live: live_ref.LiveRecord) -> Ref:
-        return Ref.parse(read_manifest(self.place.store, live.index).inputs["curated"])
+        return Ref.parse(read_manifest(self.place.store, live.tip).inputs["curated"])
 
     def _squares(self, opened: _Opened, photos: Sequence[Photo], part: Box | None) -> list[NDArray[np.uint8]]:
         from lookalike.imaging.photos import load_square
@@ -281,8 +281,8 @@ class _Opened:
         from lookalike.catalogue.snapshot import open_photos
         from lookalike.ranking.search import open_searcher
 
-        release, index = (fetch(place.store, ref, place.cache_dir) for ref in (live.release, live.index))
-        searcher = open_searcher(release, index, load(RankingConfig), threads=place.threads)
+        release, index, *deltas = (fetch(place.store, ref, place.cache_dir) for ref in live.refs)
+        searcher = open_searcher(release, index, load(RankingConfig), deltas=deltas, threads=place.threads)
         return cls(live, searcher, open_photos(place.store, curated, place.cache_dir))
 
     def results(self, answer: Answer) -> Results:

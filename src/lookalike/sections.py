@@ -56,6 +56,12 @@ def _quality_gate() -> type[Any]:
     return GateConfig
 
 
+def _deltas() -> type[Any]:
+    from lookalike.ingest.refresh import DeltaConfig
+
+    return DeltaConfig
+
+
 def _retention() -> type[Any]:
     from lookalike.publishing.retention import RetentionConfig
 
@@ -79,6 +85,7 @@ SECTIONS: Mapping[str, Callable[[], type[Any]]] = {
     "data_gate": lambda: settings.DataGateSettings,
     "rollout": lambda: settings.RolloutSettings,
     "retention": _retention,
+    "deltas": _deltas,
     "ranking": _ranking,
     "serving": _serving,
     "access": _access,

@@ -22,6 +22,7 @@ from lookalike.storage.artefacts import Ref, read_manifest
 if TYPE_CHECKING:
     from lookalike.catalogue.migration import Migrated
     from lookalike.index.searchable import Photos
+    from lookalike.ingest.refresh import Refreshed
     from lookalike.publishing.data_gate import DataGateReport
     from lookalike.quality.gate import GateConfig, GateReport
     from lookalike.settings import DataGateSettings
@@ -63,7 +64,7 @@ def _live_snapshot(place: Workplace) -> Ref | None:
     live = live_ref.read_live(place.store)
     if live is None:
         return None
-    return Ref.parse(read_manifest(place.store, live.live.index).inputs["curated"])
+    return Ref.parse(read_manifest(place.store, live.live.tip).inputs["curated"])
 
 
 def live_curation(place: Workplace) -> dict[str, Any]:
@@ -76,7 +77,7 @@ def live_curation(place: Workplace) -> dict[str, Any]:
         raise SettingsError(
             f"{place.store.uri}: nothing is live yet, so there is nothing to re-index; retrain first"
         )
-    curated = Ref.parse(read_manifest(place.store, live.live.index).inputs["curated"])
+    curated = Ref.parse(read_manifest(place.store, live.live.tip).inputs["curated"])
     config = read_manifest(place.store, curated).config
     return {"columns": config.get("columns", {}), **settings_of(CurationConfig, config)}
 
@@ -191,6 +192,33 @@ def index(
         shards=shards or load(FlowSettings).shards or publication.live_shards(place.store),
         splits=None if splits is None else frozenset(splits),
         photos=photos or publication.live_photos(place.store),
+        cache_dir=place.cache_dir,
+        progress=progress,
+    )
+
+
+def refresh(
+    place: Workplace,
+    extraction: Ref,
+    *,
+    shards: int = 0,
+    base: bool = False,
+    progress: Progress = silent,
+) -> Refreshed:
+    """Extraction -> what to publish: a delta over what is live, a new base, or what is live already.
+
+    `base` asks for a new base. `shards` is as `index` has it.
+    """
+    from lookalike.ingest.refresh import refresh
+
+    live = live_ref.read_live(place.store)
+    return refresh(
+        place.store,
+        None if live is None else live.live.tip,
+        extraction,
+        shards=shards or load(FlowSettings).shards or publication.live_shards(place.store),
+        photos=publication.live_photos(place.store),
+        base=base,
         cache_dir=place.cache_dir,
         progress=progress,
     )

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lookalike.errors import ObjectNotFound
+from lookalike.index.generation import find_tip
 from lookalike.settings import CatalogueSettings, S3Settings, Settings, load
 from lookalike.storage.artefacts import Kind, Ref, find, latest
 from lookalike.storage.objects import ObjectStore
@@ -47,6 +48,12 @@ class Workplace:
         if "@" in text:
             return Ref.parse(text)
         return find(self.store, kind, text.removeprefix(f"{kind.value}/"))
+
+    def index(self, text: str | None) -> Ref:
+        """The index snapshot or delta that an option names; the newest index snapshot where it names none."""
+        if text is None or "@" in text:
+            return self.ref(Kind.INDEX, text)
+        return find_tip(self.store, text.rpartition("/")[2])
 
 
 def open_workplace(

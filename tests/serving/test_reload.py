@@ -10,11 +10,10 @@ from pathlib import Path
 import httpx
 import numpy as np
 
-from lookalike.publishing.live_ref import publish, read_live
 from lookalike.serving.config import ServingConfig
 from lookalike.storage.directory import DirectoryStore
 from tests.serving.running import eventually, running
-from tests.shop import Shop, open_shop, reindex, render, write_release
+from tests.shop import follow, go_live, open_shop, reindex, render, write_release
 
 CLIENTS = 8
 STEADY_SECONDS = 1.0
@@ -55,7 +54,7 @@ def test_two_indexes_and_a_model_are_swapped_without_a_failed_request(tmp_path: 
     other = write_release(store, a.listings, tmp_path / "cache", seed=7, side=128)
     d = reindex(a, per_category=9, prefix="d", release=other)
     pairs = {str(s.index): (str(s.release), s.listings[0].listing_id[0]) for s in (a, b, c, d)}
-    publish_pair(a)
+    go_live(a)
     seen, stop = Seen(), threading.Event()
     with running(store, tmp_path / "cache", ServingConfig(poll_seconds=0.05, notice_seconds=0)) as process:
         clients = [
@@ -67,7 +66,7 @@ def test_two_indexes_and_a_model_are_swapped_without_a_failed_request(tmp_path: 
             time.sleep(STEADY_SECONDS)
             swaps_began = time.monotonic()
             for following in (b, c, d):
-                publish_pair(following)
+                go_live(following)
                 process.until_serving(following.index)
                 eventually(lambda index=str(following.index): seen.of(index))
         finally:
@@ -89,5 +88,31 @@ def test_two_indexes_and_a_model_are_swapped_without_a_failed_request(tmp_path: 
     assert during < 5, "swapping must not stop answering"
 
 
-def publish_pair(shop: Shop) -> None:
-    publish(shop.store, shop.release, shop.index, by="test", expected=read_live(shop.store))
+def test_deltas_are_swapped_without_a_failed_request(tmp_path: Path) -> None:
+    shop = open_shop(DirectoryStore(tmp_path / "store"), tmp_path / "cache", per_category=10)
+    go_live(shop)
+    seen, stop = Seen(), threading.Event()
+    with running(
+        shop.store, tmp_path / "cache", ServingConfig(poll_seconds=0.05, notice_seconds=0)
+    ) as process:
+        clients = [
+            threading.Thread(target=ask_until, args=(stop, process.port, seen)) for _ in range(CLIENTS)
+        ]
+        for client in clients:
+            client.start()
+        try:
+            latest = shop
+            for sold in range(3):
+                latest = follow(latest, latest.listings[1:])
+                go_live(latest)
+                eventually(lambda tip=str(latest.index): process.client.get("/readyz").json()["delta"] == tip)
+                answered = len(seen.replies) + CLIENTS
+                eventually(lambda count=answered: len(seen.replies) > count)
+                assert process.client.get(f"/v1/listings/{shop.listings[sold].listing_id}").status_code == 404
+        finally:
+            stop.set()
+            for client in clients:
+                client.join()
+    assert not seen.errors
+    assert {reply[0] for reply in seen.replies} == {200}
+    assert {reply[2] for reply in seen.replies} == {str(shop.index)}, "the base stays"

@@ -9,9 +9,10 @@ import pytest
 
 from lookalike.coding.extraction import extract
 from lookalike.index.builder import build
-from lookalike.publishing.live_ref import publish, read_live
 from lookalike.storage.directory import DirectoryStore
-from tests.shop import Shop, make_listings, open_shop, write_curated
+from tests.shop import Shop, go_live, make_listings, open_shop, write_curated
+
+__all__ = ["SHARDS", "go_live", "in_shards"]
 
 SHARDS = 3
 
@@ -25,10 +26,6 @@ def in_shards(shop: Shop, *, per_category: int = 0, prefix: str = "") -> Shop:
     extraction = extract(shop.store, curated, shop.release, cache_dir=shop.cache_dir, threads=1)
     index = build(shop.store, curated, extraction, shards=SHARDS, cache_dir=shop.cache_dir)
     return replace(shop, listings=listings, curated=curated, index=index)
-
-
-def go_live(shop: Shop) -> None:
-    publish(shop.store, shop.release, shop.index, by="test", expected=read_live(shop.store))
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import httpx
@@ -25,7 +25,7 @@ from lookalike.storage.objects import ObjectStore
 from tests.serving.running import FarStore, Running, eventually, running
 from tests.sharding.conftest import SHARDS, go_live, in_shards
 from tests.sharding.running import Ranker, rankers
-from tests.shop import Shop, render
+from tests.shop import Shop, follow, render
 
 PARTS = [f"{part}/{SHARDS}" for part in range(SHARDS)]
 VASE = render("home/vase", 5)
@@ -67,6 +67,47 @@ def test_a_front_answers_as_a_process_that_holds_the_index(town: Shop) -> None:
             assert (ours.status_code, theirs.status_code) == (status, status)
             assert ours.json().get("detail") == theirs.json().get("detail")
         assert 'lookalike_index_bytes{state="mapped"} 0.0' in sharded.client.get("/metrics").text
+
+
+def test_front_and_rankers_go_to_a_delta_together(town: Shop) -> None:
+    """Rankers fetch the delta's files alone; a reply of either generation is that of a process that holds all of it."""
+    first, _, *rest = town.listings
+    moved = replace(first, category="home/vase", photo=render("home/vase", 31), price=None)
+    after = follow(town, (moved, *rest))
+    store = Counting(town.store.root)  # type: ignore[attr-defined]
+    with (
+        rankers(store, town.cache_dir / "rankers", PARTS) as fleet,
+        front(town, fleet) as sharded,
+    ):
+        sharded.until_ready()
+        before = dict(store.downloads)
+        go_live(after)
+        eventually(lambda: sharded.client.get("/readyz").json()["delta"] == str(after.index))
+        fetched = {key.partition("/")[0] for key in store.downloads.keys() - before.keys()}
+        assert fetched == {"deltas"}
+        with running(town.store, town.cache_dir / "whole") as whole:
+            for path in "/v1/catalogue", f"/v1/listings/{first.listing_id}":
+                assert sharded.client.get(path).json() == whole.client.get(path).json()
+            for target in "/v1/search?k=30", f"/v1/search?listing_id={first.listing_id}":
+                body = b"" if "listing_id" in target else VASE
+                ours, theirs = (p.client.post(target, content=body).json() for p in (sharded, whole))
+                del ours["milliseconds"], theirs["milliseconds"]
+                assert ours == theirs
+                assert ours["delta"] == str(after.index)
+        sold = town.listings[1].listing_id
+        assert sharded.client.get(f"/v1/listings/{sold}").status_code == 404
+
+
+class Counting(FarStore):
+    """Notes each object that leaves the store as a file."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.downloads: dict[str, Path] = {}
+
+    def download(self, key: str, path: Path) -> None:
+        self.downloads[key] = path
+        super().download(key, path)
 
 
 def test_a_bare_process_answers_without_photos(town: Shop) -> None:

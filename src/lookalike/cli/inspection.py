@@ -61,7 +61,8 @@ def verify(
     targets = _artefacts(place) if everything else _named(place, name or "live")
     only_live = not everything and name in (None, "live")
     if only_live:
-        targets += _curated(place, targets[-1])
+        of_indexes = (ref for ref in targets if ref.kind in (Kind.INDEX, Kind.DELTA))
+        targets += dict.fromkeys(curated for ref in of_indexes for curated in _curated(place, ref))
     with out.progress() as progress:
         problems = {
             str(ref): found
@@ -87,7 +88,7 @@ def _named(place: Workplace, name: str) -> list[Ref]:
         live = live_ref.read_live(place.store)
         if live is None:
             raise SettingsError(f"{place.store.uri}: nothing is live yet; run `lookalike publish`")
-        return [live.live.release, live.live.index]
+        return list(live.live.refs)
     if "@" in name:
         return [Ref.parse(name)]
     kind, _, artefact_id = name.partition("/")
@@ -125,7 +126,7 @@ def _overview(out: Output, place: Workplace) -> None:
     for ref in _artefacts(place):
         manifest = read_manifest(place.store, ref)
         size = sum(file.size for file in manifest.files)
-        is_live = live is not None and ref in (live.live.release, live.live.index)
+        is_live = live is not None and ref in live.live.refs
         artefacts.append(
             {"ref": str(ref), "kind": ref.kind.value, "id": ref.id, "bytes": size, "live": is_live}
             | {"files": len(manifest.files)}
@@ -196,6 +197,10 @@ def _problems(place: Workplace, ref: Ref, by_size: Callable[[str], bool], progre
             from lookalike.index import inspection
 
             return list(inspection.verify(artefact))
+        if ref.kind is Kind.DELTA:
+            from lookalike.index import inspection
+
+            return list(inspection.verify_delta(artefact))
         if ref.kind is Kind.RELEASE:
             from lookalike.coding.release import ModelCard
 

@@ -14,7 +14,6 @@ from lookalike.cli.showing import passed_data_gate, show_live
 from lookalike.errors import SettingsError
 from lookalike.publishing import publication
 from lookalike.storage import audit
-from lookalike.storage.artefacts import Kind
 from lookalike.workplace import open_workplace
 
 
@@ -46,7 +45,7 @@ def publish(
     out, place, bounds = Output(as_json=as_json), open_workplace(store), parse_bounds(bound)
     if rejected and index is None:
         raise SettingsError("--rejected: name the index snapshot with --index")
-    ref = place.ref(Kind.INDEX, index)
+    ref = place.index(index)
     with out.progress() as progress:
         move = partial(
             steps.publish,

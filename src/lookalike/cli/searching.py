@@ -247,6 +247,6 @@ def evaluate_live(
     if page is not None:
         from lookalike.quality.page import render
 
-        page.write_text(render(evaluation, hit_photos(shop.place, shop.live.index)))
+        page.write_text(render(evaluation, hit_photos(shop.place, shop.live.tip)))
         out.note(f"wrote {page}")
     return evaluation.report

@@ -187,7 +187,7 @@ class Console:
         if found is None or found["index"] != body.get("index"):
             what = "nothing was refused" if found is None else f"the data gate refused {found['index']}"
             raise LostRace(keys.AUDIT, f"{what} last; look again, and name its index")
-        if live is None or str(live.live.index) != found["live"]:
+        if live is None or str(live.live.tip) != found["live"]:
             raise LostRace(
                 keys.LIVE_REF, "something else is live by now, so the numbers are others: run it again"
             )

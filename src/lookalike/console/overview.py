@@ -54,7 +54,7 @@ class Overview:
         found = live_ref.read_live(self.store)
         if found is None:
             return None
-        record, index = found.live, self._manifest(found.live.index)
+        record, index = found.live, self._manifest(found.live.tip)
         release = self._manifest(record.release)
         back, model = found.before(), next(iter(found.of_previous_release()), None)
         categories = dict(index.meta["categories"])

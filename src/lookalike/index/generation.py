@@ -15,8 +15,8 @@ from lookalike.storage import keys
 from lookalike.storage.artefacts import Kind, Manifest, Ref, find, read_manifest
 from lookalike.storage.objects import ObjectStore
 
-TITLES, PLACES = "titles.parquet", "places.parquet"
-"""Files of a delta: listing id and title of its rows; object, offset and length of their photos."""
+PLACES = "places.parquet"
+"""The file of a delta that says where the photos of its rows lie: object, first byte, bytes."""
 MOST_DELTAS = 8
 """Deltas of a generation: each costs every search some microseconds, and every pod some files."""
 

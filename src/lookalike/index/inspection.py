@@ -9,7 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lookalike.errors import SegmentError
+from lookalike.index.layers import open_delta
 from lookalike.index.reader import IndexSnapshot, Partition
+from lookalike.index.searchable import one_array
+from lookalike.index.tombstones import SCHEMA, to_table
 from lookalike.storage.artefacts import Artefact
 
 _CHUNK = 8192
@@ -49,6 +52,31 @@ def verify(artefact: Artefact) -> list[str]:
         snapshot = IndexSnapshot.open(artefact)
     except SegmentError as error:
         return [str(error)]
+    problems = _snapshot_problems(snapshot)
+    meta = artefact.manifest.meta
+    if meta.get("rows") != len(snapshot) or meta.get("categories") != dict(snapshot.rows):
+        problems.append(f"{artefact.ref}: the manifest counts other rows than there are (rule: manifest)")
+    return problems
+
+
+def verify_delta(artefact: Artefact) -> list[str]:
+    """As `verify`, for the segments and the tombstones of a delta."""
+    try:
+        delta = open_delta(artefact)
+    except SegmentError as error:
+        return [str(error)]
+    problems = [] if delta.snapshot is None else _snapshot_problems(delta.snapshot)
+    dead, stated = delta.tombstones, artefact.manifest.meta["delta"]
+    if not dead.table.equals(to_table(*(one_array(dead.table[name]) for name in SCHEMA.names))):
+        problems.append(
+            f"{artefact.ref}: the tombstones are not sorted, or one is there twice (rule: tombstones)"
+        )
+    if (stated["rows"], stated["tombstones"]) != (len(delta.snapshot or ()), len(dead)):
+        problems.append(f"{artefact.ref}: the manifest counts other rows than there are (rule: manifest)")
+    return problems
+
+
+def _snapshot_problems(snapshot: IndexSnapshot) -> list[str]:
     problems = []
     for category in snapshot.categories:
         try:
@@ -60,9 +88,6 @@ def verify(artefact: Artefact) -> list[str]:
         ids = pa.concat_arrays([part.listing_ids for part in parts])
         if pc.count_distinct(ids).as_py() != snapshot.listings[category]:
             problems.append(f"{category}: a listing is in it twice (rule: unique)")
-    meta = artefact.manifest.meta
-    if meta.get("rows") != len(snapshot) or meta.get("categories") != dict(snapshot.listings):
-        problems.append(f"{artefact.ref}: the manifest counts other rows than there are (rule: manifest)")
     return problems
 
 

@@ -21,7 +21,7 @@ from lookalike.errors import SegmentError
 from lookalike.index.lookup import find_rows
 from lookalike.index.reader import IndexSnapshot, Memory, Partition
 from lookalike.index.tombstones import TOMBSTONES, Tombstones
-from lookalike.storage.artefacts import Artefact
+from lookalike.storage.artefacts import Artefact, Manifest
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -161,22 +161,47 @@ def living_rows(part: Partition, later: Sequence[Tombstones]) -> npt.NDArray[np.
     return living
 
 
-def open_delta(
-    artefact: Artefact, *, shard: int | None = None, known: IndexSnapshot | None = None
-) -> DeltaLayer:
-    """A fetched delta, or that of one `shard`; `known` is its snapshot, where it has been opened before.
-
-    Raises `SegmentError`.
-    """
-    has_rows = any(entry.name.endswith(".arrow") for entry in artefact.manifest.files)
-    snapshot = (known or IndexSnapshot.open(artefact, shard=shard)) if has_rows else None
+def open_delta(artefact: Artefact, *, shard: int | None = None) -> DeltaLayer:
+    """A fetched delta, or that of one `shard`. Raises `SegmentError`."""
+    snapshot = IndexSnapshot.open(artefact, shard=shard) if has_rows(artefact.manifest) else None
     return DeltaLayer(snapshot, Tombstones.open(artefact.path(TOMBSTONES)), str(artefact.ref))
 
 
-def open_index(base: Artefact, deltas: Sequence[Artefact] = ()) -> AnyIndex:
-    """A fetched index snapshot with its fetched deltas, oldest first. Raises `SegmentError`."""
-    snapshot = IndexSnapshot.open(base)
-    return LayeredIndex(snapshot, [open_delta(delta) for delta in deltas]) if deltas else snapshot
+def has_rows(manifest: Manifest) -> bool:
+    """Whether an index snapshot or a delta has segments: a delta may only remove."""
+    return any(entry.name.endswith(".arrow") for entry in manifest.files)
+
+
+def open_index(
+    base: Artefact,
+    deltas: Sequence[Artefact] = (),
+    *,
+    shard: int | None = None,
+    reuse: AnyIndex | None = None,
+    prefetch: bool = False,
+) -> AnyIndex:
+    """A fetched index snapshot with its fetched deltas, oldest first, or one `shard` of all of them.
+
+    What `reuse` has open of the same artefacts (and the same shard) serves again and stays mapped. `prefetch` reads the
+    others before it returns, so that no query waits for a disk. Raises `SegmentError`.
+    """
+    old = (reuse.base, reuse.deltas) if isinstance(reuse, LayeredIndex) else (reuse, ())
+    snapshot = old[0] if old[0] is not None and old[0].name == str(base.ref) else None
+    if snapshot is None:
+        snapshot, reuse = IndexSnapshot.open(base, shard=shard), None
+        if prefetch:
+            snapshot.prefetch()
+    if not deltas:
+        return snapshot
+    known, layers = {layer.name: layer for layer in old[1]}, []
+    for delta in deltas:
+        layer = known.get(str(delta.ref))
+        if layer is None:
+            layer = open_delta(delta, shard=shard)
+            if prefetch and layer.snapshot is not None:
+                layer.snapshot.prefetch()
+        layers.append(layer)
+    return LayeredIndex(snapshot, layers, reuse=reuse if isinstance(reuse, LayeredIndex) else None)
 
 
 AnyIndex = IndexSnapshot | LayeredIndex

@@ -149,6 +149,8 @@ class IndexSnapshot:
                 raise segment.broken("snapshot", message)
         self.name = name
         """The artefact's reference, as text."""
+        self.delta = ""
+        """Nothing has changed since it was built (see `layers.LayeredIndex`)."""
         self.release, self.bits = first.release, first.bits
         self.preset: Mapping[str, Any] = MappingProxyType(dict(first.preset))
         self.aspects, self.columns, self.descriptors = first.aspects, first.columns, first.descriptors

@@ -3,8 +3,8 @@
 Enters: a generation and a newer curated snapshot with its extraction. Leaves: the reference of a delta over it, or over
 an older state of it: deltas that are no larger than what comes are taken up into it, so their number grows with the
 logarithm of the changes (the merge of a log-structured tree; O'Neil et al., Acta Informatica 33(4), 1996). Rows are
-dealt to as many segments as the base has, so a ranker needs those of its shards alone. Beside them lie the titles and
-the places of the photos of those rows, so that a page needs no table of the whole catalogue.
+dealt to as many segments as the base has, so a ranker needs those of its shards alone. Beside them lie the
+places of the photos of those rows, so that a page needs no table of the whole catalogue.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from lookalike.coding.shards import read_codes
 from lookalike.columns import STORED
 from lookalike.index import tombstones
 from lookalike.index.builder import widths_of, write_segments
-from lookalike.index.generation import MOST_DELTAS, PLACES, TITLES, Generation
+from lookalike.index.generation import MOST_DELTAS, PLACES, Generation
 from lookalike.index.layers import DeltaLayer, living_rows, open_delta
 from lookalike.index.reader import Partition
 from lookalike.index.searchable import PHOTOS, Searchable, one_array
@@ -56,12 +56,11 @@ Vectors = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Rows:
-    """Rows of a delta: listings with their photos, their vectors u8[n, w] by name, titles, and where the photos are."""
+    """Rows of a delta: listings with their photos, their vectors u8[n, w] by name, and where the photos are."""
 
     searchable: Searchable
     vectors: Mapping[str, Vectors]
     """Of the code and of each descriptor."""
-    titles: pa.Table
     places: pa.Table
 
 
@@ -138,14 +137,7 @@ def _new_rows(
         name: read_codes(store, state.extraction, photos, width, cache_dir, column=name)
         for name, width in widths.items()
     }
-    return _Rows(rows, vectors, _titles(rows), _places(store, state.curated, photos, cache_dir))
-
-
-def _titles(rows: Searchable) -> pa.Table:
-    """Listing id and title of each listing."""
-    ids, named = rows.listings["listing_id"], "title" in rows.listings.column_names
-    titles = rows.listings["title"] if named else pa.nulls(len(ids), pa.utf8())
-    return pa.table([ids, titles], names=_TITLES.names).cast(_TITLES)
+    return _Rows(rows, vectors, _places(store, state.curated, photos, cache_dir))
 
 
 def _places(store: ObjectStore, curated: Ref, photo_ids: pa.Array, cache_dir: Path) -> pa.Table:
@@ -179,7 +171,6 @@ def _absorb(absorbed: Sequence[Artefact], rows: _Rows, dead: Tombstones) -> tupl
     merged = _Rows(
         Searchable.of(listings.sort_by("listing_id"), photos.take(order)),
         {n: np.concatenate([p.vectors[n] for p in parts])[order.to_numpy()] for n in rows.vectors},
-        pa.concat_tables([part.titles for part in parts]).sort_by("listing_id"),
         _once(pa.concat_tables([part.places for part in parts])),
     )
     every = pa.concat_tables([*(layer.tombstones.table for layer in layers), dead.table]).combine_chunks()
@@ -201,12 +192,11 @@ def _living(
         photos.append(photos_of(part, chosen))
         for name, found in {"code": part.codes, **part.descriptors}.items():
             vectors[name].append(found[chosen])
-    titles, places = (pq.read_table(artefact.path(name)) for name in (TITLES, PLACES))
+    places = pq.read_table(artefact.path(PLACES))
     rows = Searchable(pa.concat_tables(listings, promote_options="default"), pa.concat_tables(photos))
     return _Rows(
         rows,
         {name: np.concatenate(found) for name, found in vectors.items()},
-        titles.filter(pc.is_in(titles["listing_id"], one_array(rows.listings["listing_id"]))).cast(_TITLES),
         places.filter(pc.is_in(places["photo_id"], one_array(rows.photos["photo_id"]))).cast(_PLACES),
     )
 
@@ -241,8 +231,8 @@ def _once(places: pa.Table) -> pa.Table:
 def _write(
     work: Path, rows: _Rows, dead: Tombstones, shape: Mapping[str, Any], progress: Progress
 ) -> list[Path]:
-    files = [work / TOMBSTONES, work / TITLES, work / PLACES]
-    contents = [tombstones.to_bytes(dead.table), _parquet(rows.titles), _parquet(rows.places)]
+    files = [work / TOMBSTONES, work / PLACES]
+    contents = [tombstones.to_bytes(dead.table), _parquet(rows.places)]
     for file, content in zip(files, contents, strict=True):
         file.write_bytes(content)
     if len(rows.searchable):
@@ -256,7 +246,6 @@ def _parquet(table: pa.Table) -> bytes:
     return sink.getvalue()
 
 
-_TITLES = pa.schema([pa.field("listing_id", pa.utf8()), pa.field("title", pa.utf8())])
 _PLACES = pa.schema(
     [
         pa.field("photo_id", pa.utf8()),

@@ -1,8 +1,8 @@
 """The live ref: the one mutable object, which says what search pods serve.
 
-`refs/live.json` names a model release and an index snapshot built for it, and carries the records before it, so
-that publishing and rolling back are each one compare-and-swap of one object. A record's `parent` is the record
-that a roll-back returns to.
+`refs/live.json` names a generation: a model release, an index snapshot built for it (the base), and the deltas over it,
+oldest first. It carries the records before it, so that publishing and rolling back are each one compare-and-swap of
+one object. A record's `parent` is the record that a roll-back returns to.
 
 Beside the records stand the *hold*, which keeps publishers that nobody watches from moving the ref, and the
 *rejected* artefacts, which they must never publish again. A roll-back writes both in the swap that moves the ref, so
@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from lookalike.errors import CorruptObject, LostRace, ObjectNotFound, OutcomeUnknown, SettingsError
+from lookalike.index.generation import Generation
 from lookalike.storage import keys
 from lookalike.storage.artefacts import Ref
 from lookalike.storage.objects import ObjectStore
@@ -40,9 +41,24 @@ class LiveRecord:
     at: str
     by: str
     parent: int | None
+    deltas: tuple[Ref, ...] = ()
+    """Over the base, which is `index`; oldest first."""
+
+    @property
+    def tip(self) -> Ref:
+        """What names base and deltas together: the last delta, or else the base."""
+        return Generation(self.index, self.deltas).tip
+
+    @property
+    def refs(self) -> tuple[Ref, ...]:
+        """Everything that it names."""
+        return (self.release, self.index, *self.deltas)
 
     def to_json(self) -> dict[str, object]:
-        return asdict(self) | {"release": str(self.release), "index": str(self.index)}
+        body = asdict(self) | {"release": str(self.release), "index": str(self.index)}
+        del body["deltas"]
+        deltas = [str(ref) for ref in self.deltas]
+        return body | ({"deltas": deltas} if deltas else {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +73,7 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """An index snapshot, or a model release with all its indexes, that a roll-back left; that roll-back's record."""
+    """What a roll-back left, and its record: an index snapshot, a delta, or a model release with all its indexes."""
 
     ref: Ref
     sequence: int
@@ -101,7 +117,7 @@ class LiveRef:
         """
         found: list[LiveRecord] = []
         for record in reversed(self.history):
-            if record.release == self.live.release or self.rejection(record.release, record.index):
+            if record.release == self.live.release or self.rejection(*record.refs):
                 continue
             if not found or record.release == found[0].release:
                 found.append(record)
@@ -133,18 +149,26 @@ def read_live(store: ObjectStore) -> LiveRef | None:
         ) from error
 
 
-def publish(store: ObjectStore, release: Ref, index: Ref, *, by: str, expected: LiveRef | None) -> LiveRef:
-    """Make the pair live, if the live ref is still the one that was read (`expected`).
+def publish(
+    store: ObjectStore,
+    release: Ref,
+    index: Ref,
+    *,
+    by: str,
+    expected: LiveRef | None,
+    deltas: tuple[Ref, ...] = (),
+) -> LiveRef:
+    """Make the generation live, if the live ref is still the one that was read (`expected`).
 
-    The hold stays; the pair is no longer rejected. Publishing what is live already changes nothing. Raises `LostRace`
-    where another publisher was first.
+    The hold stays; nothing of it is rejected any more. Publishing what is live already changes nothing. Raises
+    `LostRace` where another publisher was first.
     """
-    if expected and (expected.live.release, expected.live.index) == (release, index):
+    if expected and expected.live.refs == (release, index, *deltas):
         return expected
     parent = expected.live.sequence if expected else None
-    record = _next(expected, release, index, "publish", by, parent)
+    record = _next(expected, (release, index, *deltas), "publish", by, parent)
     left = () if expected is None else expected.rejected
-    rejected = tuple(found for found in left if not found.marks(release, index))
+    rejected = tuple(found for found in left if not found.marks(*record.refs))
     return _move(store, expected, record, None if expected is None else expected.hold, rejected)
 
 
@@ -153,8 +177,8 @@ def roll_back(
 ) -> LiveRef:
     """Return to the record before the live one, or to the remembered record `to`; hold, and reject what was left.
 
-    The index snapshot is rejected, and so is its model release where the way back leaves that, too. Raises
-    `SettingsError` where no record before is known.
+    The last delta is rejected, or else the index snapshot, and so is its model release where the way back leaves that,
+    too. Raises `SettingsError` where no record before is known.
     """
     target = to or expected.before()
     if target is None and expected.live.parent is not None:
@@ -163,11 +187,11 @@ def roll_back(
         )
     if target is None:
         raise SettingsError("nothing to roll back to: the live snapshot is the first that was published")
-    record = _next(expected, target.release, target.index, "rollback", by, target.parent)
-    left = [expected.live.index]
+    record = _next(expected, target.refs, "rollback", by, target.parent)
+    left = [expected.live.tip]
     if expected.live.release != target.release:
         left.append(expected.live.release)
-    kept = [found for found in expected.rejected if not found.marks(*left, target.release, target.index)]
+    kept = [found for found in expected.rejected if not found.marks(*left, *target.refs)]
     marks = (Rejection(ref, record.sequence, record.at, by, why) for ref in left)
     hold = Hold(record.sequence, record.at, by, why)
     return _move(store, expected, record, hold, (*kept, *marks))
@@ -180,10 +204,10 @@ def take_back(store: ObjectStore, *, by: str, expected: LiveRef, rejected: Seque
     """
     previous = expected.history[-1]
     if expected.live.action == "rollback":
-        rejected = [found for found in rejected if not found.marks(previous.release, previous.index)]
-        record = _next(expected, previous.release, previous.index, "publish", by, expected.live.sequence)
+        rejected = [found for found in rejected if not found.marks(*previous.refs)]
+        record = _next(expected, previous.refs, "publish", by, expected.live.sequence)
     else:
-        record = _next(expected, previous.release, previous.index, "rollback", by, previous.parent)
+        record = _next(expected, previous.refs, "rollback", by, previous.parent)
     return _move(store, expected, record, expected.hold, rejected)
 
 
@@ -196,14 +220,14 @@ def resume(store: ObjectStore, *, expected: LiveRef) -> LiveRef:
 
 def _next(
     expected: LiveRef | None,
-    release: Ref,
-    index: Ref,
+    refs: tuple[Ref, ...],
     action: Literal["publish", "rollback"],
     by: str,
     parent: int | None,
 ) -> LiveRecord:
     sequence = expected.live.sequence + 1 if expected else 1
-    return LiveRecord(sequence, release, index, action, _now(), by, parent)
+    release, index, *deltas = refs
+    return LiveRecord(sequence, release, index, action, _now(), by, parent, tuple(deltas))
 
 
 def _move(
@@ -221,7 +245,7 @@ def _remembered(records: Sequence[LiveRecord], rejected: Sequence[Rejection]) ->
     """The last records, and with them the last good one of each of the last model releases."""
     last: dict[Ref, LiveRecord] = {}
     for record in reversed(records):
-        if not any(found.marks(record.release, record.index) for found in rejected):
+        if not any(found.marks(*record.refs) for found in rejected):
             last.setdefault(record.release, record)
     kept = {
         record.sequence for record in [*records[-_REMEMBERED:], *list(last.values())[:_RELEASES_REMEMBERED]]
@@ -268,7 +292,8 @@ def _now() -> str:
 
 
 def _record(entry: dict[str, Any]) -> LiveRecord:
-    found = _known(LiveRecord, entry)
+    found = _known(LiveRecord, {"deltas": [], **entry})  # versions before deltas write none
+    found["deltas"] = tuple(Ref.parse(str(text)) for text in found["deltas"])
     found["release"] = Ref.parse(str(entry["release"]))
     found["index"] = Ref.parse(str(entry["index"]))
     return LiveRecord(**found)

@@ -1,6 +1,7 @@
 """Moving what is live: verified publication, and the way back.
 
-In comes the reference of an index snapshot; out goes the live ref that names it and its model release as one pair.
+In comes the reference of an index snapshot, or of a delta, which stands for the base and the deltas that it follows
+(`index.generation`); out goes the live ref that names them and their model release as one generation.
 The data gate compares it with what is live (`data_gate`), and every file of both is read at the store and checked
 against its digest before the ref moves, so neither half a catalogue nor a damaged artefact becomes live, whatever this
 machine's cache holds. The move itself is one compare-and-swap (`live_ref`). Where settings name a search Deployment
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 import getpass
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -34,12 +35,13 @@ from lookalike.errors import (
     SettingsError,
     StorageError,
 )
+from lookalike.index.generation import read_generation
 from lookalike.progress import Progress, silent
 from lookalike.publishing import data_gate, live_ref
 from lookalike.publishing.data_gate import DataGateReport
 from lookalike.settings import DataGateSettings, RolloutSettings
 from lookalike.storage import keys, verification
-from lookalike.storage.artefacts import Kind, Ref, read_manifest
+from lookalike.storage.artefacts import Ref, read_manifest
 from lookalike.storage.objects import ObjectStore
 
 if TYPE_CHECKING:
@@ -80,24 +82,32 @@ def publish_index(
     `RolloutError` where a search Deployment could not be rolled to it, `RolloutRefused` after both were taken back.
     """
     release, deployment = release_of(store, index), _search_deployment()
-    expected = live_ref.read_live(store)
-    if expected is None or expected.live.index != index:  # else an earlier attempt got this far
-        if said := why_not(expected, release, index, attended=attended, rejected_too=rejected_too):
+    expected, generation = live_ref.read_live(store), read_generation(store, index)
+    if expected is None or expected.live.tip != index:  # else an earlier attempt got this far
+        if said := why_not(
+            expected, release, *generation.parts, attended=attended, rejected_too=rejected_too
+        ):
             raise PublishingHeld(said)
         _check_replaces(store, replaces, expected)
-    if expected is None or expected.live.index.id != index.id:
+    if expected is None or expected.live.tip.id != index.id:
         data_gate.guard(
             store,
             index,
-            None if expected is None else expected.live.index,
+            None if expected is None else expected.live.tip,
             bounds or DataGateSettings(),
             by=by,
             accept=accept,
             cache_dir=cache_dir,
             told=told,
         )
-    _verify(store, release, index, progress)
-    live = live_ref.publish(store, release, index, by=by, expected=expected)
+    served = () if expected is None else expected.live.refs
+    over_live = (
+        bool(generation.deltas) or index in served
+    )  # what has been read when it went live is not read again
+    _verify(store, release, index, progress, served=served if over_live else ())
+    live = live_ref.publish(
+        store, release, generation.base, by=by, expected=expected, deltas=generation.deltas
+    )
     data_gate.settle(store, index, by=by)
     marks = live.rejected if expected is None else expected.rejected
     _roll_out(deployment, store, live, marks, by=by, cache_dir=cache_dir, progress=progress)
@@ -153,14 +163,14 @@ def resume(store: ObjectStore, *, sequence: int | None = None) -> live_ref.LiveR
 def live_shards(store: ObjectStore) -> int:
     """Segments over which each category of the live index is spread; 1 where nothing is live."""
     live = live_ref.read_live(store)
-    return 1 if live is None else int(read_manifest(store, live.live.index).meta["shards"])
+    return 1 if live is None else int(read_manifest(store, live.live.tip).meta["shards"])
 
 
 def live_photos(store: ObjectStore) -> Photos:
     """Which photos of a listing the live index has; all where nothing is live, or an index of version 0.1."""
     live = live_ref.read_live(store)
     photos: Photos = (
-        "all" if live is None else read_manifest(store, live.live.index).config.get("photos", "all")
+        "all" if live is None else read_manifest(store, live.live.tip).config.get("photos", "all")
     )
     return photos
 
@@ -193,7 +203,7 @@ def roll_back(
         return live
     target = _servable(store, live.of_previous_release(), progress) if model else live.before()
     if target is not None and not model:  # where there is none `live_ref.roll_back` says why
-        _verify(store, target.release, target.index, progress)
+        _verify(store, target.release, target.tip, progress)
     live = live_ref.roll_back(store, by=by, expected=live, to=target, why=_one_line(why))
     _roll_out(deployment, store, live, live.rejected, by=by, cache_dir=cache_dir, progress=progress)
     return live
@@ -201,7 +211,9 @@ def roll_back(
 
 def what_next(store: ObjectStore, live: live_ref.LiveRef) -> str:
     """What a person should know after a roll-back: that publishing is held, and how old the inventory is."""
-    hours = (datetime.now(UTC) - store.head(keys.manifest(Kind.INDEX, live.live.index.id)).modified) / _HOUR
+    hours = (
+        datetime.now(UTC) - store.head(keys.manifest(live.live.tip.kind, live.live.tip.id)).modified
+    ) / _HOUR
     age = f"{hours * 60:.0f} minutes" if hours < 2 else f"{hours:.0f} hours"
     return (
         f"Publishing is held, and what was left is rejected. The index is {age} old: `lookalike resume` lets the next "
@@ -214,10 +226,10 @@ def _servable(
 ) -> live_ref.LiveRecord:
     """The first of `records` whose pair is whole at the store. Raises what is wrong with the first where none is."""
     first: StorageError | None = None
-    for index in dict.fromkeys(record.index for record in records):
-        record = next(record for record in records if record.index == index)
+    for tip in dict.fromkeys(record.tip for record in records):
+        record = next(record for record in records if record.tip == tip)
         try:
-            _verify(store, record.release, record.index, progress)
+            _verify(store, record.release, record.tip, progress)
         except (ObjectNotFound, CorruptObject) as error:
             first = first or error
         else:
@@ -260,20 +272,38 @@ def disagreement(store: ObjectStore) -> str | None:
 
 
 def damages(
-    store: ObjectStore, release: Ref, index: Ref, *, progress: Progress = silent
+    store: ObjectStore,
+    release: Ref,
+    index: Ref,
+    *,
+    served: Collection[Ref] = (),
+    progress: Progress = silent,
 ) -> Iterator[StorageError]:
-    """What of a pair, and of the curated snapshot whose titles and photos pages show, is not whole at the store.
+    """What of a generation, and of the curated snapshots whose titles and photos pages show, is not whole at the store.
 
-    Release and index are read byte by byte, since every search pod will fetch them, and so are the snapshot's tables.
-    Of the photo shards, which nobody fetches whole, presence and size are asked.
+    `index` is an index snapshot or a delta with all that it follows. Release, base and deltas are read byte by byte,
+    since every search pod will fetch them, and so are the base's tables. Of photo shards, which nobody fetches whole,
+    presence and size are asked; as they are of the artefacts `served` already, which were read when they went live.
     """
-    found = list(verification.damages(store, release, progress=progress))
-    found += verification.damages(store, index, progress=progress)
-    yield from found
-    if any(error.key == keys.manifest(index.kind, index.id) for error in found):
-        return  # it says which snapshot
-    curated = Ref.parse(read_manifest(store, index).inputs["curated"])
-    yield from verification.damages(store, curated, by_size=is_shard, progress=progress)
+    try:
+        parts = read_generation(store, index).parts
+    except (ObjectNotFound, CorruptObject) as error:
+        yield error
+        return
+    for ref in (release, *parts):
+        whole = whole_by_size if ref in served else lambda name: False
+        found = list(verification.damages(store, ref, by_size=whole, progress=progress))
+        yield from found
+        if ref is release or any(error.key == keys.manifest(ref.kind, ref.id) for error in found):
+            continue  # it says which snapshot
+        curated = Ref.parse(read_manifest(store, ref).inputs["curated"])
+        by_size = is_shard if ref is parts[0] and ref not in served else whole_by_size
+        yield from verification.damages(store, curated, by_size=by_size, progress=progress)
+
+
+def whole_by_size(name: str) -> bool:
+    """For artefacts of which no search pod fetches a file, or which are served already."""
+    return True
 
 
 def release_of(store: ObjectStore, index: Ref) -> Ref:
@@ -317,6 +347,8 @@ def _roll_out(
     if deployment is None:
         return
     index = live.live.index
+    if live.live.deltas and (state := deployment.state()).index == state.confirmed == str(index):
+        return  # its pods follow the live ref from delta to delta
     curated = Ref.parse(read_manifest(store, index).inputs["curated"])
     try:
         deployment.roll_out(index, first_photo(store, curated, cache_dir), progress=progress)
@@ -348,6 +380,8 @@ def _id(replaces: Replaces) -> str:
     return replaces.id if isinstance(replaces, Ref) else replaces
 
 
-def _verify(store: ObjectStore, release: Ref, index: Ref, progress: Progress) -> None:
-    for error in damages(store, release, index, progress=progress):
+def _verify(
+    store: ObjectStore, release: Ref, index: Ref, progress: Progress, *, served: Collection[Ref] = ()
+) -> None:
+    for error in damages(store, release, index, served=served, progress=progress):
         raise error

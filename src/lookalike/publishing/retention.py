@@ -1,13 +1,13 @@
 """Which artefacts may go: a plan made from references alone, then carried out manifest first.
 
-Kept are the live pair, the last records of its history and those that a roll-back returns to, the newest artefact of
-each kind, the newest model releases with all their codes, everything younger than a grace period, work in progress of
-which anything is younger (a training writes checkpoints, an extraction notes itself with every shard), and whatever a
-kept manifest or such work refers to, packs of photos included. While a curation is under way no pack goes: it may use
-any. A roll-back of the model finds the release before the live one with all its codes and the last index that was live
-for it. The rest goes; what is no artefact (refs, audit records, tables of the photo log) is never looked at. A manifest
-is removed before its files, so nothing half-there is ever visible, and a removal that was killed is finished by the
-next one.
+Kept are the live generation (model release, base, deltas), those of the last records of its history and of those that a
+roll-back returns to, the newest artefact of each kind, the newest model releases with all their codes, everything
+younger than a grace period, work in progress of which anything is younger (a training writes checkpoints, an extraction
+notes itself with every shard), and whatever a kept manifest or such work refers to, packs of photos included. While a
+curation is under way no pack goes: it may use any. A roll-back of the model finds the release before the live one with
+all its codes and the last index that was live for it. The rest goes; what is no artefact (refs, audit records, tables
+of the photo log) is never looked at. A manifest is removed before its files, so nothing half-there is ever visible, and
+a removal that was killed is finished by the next one.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def plan(
         return RetentionPlan(tuple(sorted(_name(e.ref) for e in found.values())), (), (), 0, None)
     cutoff = (now or datetime.now(UTC)) - timedelta(hours=config.grace_hours)
     newest_releases = _newest(found.values(), Kind.RELEASE)[: config.releases]
-    roots = {ref.id for record in _records(live, config.records) for ref in (record.release, record.index)}
+    roots = {ref.id for record in _records(live, config.records) for ref in record.refs}
     roots |= {entry.ref.id for entry in newest_releases}
     roots |= {entry.ref.id for kind in Kind for entry in _newest(found.values(), kind)[:1]}
     roots |= {artefact_id for artefact_id, entry in found.items() if entry.modified > cutoff}

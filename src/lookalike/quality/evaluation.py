@@ -28,7 +28,8 @@ from lookalike.catalogue.snapshot import LISTINGS
 from lookalike.coding import codes
 from lookalike.coding.encoder import Encoder
 from lookalike.coding.shards import read_features
-from lookalike.index.reader import IndexSnapshot
+from lookalike.index.generation import read_generation
+from lookalike.index.layers import AnyIndex, open_index
 from lookalike.progress import Progress, silent
 from lookalike.quality.labels import NOBODY, Labels, read_labels
 from lookalike.quality.looks import Shelf, look_quality
@@ -102,9 +103,10 @@ def evaluate(
     ranking = ranking or RankingConfig()
     catalogue = read_catalogue(catalogue_uri, columns=columns, photo_roots=photo_roots, s3=s3)
     asked = Asked.of(catalogue, split)  # first: a misspelt split costs no download
-    artefacts = fetch(store, release, cache_dir), fetch(store, index, cache_dir)
-    searcher = open_searcher(*artefacts, ranking, threads=threads)
-    encoder, snapshot = searcher.encoder, IndexSnapshot.open(artefacts[1])
+    refs = release, *read_generation(store, index).parts
+    files, base, *deltas = (fetch(store, ref, cache_dir) for ref in refs)
+    searcher = open_searcher(files, base, ranking, deltas=deltas, threads=threads)
+    encoder, snapshot = searcher.encoder, open_index(base, deltas)
     queries = encode_queries(asked, encoder, snapshot.categories, progress)
     gallery = read_gallery(store, index, snapshot, cache_dir)
     report: dict[str, Any] = {
@@ -166,18 +168,21 @@ def variants(ranking: RankingConfig) -> dict[str, RankingConfig]:
     }
 
 
-def read_gallery(store: ObjectStore, index: Ref, snapshot: IndexSnapshot, cache_dir: Path) -> Gallery:
+def read_gallery(store: ObjectStore, index: Ref, snapshot: AnyIndex, cache_dir: Path) -> Gallery:
     """The listings of the index by their first photo, with products from the curated snapshot and features from the
     code shards."""
     inputs = read_manifest(store, index).inputs
     parts = [part for category in snapshot.categories for part in snapshot.partitions(category)]
     first = [np.arange(len(p)) if p.firsts is None else p.firsts for p in parts]
+    first = [rows[p.alive_mask()[rows]] for p, rows in zip(parts, first, strict=True)]
     ids = np.concatenate([_texts(p.listing_ids, rows) for p, rows in zip(parts, first, strict=True)])
     order = np.argsort(np.char.encode(ids, "utf-8"), kind="stable")
     photo_ids = np.concatenate([_texts(p.photo_ids, rows) for p, rows in zip(parts, first, strict=True)])[
         order
     ]
-    categories = np.concatenate([np.full(p.listings, p.category) for p in parts])[order]
+    categories = np.concatenate(
+        [np.full(len(rows), p.category) for p, rows in zip(parts, first, strict=True)]
+    )[order]
     curated = fetch(store, Ref.parse(inputs["curated"]), cache_dir, [LISTINGS])
     labels = read_labels(curated.path(LISTINGS), ids[order])
     products = _products(labels)

@@ -92,7 +92,7 @@ class Summary:
     """An index as a whole: what queries are checked against and what a page offers to filter by."""
 
     name: str
-    """The artefact's reference, as text."""
+    """The index snapshot's reference, as text: the base where there are deltas."""
     release: str
     bits: int
     preset: Mapping[str, Any]
@@ -106,6 +106,8 @@ class Summary:
     """The lowest and the highest price."""
     examples: Mapping[str, tuple[str, str]]
     """For each category (listing id, photo id) of one of its listings."""
+    delta: str = ""
+    """The last delta's reference, as text; empty where there is none."""
 
     def __len__(self) -> int:
         return sum(self.rows.values())

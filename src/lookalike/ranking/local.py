@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 
 from lookalike.index.hamming import Scanner, bitmap
-from lookalike.index.layers import AnyIndex
+from lookalike.index.layers import AnyIndex, open_index
 from lookalike.index.lookup import find_rows
-from lookalike.index.reader import IndexSnapshot, Memory, Partition
+from lookalike.index.reader import Memory, Partition
 from lookalike.ranking.candidates import MappedCandidates, listing_of
 from lookalike.ranking.listings import Candidates, IndexedListing, Listings, Summary, Wanted
 from lookalike.ranking.request import Filters
@@ -24,17 +24,22 @@ _CACHED_BITMAPS = 512
 
 
 def map_listings(
-    index: Artefact, *, threads: int = 0, reuse: Listings | None = None, prefetch: bool = False
+    index: Artefact,
+    *,
+    deltas: Sequence[Artefact] = (),
+    threads: int = 0,
+    reuse: Listings | None = None,
+    prefetch: bool = False,
 ) -> MappedListings:
-    """The listings of a fetched index snapshot. `reuse` is another's, whose scanning threads serve again.
+    """The listings of a fetched index snapshot, changed by fetched `deltas`, oldest first.
 
-    `prefetch` reads every file before it returns, so that no query waits for a disk. Raises `SegmentError`.
+    `reuse` is another's, whose scanning threads serve again, and what it has open of the same artefacts. `prefetch`
+    reads every other file before it returns, so that no query waits for a disk. Raises `SegmentError`.
     """
-    scanner = reuse.scanner if isinstance(reuse, MappedListings) else Scanner(threads)
-    snapshot = IndexSnapshot.open(index)
-    if prefetch:
-        snapshot.prefetch()
-    return MappedListings(snapshot, scanner)
+    before = reuse if isinstance(reuse, MappedListings) else None
+    scanner = before.scanner if before else Scanner(threads)
+    opened = open_index(index, deltas, reuse=before.index if before else None, prefetch=prefetch)
+    return MappedListings(opened, scanner, reuse=before)
 
 
 class MappedListings:
@@ -133,6 +138,7 @@ class MappedListings:
             values=values,
             prices=(min(prices), max(prices)) if prices else None,
             examples=examples,
+            delta=index.delta,
         )
 
 

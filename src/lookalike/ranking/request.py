@@ -221,6 +221,8 @@ class Answer:
     """Wall time per stage; a stage that a batch shares counts in full for each of its queries."""
     missing_shards: tuple[int, ...] = ()
     """Shards of the index that no process could be asked about: their listings are not among the hits."""
+    delta: str = ""
+    """The last of the deltas that the index had; empty where it had none."""
 
 
 def expand_categories(wanted: Collection[str], known: Collection[str]) -> tuple[str, ...]:

@@ -48,15 +48,16 @@ def open_searcher(
     index: Artefact,
     config: RankingConfig | None = None,
     *,
+    deltas: Sequence[Artefact] = (),
     threads: int = 0,
     reuse: Searcher | None = None,
 ) -> Searcher:
-    """The searcher of a fetched pair of model release and index snapshot, mapped into this process.
+    """The searcher of a fetched pair of model release and index snapshot (with `deltas`), mapped into this process.
 
     `reuse` is a searcher of the same release, whose encoder, aspect models and scanning threads serve again. Raises
     `ReleaseError` where the two do not belong together or the release is damaged, `SegmentError` where the index is.
     """
-    listings = map_listings(index, threads=threads, reuse=reuse.listings if reuse else None)
+    listings = map_listings(index, deltas=deltas, threads=threads, reuse=reuse.listings if reuse else None)
     return join_searcher(release, listings, config, threads=threads, reuse=reuse)
 
 
@@ -146,6 +147,7 @@ class Searcher:
                     aspects=query.aspects,
                     release=self.summary.release,
                     index=self.summary.name,
+                    delta=self.summary.delta,
                     scanned=self._rows(want.categories),
                     milliseconds={"scan": scan_ms, "rank": (time.perf_counter() - started) * 1e3},
                     missing_shards=missing,

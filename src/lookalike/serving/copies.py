@@ -2,7 +2,8 @@
 
 Enters: references to artefacts, and later those artefacts that stay. Leaves: fetched artefacts. A copy is known from
 the moment it lies on the disk, so what was fetched for a snapshot that could not be opened is removed, too. Files of a
-store on this machine are used where they lie; they are the store's, and never removed.
+store on this machine are used where they lie; they are the store's, and never removed. A file is fetched and compared
+with its digest once, for as long as it stays: the next generation shares most of its files with the one before.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from lookalike.storage.artefacts import Artefact, Ref, fetch_file, read_manifest
+from lookalike.storage.artefacts import Artefact, FileEntry, Ref, fetch_file, read_manifest
 from lookalike.storage.objects import ObjectStore
 
 
@@ -20,13 +21,18 @@ class Copies:
     def __init__(self, store: ObjectStore, cache_dir: Path) -> None:
         self.store, self.cache_dir = store, cache_dir
         self._paths: set[Path] = set()
+        self._known: dict[FileEntry, Path] = {}
 
     def fetch(self, ref: Ref, names: Iterable[str] | None = None) -> Artefact:
         """All files of an artefact, or just `names`, as `storage.artefacts.fetch` has them. Raises what that raises."""
         manifest = read_manifest(self.store, ref)
         paths = {}
         for entry in manifest.files if names is None else [manifest.file(name) for name in names]:
+            if entry in self._known:
+                paths[entry.name] = self._known[entry]
+                continue
             path = paths[entry.name] = fetch_file(self.store, entry, self.cache_dir)
+            self._known[entry] = path
             if self.store.local_path(entry.key) is None:
                 self._paths.add(path)
         return Artefact(ref, manifest, paths)
@@ -37,3 +43,4 @@ class Copies:
         for path in self._paths - kept:
             path.unlink(missing_ok=True)
         self._paths &= kept
+        self._known = {entry: path for entry, path in self._known.items() if path in kept}

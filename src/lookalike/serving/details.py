@@ -91,4 +91,5 @@ def catalogue_json(summary: Summary, colour: float | None) -> dict[str, Any]:
         ],
         "release": summary.release,
         "index": summary.name,
+        "delta": summary.delta or None,
     }

@@ -20,9 +20,12 @@ from pathlib import Path
 from typing import Any, Self
 
 from lookalike.errors import LookalikeError, ReleaseError, SettingsError
+from lookalike.index.generation import generation_of
 from lookalike.index.hamming import Scanner
-from lookalike.index.reader import IndexSnapshot, Memory
+from lookalike.index.layers import has_rows, open_index
+from lookalike.index.reader import Memory
 from lookalike.index.segment import segment_name
+from lookalike.index.tombstones import TOMBSTONES
 from lookalike.publishing.live_ref import read_live
 from lookalike.ranking.listings import Wanted
 from lookalike.ranking.local import MappedListings
@@ -32,7 +35,7 @@ from lookalike.serving.copies import Copies
 from lookalike.serving.discretion import discreet
 from lookalike.serving.lifecycle import DAMAGED
 from lookalike.serving.metrics import Metrics
-from lookalike.storage.artefacts import Artefact, Ref, read_manifest
+from lookalike.storage.artefacts import Artefact, Kind, Ref, read_manifest
 from lookalike.storage.objects import ObjectStore
 
 _LOG = logging.getLogger("lookalike.serving")
@@ -72,15 +75,16 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """One index snapshot, as far as this ranker has it."""
+    """One index snapshot with its deltas, as far as this ranker has them."""
 
-    artefact: Artefact
+    artefacts: tuple[Artefact, ...]
+    """Base and deltas, oldest first."""
     shards: Mapping[int, MappedListings]
     load_seconds: float
 
     @property
     def release(self) -> str:
-        return str(self.artefact.manifest.meta["release"])
+        return str(self.artefacts[0].manifest.meta["release"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +198,7 @@ class Holdings:
                 self._let_go(ref)
                 outdated.add(ref)
         if outdated:
-            self._copies.keep(held.artefact for held in self._held.values())
+            self._copies.keep(artefact for held in self._held.values() for artefact in held.artefacts)
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -210,7 +214,7 @@ class Holdings:
             self._waiting_for = discreet(str(error), self.store.uri, self._cache_dir)
             _LOG.warning("cannot tell what is live: %s", error)
         else:
-            self._live = live.live.index if live else None
+            self._live = live.live.tip if live else None
             self._waiting_for = "nothing has been published yet" if live is None else "it is being loaded"
         now = time.monotonic()
         named = sorted(((at, ref) for ref, at in list(self._named.items())), key=lambda item: -item[0])
@@ -219,20 +223,33 @@ class Holdings:
 
     def _load(self, ref: Ref) -> Held:
         started = time.monotonic()
-        count = int(read_manifest(self.store, ref).meta["shards"])
-        mine = self.part.shards(count)
-        artefact = self._copies.fetch(ref, [segment_name(shard, count) for shard in mine])
+        tip = read_manifest(self.store, ref)
+        count = int(tip.meta["shards"])
+        mine, generation = self.part.shards(count), generation_of(ref, tip)
+        base, *deltas = (self._fetch(part, mine, count) for part in generation.parts)
         shards = {}
         for shard in mine:
-            snapshot = IndexSnapshot.open(artefact, shard=shard)
-            snapshot.prefetch()
-            shards[shard] = MappedListings(snapshot, self._scanner)
+            before = self._held_over(generation.base, shard)
+            reuse = None if before is None else before.index
+            opened = open_index(base, deltas, shard=shard, reuse=reuse, prefetch=True)
+            shards[shard] = MappedListings(opened, self._scanner, reuse=before)
             _try_out(shards[shard], shard)
         if not shards:
             _LOG.warning(
                 "%s has %d shards, none of them in part %s: this ranker is idle", ref, count, self.part
             )
-        return Held(artefact, shards, time.monotonic() - started)
+        return Held((base, *deltas), shards, time.monotonic() - started)
+
+    def _fetch(self, ref: Ref, shards: Collection[int], count: int) -> Artefact:
+        """A base or a delta: the segments of these shards, and tombstones."""
+        manifest = read_manifest(self.store, ref)
+        names = [segment_name(shard, count) for shard in shards] if has_rows(manifest) else []
+        return self._copies.fetch(ref, names + [TOMBSTONES] * (ref.kind is Kind.DELTA))
+
+    def _held_over(self, base: Ref, shard: int) -> MappedListings | None:
+        """The shard of the last generation held that has this base: what it has open serves the next one, too."""
+        held = [h for h in self._held.values() if h.artefacts[0].ref == base and shard in h.shards]
+        return held[-1].shards[shard] if held else None
 
     def _hold(self, ref: Ref, held: Held) -> None:
         self._held[ref] = held

@@ -30,7 +30,7 @@ from lookalike.serving.discretion import discreet
 from lookalike.serving.metrics import Metrics
 from lookalike.serving.snapshot import ServedSnapshot, open_snapshot, release_of
 from lookalike.sharding.fleet import Fleet
-from lookalike.storage.artefacts import Ref
+from lookalike.storage.artefacts import Kind, Ref
 from lookalike.storage.objects import ObjectStore
 
 _LOG = logging.getLogger("lookalike.serving")
@@ -73,6 +73,8 @@ class Lifecycle:
         self._previous: ServedSnapshot | None = None
         self._refusal: Refusal | None = None
         self._hold: Hold | None = None
+        self._base: Ref | None = None
+        """The index snapshot that the live ref names: the base of what is wanted."""
         self._waiting_for = "the first snapshot is being loaded"
         self._draining = False
         self._stop = threading.Event()
@@ -125,6 +127,7 @@ class Lifecycle:
             "reasons": reasons,
             "release": str(current.release.ref) if current else None,
             "index": str(current.index.ref) if current else None,
+            "delta": str(current.tip) if current and current.deltas else None,
             "listings": len(current.searcher.summary) if current else 0,
             "load_seconds": round(current.load_seconds, 3) if current else None,
         }
@@ -137,7 +140,8 @@ class Lifecycle:
             release, index = refusal.pair
             body["refused"] = {
                 "release": str(release),
-                "index": str(index),
+                "index": str(index if index.kind is Kind.INDEX else self._base),
+                "delta": str(index) if index.kind is Kind.DELTA else None,
                 "reason": refusal.reason,
                 "damaged": refusal.damaged,
             }
@@ -193,17 +197,33 @@ class Lifecycle:
 
     def _wanted(self) -> Pair | None:
         if self.config.index is not None:
-            if self._current is not None:
-                return self._current.pair
-            return release_of(self.store, self.config.index), self.config.index
+            return self._wanted_over(self.config.index)
         live = read_live(self.store)
         self._hold = live.hold if live else None
-        return (live.live.release, live.live.index) if live else None
+        self._base = live.live.index if live else None
+        return (live.live.release, live.live.tip) if live else None
+
+    def _wanted_over(self, base: Ref) -> Pair:
+        """The index snapshot that this process was told to serve, with the deltas that the live ref has over it.
+
+        Where the live ref names another one, or cannot be read, whatever is served stays. A delta is served as it is.
+        """
+        self._base = base
+        try:
+            live = read_live(self.store)
+        except LookalikeError as error:
+            _LOG.warning("cannot tell which deltas are live: %s", error)
+            live = None
+        if live is not None and live.live.index == base:
+            return live.live.release, live.live.tip
+        if self._current is not None:
+            return self._current.pair
+        return release_of(self.store, base), base
 
     def _swap(self, loaded: ServedSnapshot) -> None:
         self._previous, self._current, self._refusal = self._current, loaded, None
         if self._fleet is not None:
-            self._fleet.keep(loaded.index.ref)
+            self._fleet.keep(loaded.tip)
         metrics = self.metrics
         metrics.loads.labels("loaded").inc()
         metrics.load_seconds.set(loaded.load_seconds)
@@ -212,8 +232,9 @@ class Lifecycle:
         metrics.snapshot.labels(str(loaded.release.ref), str(loaded.index.ref)).set(1)
         metrics.ready.set(0 if self._draining else 1)
         _LOG.info(
-            "serving %s with %s: %d listings, loaded in %.2f s",
-            loaded.index.ref,
+            "serving %s, %d deltas, with %s: %d listings, loaded in %.2f s",
+            loaded.tip,
+            len(loaded.deltas),
             loaded.release.ref,
             len(loaded.searcher.summary),
             loaded.load_seconds,

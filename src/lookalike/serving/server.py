@@ -22,6 +22,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from lookalike.errors import SettingsError
+from lookalike.index.generation import find_tip
 from lookalike.listening import BACKLOG, ConnectionLimits, Connections, allow_files, limited_protocol
 from lookalike.serving.app import SearchService, create_app
 from lookalike.serving.config import ServingConfig
@@ -32,7 +33,7 @@ from lookalike.serving.observing import MAXIMUM_HEAD_BYTES, JsonFormatter, Termi
 from lookalike.serving.probes import ProbeServer
 from lookalike.serving.ranker import RankerService
 from lookalike.settings import Settings
-from lookalike.storage.artefacts import Kind, Ref, find
+from lookalike.storage.artefacts import Kind, Ref
 from lookalike.storage.objects import ObjectStore
 from lookalike.storage.stores import open_store
 
@@ -117,9 +118,12 @@ def _serve(server: DrainingServer) -> None:
 
 
 def index_named(store: ObjectStore, index: str) -> Ref:
-    """The index snapshot of that reference, or whose id begins so. Raises `SettingsError`, `ObjectNotFound`."""
-    ref = Ref.parse(index) if "@" in index else find(store, Kind.INDEX, index.removeprefix("index/"))
-    if ref.kind is not Kind.INDEX:
+    """The index snapshot or delta of that reference, or whose id begins so.
+
+    Raises `SettingsError`, `ObjectNotFound`.
+    """
+    ref = Ref.parse(index) if "@" in index else find_tip(store, index.rpartition("/")[2])
+    if ref.kind not in (Kind.INDEX, Kind.DELTA):
         raise SettingsError(f"{index} is no index snapshot")
     return ref
 

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from lookalike.aspects.models import aspect_files
-from lookalike.catalogue.photo_store import PhotoStore
 from lookalike.catalogue.snapshot import LISTINGS, PHOTOS, photos_in
 from lookalike.coding.release import ModelCard
 from lookalike.errors import PhotoError, ReleaseError, SettingsError
 from lookalike.imaging import photos
+from lookalike.index.generation import PLACES, generation_of
 from lookalike.ranking.listings import Listings, Wanted
 from lookalike.ranking.local import map_listings
 from lookalike.ranking.request import Filters, Query, SearchRequest
@@ -25,6 +25,7 @@ from lookalike.ranking.search import Searcher, join_searcher
 from lookalike.serving.config import ServingConfig
 from lookalike.serving.copies import Copies
 from lookalike.serving.details import Titles, catalogue_json
+from lookalike.serving.thumbnails import PhotoShelf
 from lookalike.sharding.fleet import Fleet
 from lookalike.sharding.remote import RemoteListings
 from lookalike.storage.artefacts import Artefact, Ref, read_manifest
@@ -42,22 +43,29 @@ class ServedSnapshot:
 
     release: Artefact
     index: Artefact
+    deltas: tuple[Artefact, ...]
+    """Over the index, oldest first."""
     curated: Artefact
     """Of the curated snapshot only the tables that `shelf` and `titles` were read from."""
     searcher: Searcher
-    shelf: PhotoStore
+    shelf: PhotoShelf
     titles: Titles
     catalogue: dict[str, Any]
     """What the page's filters offer; see `details.catalogue_json`."""
     load_seconds: float
 
     @property
+    def tip(self) -> Ref:
+        """What names index and deltas together."""
+        return self.deltas[-1].ref if self.deltas else self.index.ref
+
+    @property
     def pair(self) -> tuple[Ref, Ref]:
-        return self.release.ref, self.index.ref
+        return self.release.ref, self.tip
 
     @property
     def artefacts(self) -> tuple[Artefact, ...]:
-        return self.release, self.index, self.curated
+        return self.release, self.index, self.curated, *self.deltas
 
 
 def release_of(store: ObjectStore, index: Ref) -> Ref:
@@ -79,36 +87,53 @@ def open_snapshot(
     previous: ServedSnapshot | None = None,
     fleet: Fleet | None = None,
 ) -> ServedSnapshot:
-    """Fetch, verify, map, warm up and try. What `previous` has of the same release is used again.
+    """Fetch, verify, map, warm up and try. What `previous` has of the same release, base and deltas is used again.
 
-    With a `fleet` the index stays where it is, and rankers must hold all of it. Raises `StorageError`,
-    `CorruptObject`, `SegmentError`, `ReleaseError` or `ServiceBusy`: whichever step failed.
+    `index` is an index snapshot, or a delta, which stands for base and deltas (`index.generation`). With a `fleet` the
+    index stays where it is, and rankers must hold all of it. Raises `StorageError`, `CorruptObject`, `SegmentError`,
+    `ReleaseError` or `ServiceBusy`: whichever step failed.
     """
     started = time.monotonic()
-    index_files = copies.fetch(index, None if fleet is None else [])
+    tip = read_manifest(copies.store, index)
+    generation = generation_of(index, tip)
+    index_files = copies.fetch(generation.base, None if fleet is None else [])
+    deltas = tuple(copies.fetch(ref, _delta_files(config, fleet)) for ref in generation.deltas)
     release_files = _fetch_release(copies, release)
     reuse = previous.searcher if previous else None
     listings: Listings
     if fleet is not None:
-        listings = RemoteListings(fleet, index, index_files.manifest)
+        listings = RemoteListings(fleet, index, tip)
     else:
         listings = map_listings(
-            index_files, threads=threads, reuse=reuse.listings if reuse else None, prefetch=True
+            index_files,
+            deltas=deltas,
+            threads=threads,
+            reuse=reuse.listings if reuse else None,
+            prefetch=True,
         )
     searcher = join_searcher(release_files, listings, config.ranking, threads=threads, reuse=reuse)
     curated = Ref.parse(index_files.manifest.inputs["curated"])
+    of_base = previous if previous and previous.index.ref == generation.base else None
     tables = [PHOTOS] if index_files.manifest.config["format"] > 1 else [PHOTOS, LISTINGS]  # for titles
     curated_files = copies.fetch(curated, [] if config.bare else tables)
-    shelf = photos_in(copies.store, curated_files, copies.cache_dir)
+    photos = of_base.shelf.photos if of_base else photos_in(copies.store, curated_files, copies.cache_dir)
+    shelf = PhotoShelf(copies.store, photos, deltas)
     if previous is None or previous.searcher.encoder is not searcher.encoder:
         warm_up(searcher, config.batch_limit)
-    try_out(searcher, shelf)
-    titles = Titles(curated_files)
+    try_out(searcher, shelf, categories=1 if of_base else _TRIED)
+    titles = of_base.titles if of_base else Titles(curated_files)
     catalogue = catalogue_json(searcher.summary, config.ranking.colour if searcher.card.colour_bits else None)
     seconds = time.monotonic() - started
     return ServedSnapshot(
-        release_files, index_files, curated_files, searcher, shelf, titles, catalogue, seconds
+        release_files, index_files, deltas, curated_files, searcher, shelf, titles, catalogue, seconds
     )
+
+
+def _delta_files(config: ServingConfig, fleet: Fleet | None) -> list[str] | None:
+    """The files of a delta that this process reads: all, or of those that rankers hold only what pages show."""
+    if fleet is None:
+        return None
+    return [] if config.bare else [PLACES]
 
 
 def warm_up(searcher: Searcher, batch_limit: int) -> None:
@@ -122,16 +147,18 @@ def warm_up(searcher: Searcher, batch_limit: int) -> None:
         searcher.encode([Query(photo=np.zeros((side, side, 3), np.uint8))] * size)
 
 
-def try_out(searcher: Searcher, shelf: PhotoStore) -> None:
+def try_out(searcher: Searcher, shelf: PhotoShelf, *, categories: int = _TRIED) -> None:
     """Search for listings of the index, by code and by photo. Raises `ReleaseError` where one is not found.
 
+    One is tried of each of the largest `categories`: fewer where the base serves already, since a forward pass holds up
+    the searches that go on meanwhile.
     The nearest listing to a listing's own code must be at distance 0; encoding a listing's own photo must give
     (nearly) the code that the index has for it.
     """
     summary = searcher.summary
     if not len(summary):
         raise ReleaseError(f"{summary.name} has no listings")
-    largest = sorted(summary.rows, key=lambda category: -summary.rows[category])[:_TRIED]
+    largest = sorted(summary.rows, key=lambda category: -summary.rows[category])[:categories]
     agreement = []
     for category in largest:
         listing_id, photo_id = summary.examples[category]
@@ -156,7 +183,7 @@ def _code_of(searcher: Searcher, listing_id: str) -> np.ndarray:
     return found[1]
 
 
-def _agreement(searcher: Searcher, shelf: PhotoStore, photo_id: str, code: np.ndarray) -> float | None:
+def _agreement(searcher: Searcher, shelf: PhotoShelf, photo_id: str, code: np.ndarray) -> float | None:
     """Share of equal bits, or None where the photo cannot be had."""
     if photo_id not in shelf:
         return None

@@ -82,6 +82,7 @@ def answer_json(answer: Answer, milliseconds: Mapping[str, float]) -> dict[str, 
         },
         "release": answer.release,
         "index": answer.index,
+        "delta": answer.delta or None,
         "scanned": answer.scanned,
         "milliseconds": {name: round(value, 3) for name, value in milliseconds.items()},
     }

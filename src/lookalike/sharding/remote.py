@@ -168,8 +168,9 @@ def merge_summaries(parts: Sequence[Summary]) -> Summary:
     """The summary of an index from those of its shards, in their order. Raises `ReleaseError` where they differ."""
     first = parts[0]
     for part in parts:
-        if (part.name, part.release, part.bits, part.preset) != (
+        if (part.name, part.delta, part.release, part.bits, part.preset) != (
             first.name,
+            first.delta,
             first.release,
             first.bits,
             first.preset,
@@ -198,4 +199,5 @@ def merge_summaries(parts: Sequence[Summary]) -> Summary:
         values=values,
         prices=(min(prices), max(prices)) if prices else None,
         examples={category: examples[category] for category in sorted(examples)},
+        delta=first.delta,
     )
