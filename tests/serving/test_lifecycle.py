@@ -136,7 +136,7 @@ def files_below(folder: Path) -> set[str]:
 def served_files(*shops: Shop) -> set[str]:
     """The keys of all files that serving these takes."""
     manifests = [read_manifest(s.store, ref) for s in shops for ref in (s.release, s.index, s.curated)]
-    left = ("report.json", "photos-")
+    left = ("report.json", "photos-", "listing")  # titles stand in the index
     return {e.key for manifest in manifests for e in manifest.files if not e.name.startswith(left)}
 
 
