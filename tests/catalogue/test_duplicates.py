@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -15,7 +17,7 @@ def flipped(value: int, bits: list[int]) -> int:
 
 
 @pytest.mark.parametrize("max_bits", [0, 1, 3, 6, 10])
-def test_all_pairs_within_the_bits_and_no_others(max_bits: int) -> None:
+def test_all_within_the_bits_are_linked_and_no_others(max_bits: int) -> None:
     rng = np.random.default_rng(max_bits)
     hashes = rng.integers(0, 2**64, 300, np.uint64)
     near = [
@@ -26,8 +28,27 @@ def test_all_pairs_within_the_bits_and_no_others(max_bits: int) -> None:
     found = near_pairs(hashes, alike, max_bits, 1.0)
     distance = np.bitwise_count(hashes[:, None] ^ hashes[None, :])
     expected = np.argwhere(np.triu(distance <= max_bits, 1))
-    assert np.array_equal(found, expected)
+    assert np.array_equal(components(len(hashes), found), components(len(hashes), expected))
+    assert {tuple(pair) for pair in found.tolist()} <= {tuple(pair) for pair in expected.tolist()}
+    assert len(found) == len(hashes) - len({*components(len(hashes), found).tolist()})  # a spanning tree
+    assert found.tolist() == sorted(found.tolist())
     assert len(found) >= 5
+
+
+def test_thousands_of_copies_take_little_memory() -> None:
+    count = 5_000
+    rng = np.random.default_rng(0)
+    hashes = np.array(
+        [flipped(77, rng.choice(64, 2, replace=False).tolist()) for _ in range(count)], np.uint64
+    )
+    prints = np.full((count, 16, 16, 3), 100, np.uint8)
+    tracemalloc.start()
+    found = near_pairs(hashes, prints, 6, 8.0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(found) == count - 1
+    assert set(components(count, found).tolist()) == {0}
+    assert peak < 400e6
 
 
 def test_the_same_hash_is_not_enough_when_the_photos_look_different() -> None:

@@ -18,7 +18,7 @@ NEIGHBOURS = 12
 AGREEMENT = 0.75
 """Share of the neighbours' votes, weighed by the rarity of their category, that another category must have."""
 MOST_PHOTOS = 30_000
-"""Beyond this many photos neighbours are not compared: the work grows with the square."""
+"""Beyond this many photos or listings neighbours are not compared: the work grows with the square."""
 _BLOCK = 512
 
 
@@ -57,7 +57,7 @@ def find_suspects(listings: Sequence[Labelled], prints: np.ndarray) -> list[Susp
         if len(members) >= 3:
             for suspect in _minority(members, "same product", share=2 / 3):
                 found.setdefault(suspect.listing_id, suspect)
-    if len(prints) <= MOST_PHOTOS:
+    if max(len(listings), len(prints)) <= MOST_PHOTOS:
         for suspect in _by_looks(listings, prints):
             found.setdefault(suspect.listing_id, suspect)
     return list(found.values())
