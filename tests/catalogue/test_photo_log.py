@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from lookalike.catalogue import photo_log
+from lookalike.catalogue import intake, photo_log
 from lookalike.catalogue.curation import curate
 from lookalike.catalogue.packs import require_packs
 from lookalike.catalogue.photo_log import PhotoLog, packs_of
@@ -148,6 +148,25 @@ def test_the_log_stays_in_few_parts(shop: Shop, monkeypatch: pytest.MonkeyPatch)
     with reads() as read:
         assert shop.curate().ref == snapshot.ref
     assert read == []
+
+
+def test_small_packs_are_merged_and_old_snapshots_keep_theirs(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake, "MOST_SMALL", 3)
+    snapshots = []
+    for count in range(4, 10):
+        shop.write(plain(count), photos(count))
+        with reads() as read:
+            snapshots.append(shop.curate())
+        assert len(read) == (4 if count == 4 else 1)
+        used = [entry for entry in snapshots[-1].artefact.manifest.files if entry.name.endswith(".tar")]
+        assert len(used) <= 3
+    assert len(packs(shop)) > 6
+    for count, snapshot in zip(range(4, 10), snapshots, strict=True):
+        again = CuratedSnapshot.open(shop.store, snapshot.ref, shop.cache)
+        for i in range(count):
+            assert again.photo_bytes(by_id(again)[f"L{i:03d}"]["photo_id"]) == photo(i)
 
 
 def test_a_damaged_part_of_the_log_is_named(shop: Shop) -> None:

@@ -167,6 +167,13 @@ def test_listings_that_share_any_photo_are_on_one_side(shop: Shop) -> None:
     assert shop.curate().report["splits"] == {"leak": count, "test": count, "train": 4}
 
 
+def test_a_size_chart_ties_nothing(shop: Shop) -> None:
+    shop.write(plain(60, image_2="chart.jpg"), photos(60) | {"chart.jpg": photo(900)})
+    snapshot = shop.curate()
+    assert {len(shelf) for shelf in album(snapshot).values()} == {2}
+    assert set(snapshot.report["splits"]) == {"train", "val", "test"}
+
+
 def test_several_rows_a_listing(tmp_path: Path, sample_cases: Path) -> None:
     ref = curate(
         DirectoryStore(tmp_path / "store"),

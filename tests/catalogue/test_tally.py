@@ -72,7 +72,7 @@ def test_an_account_says_reason_first_row_and_what_to_do(shop: Shop) -> None:
         "kept 6 of 13 rows; left out 7: not a photo 6 (line 8: the file is empty), "
         "missing 1 (line 14: there is no photo L009.jpg)",
         "  price not understood: 6, first line 2: '40.72 EUR'; left empty",
-        "  not a photo: give a JPEG, PNG or WebP",
+        "  not a photo: give a JPEG, PNG, WebP, AVIF, HEIC, GIF, BMP or TIFF",
         "  missing: put the photo where the row says, or correct the row",
         "  price not understood: write a number of at least 0, such as 12.90",
     ]
@@ -83,7 +83,7 @@ def test_an_account_says_reason_first_row_and_what_to_do(shop: Shop) -> None:
     for needed in (
         "Left empty, by column",
         "&#x27;40.72 EUR&#x27;",
-        "What to do: give a JPEG, PNG or WebP",
+        "What to do: give a JPEG, PNG, WebP",
     ):
         assert needed in page
 

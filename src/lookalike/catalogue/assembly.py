@@ -35,6 +35,9 @@ from lookalike.catalogue.suspects import Labelled, find_suspects
 from lookalike.catalogue.tally import Tally, mending
 from lookalike.errors import CatalogueError
 
+MOST_SHARING = 20
+"""A further photo that more listings share shows a size chart or a brand, and not the thing: it ties nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class Assembled:
@@ -96,14 +99,14 @@ def assemble(
 
     tied = [
         Tied(
-            tuple(dict.fromkeys(photo_group[photo_id] for photo_id in x.photo_ids)),
+            groups,
             x.listing.product,
             x.listing.seller,
             x.listing.split,
             plan.becomes[x.listing.category],
             before.get(x.listing.listing_id, ""),
         )
-        for x in kept
+        for x, groups in zip(kept, _ties(kept, photo_group), strict=True)
     ]
     splits = _split(tied, config)
     anew = _split([replace(x, before="") for x in tied], config) if before else splits
@@ -134,6 +137,13 @@ def assemble(
     return Assembled(
         listings, _listing_photos_table(kept), photos, findings, packs, () if to_learn else known, sides
     )
+
+
+def _ties(kept: Sequence[Pictured], photo_group: Mapping[str, str]) -> list[tuple[str, ...]]:
+    """The groups of near duplicates that tie each listing to others: of its main photo, and of its further ones."""
+    groups = [tuple(dict.fromkeys(photo_group[photo_id] for photo_id in x.photo_ids)) for x in kept]
+    shared = Counter(group for own in groups for group in own)
+    return [(own[0], *(group for group in own[1:] if shared[group] <= MOST_SHARING)) for own in groups]
 
 
 def _split(tied: Sequence[Tied], config: CurationConfig) -> Splits:

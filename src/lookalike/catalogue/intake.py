@@ -3,24 +3,27 @@
 A photo whose version the log has seen is not read. Any other is read once, on a thread pool: identified (MD5 of the
 bytes) and, where the log does not know it either, decoded, described and put into a pack. Every pack that is full is
 stored, with what it holds and what was seen, before the next begins (`photo_log`); so a run that was killed goes on
-after its last pack, and makes the same packs as one that was not.
+after its last pack, and makes the same packs as one that was not. Packs of a few new photos each are merged once there
+are many.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from lookalike.catalogue.listings import Catalogue
 from lookalike.catalogue.packs import PackWriter
-from lookalike.catalogue.photo_log import PhotoLog
+from lookalike.catalogue.photo_log import PhotoLog, packs_of
 from lookalike.catalogue.places import Version
 from lookalike.catalogue.rules import CurationConfig
 from lookalike.errors import (
@@ -48,6 +51,9 @@ _REASONS = {
 _DENIED = "access denied"
 _ROWS_OF_A_LOT = 20_000
 """Photos after which what was learned is stored, though the pack is not full."""
+MOST_SMALL, SMALL_PART = 16, 8
+"""Packs of less than an eighth of the size of packs are merged where a catalogue needs more than so many."""
+_READERS = 16
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
@@ -121,9 +127,11 @@ def take_in(
                 note()
             progress("read photos", done, len(images), f"{len(new):,} new")
         lot.store()
+        if lot.stored:
+            merge_packs(log, store, {x for x in found.values() if isinstance(x, str)}, config, folder)
+            log.compact()
     finally:
         lot.discard()
-    log.compact()
     denied = [x.detail for x in found.values() if isinstance(x, Refusal) and x.reason == _DENIED]
     if denied and not any(isinstance(x, str) for x in found.values()):
         message = f"none of {len(images):,} photos can be read, and access to {len(denied):,} is denied"
@@ -150,6 +158,8 @@ class _Lot:
         self._pack: PackWriter | None = None
         self._photos: list[dict[str, Any]] = []
         self._seen: list[dict[str, Any]] = []
+        self.stored = False
+        """Whether anything was."""
 
     @property
     def size(self) -> int:
@@ -171,6 +181,12 @@ class _Lot:
             }
         )
 
+    def move(self, row: Mapping[str, Any], data: bytes) -> None:
+        """A photo that the log knows, out of another pack."""
+        self._pack = self._pack or PackWriter(self._folder)
+        place = {"offset": self._pack.add(row["photo_id"], data), "length": len(data)}
+        self._photos.append({name: value for name, value in row.items() if value is not None} | place)
+
     def refuse(self, photo_id: str, refusal: Refusal) -> None:
         self._photos.append({"photo_id": photo_id, "reason": refusal.reason, "detail": refusal.detail})
 
@@ -184,12 +200,41 @@ class _Lot:
             pack = self._pack.store(self._store)
             place = {"pack": pack.key, "pack_sha256": pack.sha256, "pack_size": pack.size}
             self._photos = [row if "reason" in row else row | place for row in self._photos]
+        self.stored = self.stored or bool(self._seen)
         self._log.add(self._photos, self._seen)
         self._pack, self._photos, self._seen = None, [], []
 
     def discard(self) -> None:
         if self._pack is not None:
             self._pack.discard()
+
+
+def merge_packs(
+    log: PhotoLog, store: ObjectStore, photo_ids: Collection[str], config: CurationConfig, folder: Path
+) -> None:
+    """Put photos of many small packs into few large ones; snapshots from now on refer to these.
+
+    The small ones stay, for snapshots that refer to them; retention removes them with the last of these.
+    """
+    rows = log.photos.filter(pc.is_in(log.photos["photo_id"], pa.array(sorted(photo_ids), pa.string())))
+    small = [pack.key for pack in packs_of(rows) if pack.size < config.shard_bytes / SMALL_PART]
+    if len(small) <= MOST_SMALL:
+        return
+    wanted = rows.filter(pc.is_in(rows["pack"], pa.array(small, pa.string()))).sort_by("photo_id").to_pylist()
+    lot = _Lot(store, log, folder)
+
+    def read(row: Mapping[str, Any]) -> bytes:
+        return store.get(row["pack"], start=row["offset"], length=row["length"])
+
+    try:
+        for row, data in in_order(read, wanted, _READERS):
+            if lot.size and lot.size + len(data) > config.shard_bytes:
+                lot.store()
+            lot.move(row, data)
+        lot.store()
+        log.settle()
+    finally:
+        lot.discard()
 
 
 def described(photo: PreparedPhoto) -> Mapping[str, Any]:

@@ -92,7 +92,7 @@ class PhotoLog:
             store, cache_dir, keys.seen_photos(way), SEEN_SCHEMA
         )  # first: the log is written before it
         log = _read(store, cache_dir, keys.photo_log(way), LOG_SCHEMA)
-        log = _distinct(log.filter(_held(store, log["pack"])), ["photo_id"])
+        log = _distinct(_widest_first(log.filter(_held(store, log["pack"]))), ["photo_id"])
         known = pc.or_(
             pc.is_null(seen["photo_id"]), pc.is_in(seen["photo_id"], log["photo_id"].combine_chunks())
         )
@@ -120,6 +120,10 @@ class PhotoLog:
             _put(self._store, keys.seen_photos(self._way), seen_rows)
             self.seen = pa.concat_tables([self.seen, seen_rows])
 
+    def settle(self) -> None:
+        """Where photos that are known were added anew, take each from the larger pack."""
+        self.photos = _distinct(_widest_first(self.photos), ["photo_id"])
+
     def compact(self) -> None:
         """Merge small parts where there are many. What is merged stays until that is stored."""
         for prefix, schema, by in (
@@ -132,7 +136,7 @@ class PhotoLog:
             parts = [_part(self._store, self._cache, info.key, schema) for info in small]
             table = pa.concat_tables([part for part in parts if part is not None])
             if schema is LOG_SCHEMA:
-                table = table.filter(_held(self._store, table["pack"]))
+                table = _widest_first(table.filter(_held(self._store, table["pack"])))
             merged = _put(self._store, prefix, _distinct(table, by))
             for info in small:
                 if info.key != merged:
@@ -153,6 +157,12 @@ def _held(store: ObjectStore, packs: pa.ChunkedArray) -> pa.ChunkedArray:
     """Whether the store still has the pack of each row; yes where a row names none."""
     there = held(store, (key for key in packs.unique().to_pylist() if key))
     return pc.or_(pc.is_null(packs), pc.is_in(packs, pa.array(sorted(there), pa.string())))
+
+
+def _widest_first(log: pa.Table) -> pa.Table:
+    """A photo that lies in two packs is taken from the larger: small ones are merged."""
+    order = [("pack_size", "descending"), ("pack", "ascending")]
+    return log.take(pc.sort_indices(log, sort_keys=order))
 
 
 def _distinct(table: pa.Table, by: Sequence[str]) -> pa.Table:
