@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from lookalike import plugins
-from lookalike.catalogue.tables import read_table
+from lookalike.catalogue.sources.files import TableFile
+from lookalike.catalogue.sources.opening import read_table
 from lookalike.errors import LookalikeError, SettingsError, TrainingError
 from lookalike.learning.hash_heads import TRAINED, build_head
 from lookalike.learning.hashing import HASHINGS
@@ -179,7 +180,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Installs:
     ("group", "name", "use"),
     [
         ("lookalike.stores", "s3", lambda: open_store("s3://bucket/x")),
-        ("lookalike.catalogues", "csv", lambda: read_table("file:///x.csv", b"a\n")),
+        ("lookalike.catalogues", "csv", lambda: read_table(TableFile.of_bytes("file:///x.csv", b"a\n"))),
         ("lookalike.recipes", "tiny", lambda: recipe_named("tiny")),
         ("lookalike.trunks", "resnet10-w8", lambda: build_trunk("resnet10-w8")),
         ("lookalike.hash_heads", "split", lambda: build_head("split", 8, 16, 2)),
@@ -223,7 +224,7 @@ def test_a_package_that_cannot_be_imported_is_named(install: Installs, source: s
     ("group", "use", "says"),
     [
         ("lookalike.stores", lambda: open_store("odd://x"), "opens it as list, which is no ObjectStore"),
-        ("lookalike.catalogues", lambda: read_table("x.odd", b""), "is a list, no Table"),
+        ("lookalike.catalogues", lambda: read_table(TableFile.of_bytes("x.odd", b"")), "is a list, no Table"),
         ("lookalike.recipes", lambda: recipe_named("odd"), "is a list, no Recipe"),
         ("lookalike.trunks", lambda: build_trunk("odd"), "gives no module and number of features"),
         ("lookalike.hash_heads", lambda: build_head("odd", 8, 16, 2), "is a list, which has no fit"),

@@ -108,6 +108,18 @@ def _check_recipe(name: str) -> None:
     recipe_named(name)
 
 
+def _preset() -> type[Any]:
+    from lookalike.catalogue.presets import Preset
+
+    return Preset
+
+
+def _check_preset(name: str) -> None:
+    from lookalike.catalogue.known_presets import preset_named
+
+    preset_named(name)
+
+
 @dataclass(frozen=True, slots=True)
 class Named:
     """A table of tables, ``[recipes.NAME]``."""
@@ -134,6 +146,13 @@ NAMED: Mapping[str, Named] = {
         "and the key `base` says from which it is derived. What is not named stays as it is there: the defaults "
         "below are those of recipes written in Python. A recipe with another result makes another model release.",
         _check_recipe,
+        frozenset({"name"}),
+    ),
+    "presets": Named(
+        _preset,
+        "How a shop's export is laid out. Under the name of one that exists (docs/catalogues.md lists them) the table "
+        "changes it. Under a new name it adds one, and the key `base` says from which it starts, if from any.",
+        _check_preset,
         frozenset({"name"}),
     ),
 }

@@ -143,7 +143,14 @@ class CatalogueSettings(Layered):
     table: ClassVar[str] = "catalogue"
 
     uri: Annotated[str, Env("LOOKALIKE_CATALOGUE")] = ""
-    """A CSV or Parquet file: what flows and console work on where nothing else is said."""
+    """A file, a folder or a database: what flows and console work on where nothing else is said."""
+    preset: str = ""
+    """How the export is laid out: the name of a preset (docs/catalogues.md). Empty: it is recognised by its columns;
+    `none`: it has the columns of docs/catalogues.md, whatever others it has."""
+    photos: str = ""
+    """Folder or ``s3://bucket/prefix`` that photos lie in, if that is not the catalogue's own folder."""
+    query: str = ""
+    """What to ask a database: a SELECT whose columns are those of a catalogue, or of the preset."""
     photo_roots: Annotated[tuple[str, ...], Env("LOOKALIKE_PHOTO_ROOTS")] = ()
     """Folders and ``s3://bucket/prefix`` that a catalogue's photos may lie in; a variable separates them by commas.
     Photos below the catalogue's own folder, or in its bucket, are always read. What else it names is left out, since

@@ -20,6 +20,7 @@ from lookalike.starts import card_of, check_weights, chosen_recipe
 from lookalike.storage.artefacts import Ref, read_manifest
 
 if TYPE_CHECKING:
+    from lookalike.catalogue.listings import Catalogue
     from lookalike.catalogue.migration import Migrated
     from lookalike.index.searchable import Photos
     from lookalike.ingest.refresh import Refreshed
@@ -44,13 +45,16 @@ def curate(
     Listings keep the split that they have in `parent`: the snapshot of the live index, unless told otherwise.
     """
     from lookalike.catalogue import curation
+    from lookalike.catalogue.exports import Layout
 
+    said = place.catalogue
     return curation.curate(
         place.store,
         catalogue,
         config or load(CurationConfig),
         columns=columns,
-        photo_roots=place.catalogue.photo_roots,
+        photo_roots=said.photo_roots,
+        layout=Layout(said.preset, said.photos, said.query),
         known=() if release is None else card_of(place, release).categories,
         parent=parent if isinstance(parent, Ref) else _live_snapshot(place) if parent == "live" else None,
         s3=place.s3,
@@ -65,6 +69,26 @@ def _live_snapshot(place: Workplace) -> Ref | None:
     if live is None:
         return None
     return Ref.parse(read_manifest(place.store, live.live.tip).inputs["curated"])
+
+
+def preview(place: Workplace, catalogue: str, *, columns: Mapping[str, str] | None = None) -> Catalogue:
+    """The first rows of a catalogue as they are understood, before any photo is read."""
+    from lookalike.catalogue.exports import Layout
+    from lookalike.catalogue.reading import read_catalogue
+
+    said = place.catalogue
+    return read_catalogue(
+        catalogue,
+        columns=columns,
+        photo_roots=said.photo_roots,
+        layout=Layout(said.preset, said.photos, said.query),
+        s3=place.s3,
+        most_rows=PREVIEWED,
+    )
+
+
+PREVIEWED = 1_000
+"""Rows that a preview reads."""
 
 
 def live_curation(place: Workplace) -> dict[str, Any]:

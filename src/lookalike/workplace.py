@@ -57,11 +57,19 @@ class Workplace:
 
 
 def open_workplace(
-    store: str | None = None, photo_roots: Sequence[str] | None = None, *, threads: int = 0
+    store: str | None = None,
+    photo_roots: Sequence[str] | None = None,
+    *,
+    preset: str | None = None,
+    photos: str | None = None,
+    query: str | None = None,
+    threads: int = 0,
 ) -> Workplace:
     """What the caller names, or else the settings."""
     settings, s3 = Settings(), S3Settings()
-    catalogue = load(CatalogueSettings, photo_roots=photo_roots or None)
+    catalogue = load(
+        CatalogueSettings, photo_roots=photo_roots or None, preset=preset, photos=photos, query=query
+    )
     return Workplace(
         open_store(store or settings.store, s3), settings, s3, catalogue, threads or settings.threads
     )

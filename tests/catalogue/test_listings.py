@@ -172,14 +172,17 @@ def test_other_delimiters_are_seen(tmp_path: Path, delimiter: str) -> None:
             "has no column 'category'; it has listing_id, image; if another column",
         ),
         (b"listing_id,image,category,image\nL1,1.jpg,a,2.jpg\n", "has the column 'image' twice"),
-        (b"listing_id,image,category\nL1,\xff\xd8,a\n", "is not UTF-8: byte 0xff in line 2"),
+        (
+            b"listing_id,image,category,title\nL1,1.jpg,a,\xc3\xa9t\xc3\xa9 \xff\n",
+            "is not UTF-8: byte 0xff in line 2",
+        ),
         (
             b"listing_id,image,category\n,1.jpg,a\n",
             "none of its 1 rows can be used: no listing id 1 (line 2: listing_id is empty); no listing id: fill",
         ),
         (b'listing_id,image,category\nL1,1.jpg,a\nL2,"2.jpg,a\nL3,3.jpg,a\n', "line 3 is never closed"),
         (b"PAR1 is how Parquet starts", "is not readable as Parquet"),
-        (b"\x00\x01\x02\x03", "has no column 'listing_id'"),
+        (b"\x00\x01\x02\x03", "has no columns 'listing_id' and 'image' and 'category'"),
     ],
 )
 def test_a_table_that_cannot_be_used_is_one_clear_line(tmp_path: Path, text: bytes, message: str) -> None:
@@ -196,7 +199,7 @@ def test_a_missing_table_is_named(tmp_path: Path) -> None:
 
 
 OPTIONAL_TROUBLE = {
-    "price": ("40.72 EUR", "1e999", "-1", "1_000", "x" * 20_000, "\x00"),
+    "price": ("40.72 pieces", "1e999", "-1", "1_000", "x" * 20_000, "\x00"),
     "split": ("x" * 100, "a\x07b", "7", "0.5"),
     "title": ("x" * 20_000, "a\x00b"),
     "product": ("x" * 20_000, "a\x00b"),

@@ -45,12 +45,16 @@ def test_rows_of_one_listing_are_one_listing(tmp_path: Path) -> None:
     )
     one, two = found.listings
     assert one.images == ("1.jpg", "1b.jpg")
-    assert (one.category, one.title, one.price, one.aspects) == ("a/b", "One", 9.5, {"colour": ("red",)})
+    assert (one.category, one.title, one.price, one.aspects) == (
+        "a/b",
+        "One",
+        9.5,
+        {"colour": ("red", "blue")},
+    )
     assert (one.line, one.rows, two.rows) == (2, 4, 1)
     assert one.contradictions == {
         "category": "line 5 says 'a/c', line 4 'a/b'",
         "title": "line 5 says 'Uno', line 4 'One'",
-        "aspect_colour": "line 5 says 'blue|red', line 2 'red'",
     }
     assert (one.unclear, two.contradictions, found.left_out) == ({}, {}, ())
 

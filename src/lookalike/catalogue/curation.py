@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 
 from lookalike.catalogue.assembly import Assembled, assemble
 from lookalike.catalogue.examination import Examined, examine
+from lookalike.catalogue.exports import Layout
 from lookalike.catalogue.intake import take_in
 from lookalike.catalogue.listings import LeftOut, Listing
 from lookalike.catalogue.packs import require_packs
@@ -68,6 +69,7 @@ def curate(
     *,
     columns: Mapping[str, str] | None = None,
     photo_roots: Sequence[str] = (),
+    layout: Layout | None = None,
     known: Collection[str] = (),
     parent: Ref | None = None,
     s3: S3Settings | None = None,
@@ -85,7 +87,8 @@ def curate(
     `SettingsError`, and the `StorageError`s of the store.
     """
     config = config or CurationConfig()
-    catalogue = read_catalogue(catalogue_uri, columns=columns, photo_roots=photo_roots, s3=s3)
+    layout = layout or Layout()
+    catalogue = read_catalogue(catalogue_uri, columns=columns, photo_roots=photo_roots, layout=layout, s3=s3)
     chosen, over_cap = _capped(catalogue.listings, config.seller_cap)
     images = list(dict.fromkeys(image for listing in chosen for image in listing.images))
     cache_dir.mkdir(parents=True, exist_ok=True)
@@ -100,6 +103,7 @@ def curate(
 
         def writer_for(known: Collection[str], sides: Mapping[str, str]) -> ArtefactWriter:
             settings = asdict(config) | {"rules": _RULES, "columns": dict(columns or {})}
+            settings |= {"layout": said} if (said := layout.said()) else {}
             return ArtefactWriter(
                 store,
                 Kind.CURATED,

@@ -1,14 +1,15 @@
 """Drafts: rows that name the same listing become one listing.
 
-A shop may write one row per photo or per variant. All photos count, in the order of the rows and, within a row, of its
-image columns. Everything else belongs to the listing: the first row that states it decides. A later row that states
-something else is a contradiction, which is counted and shown, and an empty cell says nothing. What no row states and
-one needs (a photo, a category) leaves out all rows of the listing.
+A shop may write one row per photo or per variant. All photos count, in the order of the rows and, within a row, of
+its image columns. Values of aspects count as well: each variant may have a size of its own. Everything else belongs
+to the listing: the first row that states it decides. A later row that states something else is a contradiction, which
+is counted and shown, and an empty cell says nothing. What no row states and one needs (a photo, a category) leaves
+out all rows of the listing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from lookalike.catalogue import fields
@@ -19,23 +20,38 @@ from lookalike.catalogue.tables import RowProblem
 from lookalike.errors import PhotoOutside, SettingsError
 
 
+class Spellings:
+    """How values of aspects are written: ``Blue`` and ``blue`` are one value, written as in the first row."""
+
+    def __init__(self) -> None:
+        self._first: dict[tuple[str, str], str] = {}
+
+    def all_of(self, aspect: str, values: Iterable[str]) -> list[str]:
+        """`values` as they were written first."""
+        return [self._first.setdefault((aspect, value.casefold()), value) for value in values]
+
+
 class Draft:
     """What the rows of one listing have said so far."""
 
-    def __init__(self, listing_id: str, line: int, unit: str) -> None:
+    def __init__(self, listing_id: str, line: int, unit: str, spellings: Spellings) -> None:
         self.listing_id, self.line = listing_id, line
         self.rows = 0
-        self._unit = unit
+        self._unit, self._spellings = unit, spellings
         self._images: dict[str, None] = {}
         self._lost: list[LeftOut] = []
         self._stated: dict[
             str, tuple[Any, int]
         ] = {}  # column -> the value, and the line that states it first
+        self._aspects: dict[str, dict[str, None]] = {}
+        self._currency = ""  # as a price states it, beside a column of its own
         self._unclear: dict[str, str] = {}
         self._contradictions: dict[str, str] = {}
 
-    def add(self, line: int, values: Mapping[str, Any], places: PhotoPlaces) -> None:
-        """Take in one row. Raises `RowProblem` for a row that cannot be used, and then takes nothing of it."""
+    def add(self, line: int, values: Mapping[str, Any], places: PhotoPlaces, mark: str = "") -> None:
+        """Take in one row; `mark` is the decimal mark of prices.
+
+        Raises `RowProblem` for a row that cannot be used, and then takes nothing of it."""
         images, problems = _images(values, places)
         if problems and not images:
             raise problems[0]
@@ -46,11 +62,16 @@ class Draft:
         self._state("category", category, "", line)
         for name, value in values.items():
             if name == "price":
-                self._state(name, *fields.price(value), line)
+                price, currency, unclear = fields.price(value, mark)
+                self._state(name, price, unclear, line)
+                self._currency = self._currency or currency
             elif name in OPTIONAL:
                 self._state(name, *fields.optional(name, value), line)
             elif is_aspect(name):
-                self._state(name, *fields.values(name, value), line)
+                found, self._unclear[name] = fields.values(name, value)
+                self._aspects.setdefault(name, {}).update(
+                    (text, None) for text in self._spellings.all_of(name, found)
+                )
 
     def finished(self) -> Listing | LeftOut:
         """The listing, or why its rows are left out."""
@@ -60,15 +81,18 @@ class Draft:
             detail = "category is empty, so it can be neither learnt nor found"
             return LeftOut(self.line, self.listing_id, "no category", detail, self.rows)
         said = {name: value for name, (value, _) in self._stated.items()}
-        aspects = {name: said.pop(name) for name in [*said] if is_aspect(name)}
-        further = {name: said.pop(name) for name in FURTHER if name in said}
+        pictured = next((image for image in self._images if image.startswith(("https://", "http://"))), "")
+        implied = {
+            name: text for name, text in (("currency", self._currency), ("image_url", pictured)) if text
+        }
+        further = implied | {name: said.pop(name) for name in FURTHER if name in said}
         return Listing(
             self.listing_id,
             tuple(self._images),
             line=self.line,
             rows=self.rows,
-            aspects={name.removeprefix(ASPECT_PREFIX): found for name, found in aspects.items()},
-            unclear=self._unclear,
+            aspects={name.removeprefix(ASPECT_PREFIX): tuple(x) for name, x in self._aspects.items() if x},
+            unclear={name: text for name, text in self._unclear.items() if text},
             contradictions=self._contradictions,
             lost=tuple(self._lost),
             further=further,

@@ -10,6 +10,8 @@ import math
 import re
 from typing import Any
 
+from lookalike.catalogue.paths import as_path
+from lookalike.catalogue.prices import parse_price
 from lookalike.catalogue.tables import RowProblem
 from lookalike.columns import OFFERED
 
@@ -26,8 +28,8 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _CONTROL_IN_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")  # a title may hold tabs and line breaks
 _SHOWN = 60
 _SPLITS = {
-    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test",
-    "testing": "test",
+    "train": "train", "training": "train", "trainset": "train", "val": "val", "valid": "val", "validate": "val",
+    "validation": "val", "dev": "val", "test": "test", "testing": "test", "testset": "test", "holdout": "test",
 }  # fmt: skip
 """Whatever their case. Any other name that begins with a letter stays as it is: such listings are only searched for."""
 
@@ -90,18 +92,18 @@ def optional(name: str, value: Any) -> tuple[str, str]:
     return (text, "") if text[0].isalpha() else ("", shown(text))
 
 
-def price(value: Any) -> tuple[float | None, str]:
-    """A number of at least 0, and the cell as it stands where it is none."""
+def price(value: Any, mark: str = "") -> tuple[float | None, str, str]:
+    """A number of at least 0, its currency, and the cell as it stands where it is no price.
+
+    `mark` is the column's decimal mark, where that is known.
+    """
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+        return (float(value), "", "") if value >= 0 else (None, "", shown(str(value)))
     text, unclear = _text("price", value)
     if not text:
-        return None, unclear
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number) or number < 0 or "_" in text:
-        return None, shown(text)
-    return number, ""
+        return None, "", unclear
+    found = parse_price(text, mark)
+    return (*found, "") if found else (None, "", shown(text))
 
 
 def values(name: str, value: Any) -> tuple[tuple[str, ...], str]:
@@ -156,7 +158,8 @@ def _text(name: str, value: Any) -> tuple[str, str]:
 
 
 def _category(text: str) -> str:
-    parts = [part.strip() for part in text.split("/")]
+    path = as_path(text)
+    parts = path.split("/")
     if not all(parts) or any(part in (".", "..") for part in parts):
         raise RowProblem("malformed category", f"not a path like clothing/tops/shirt: {text!r}")
-    return "/".join(parts)
+    return path

@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lookalike.catalogue.places import PhotoPlaces, Version
+from lookalike.catalogue.sources.opening import state_now
 from lookalike.catalogue.tables import CUT_OFF
 from lookalike.errors import CatalogueError, ObjectNotFound
 from lookalike.settings import S3Settings
-from lookalike.storage.stores import open_store, split_uri
+from lookalike.storage.stores import split_uri
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,9 @@ class Catalogue:
         aspects: tuple[str, ...] = (),
         unit: str = "line",
         places: PhotoPlaces | None = None,
-        etag: str = "",
+        state: str = "",
+        notes: tuple[str, ...] = (),
+        preset: str = "",
         s3: S3Settings | None = None,
     ) -> None:
         self.uri = uri
@@ -86,16 +89,19 @@ class Catalogue:
         self.unit = unit
         """What the number of a row counts: `line` or `row`."""
         self._places = places or PhotoPlaces(split_uri(uri)[0])
-        self._etag, self._s3 = etag, s3
+        self.notes = notes
+        """What a person should know of how the table was read."""
+        self.preset = preset
+        """Name of the preset that it was read by; empty for our own columns."""
+        self._state, self._s3 = state, s3
 
     def __len__(self) -> int:
         return len(self.listings)
 
     def check_unchanged(self) -> None:
         """Raises `CatalogueError` where the table is no longer the one whose reading began (its etag says so)."""
-        folder, name = split_uri(self.uri)
         try:
-            if open_store(folder, self._s3).head(name).etag == self._etag:
+            if not self._state or state_now(self.uri, self._s3) == self._state:
                 return
             what = "changed"
         except ObjectNotFound:
@@ -121,6 +127,10 @@ class Catalogue:
     def versions(self, images: Sequence[str]) -> dict[str, Version]:
         """`PhotoPlaces.versions`."""
         return self._places.versions(images)
+
+    def has_photo(self, image: str) -> bool:
+        """Whether the photo is there, as far as can be seen without reading it."""
+        return self._places.has(image)
 
     def photo_is_local(self, image: str) -> bool:
         """Whether the photo lies on this machine, so that trouble with it is no trouble with a service."""

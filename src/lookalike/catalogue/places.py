@@ -184,6 +184,20 @@ class PhotoPlaces:
                 return data, after.st_size, after.st_mtime_ns if after.st_mtime_ns + _REST_NS < now else 0
         raise StorageError(image, f"{image} changed while it was read")
 
+    def has(self, image: str) -> bool:
+        """Whether there is a photo, as far as can be seen without reading it."""
+        try:
+            reference = self._reference(image)
+            if not reference.store:
+                real = os.path.realpath(reference.path)
+                self._within(image, _Reference("", real))
+                return Path(real).is_file()
+            self._within(image, reference)
+            self._store(reference).head(reference.path)
+        except (PhotoOutside, SettingsError, StorageError):
+            return False
+        return True
+
     def is_local(self, image: str) -> bool:
         """Whether the photo lies on this machine, so that trouble with it is no trouble with a service."""
         return not self._reference(image).store

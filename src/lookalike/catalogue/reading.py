@@ -1,29 +1,35 @@
-"""Reading a shop's catalogue: a CSV or Parquet table enters, checked listings and a list of what is wrong leave.
+"""Reading a shop's catalogue: its export enters, checked listings and a list of what is wrong leave.
 
 Rows that name the same listing become one (`drafts`). One bad row never stops the rest: it is left out, with its line
-number and a reason. An optional field that is not
-understood never leaves its row out: it is empty, and the listing says so. What makes the whole table
-unusable (unreadable, a required column missing, nothing left) is a `CatalogueError`. Columns that mean nothing here are
-not even read. In Parquet a NaN is an empty value, since that is how data frames write one. Photos may lie where
-`places` says, and are read only when asked for.
+number and a reason. An optional field that is not understood never leaves its row out: it is empty, and the listing
+says so. What makes the whole table unusable (unreadable, a required column missing, nothing left) is a
+`CatalogueError`. Columns that mean nothing here are not even read. In Parquet a NaN is an empty value, since that is
+how data frames write one. Photos may lie where `places` says, and are read only when asked for.
 """
 
 from __future__ import annotations
 
-import hashlib
+import difflib
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 from lookalike.catalogue import fields, tally
-from lookalike.catalogue.drafts import Draft
+from lookalike.catalogue.drafts import Draft, Spellings
+from lookalike.catalogue.exports import Export, Layout, open_export
 from lookalike.catalogue.fields import ASPECT_PREFIX, OPTIONAL, REQUIRED, is_aspect, is_image
 from lookalike.catalogue.listings import Catalogue, LeftOut, Listing
-from lookalike.catalogue.places import PhotoPlaces
-from lookalike.catalogue.tables import RowProblem, Table, read_table
-from lookalike.errors import CatalogueError, ObjectNotFound, SettingsError
+from lookalike.catalogue.presets import folded
+from lookalike.catalogue.prices import decimal_mark
+from lookalike.catalogue.sources import databases
+from lookalike.catalogue.tables import RowProblem, Table
+from lookalike.errors import CatalogueError, SettingsError
 from lookalike.settings import S3Settings
-from lookalike.storage.stores import open_store, split_uri
+
+_PRICES = 1_000
+"""Prices that are looked at for their decimal mark."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -33,26 +39,29 @@ def read_catalogue(
     *,
     columns: Mapping[str, str] | None = None,
     photo_roots: Sequence[str] = (),
+    layout: Layout | None = None,
     s3: S3Settings | None = None,
+    most_rows: int | None = None,
 ) -> Catalogue:
-    """Read the table at `uri` (a path, ``file://`` or ``s3://``; Parquet by its first bytes, else CSV in UTF-8).
+    """Read the export at `uri`: a path, ``file://`` or ``s3://`` of a file or folder, or a database's address.
 
-    `columns` maps our name to the table's: ``{"seller": "sender_id"}``. `photo_roots` are folders and
-    ``s3://bucket/prefix`` that photos may lie in, beside the table's own folder or bucket. Raises `CatalogueError`
-    where the table as a whole cannot be used, `SettingsError` for a root that is none or a name in `columns` that we do
-    not know, and `StorageError`.
+    `most_rows` reads so many from the start. `columns` maps our name to the table's: ``{"seller": "sender_id"}``.
+    `photo_roots` are folders and ``s3://bucket/prefix`` that photos may lie in, beside the table's own folder or
+    bucket. Raises `CatalogueError` where the table as a whole cannot be used, `SettingsError` for a root that is
+    none or a name in `columns` that we do not know, and `StorageError`.
     """
-    folder, name = split_uri(uri)
-    try:
-        data, etag = open_store(folder, s3).get_with_etag(name)
-    except ObjectNotFound as error:
-        raise CatalogueError(f"{uri}: there is no such catalogue") from error
-    if not data:
-        raise CatalogueError(f"{uri} is an empty file")
-    table = read_table(uri, data)
-    chosen, ignored = _choose(uri, table, columns or {})
-    places = PhotoPlaces(folder, photo_roots, s3)
+    with open_export(uri, layout or Layout(), columns=columns, photo_roots=photo_roots, s3=s3) as export:
+        if most_rows is not None:
+            export = replace(export, table=export.table.first(most_rows))
+        return _read(databases.shown(uri), export, s3)
+
+
+def _read(uri: str, export: Export, s3: S3Settings | None) -> Catalogue:
+    table, places = export.table, export.places
+    chosen, ignored = _choose(uri, table, export.columns)
+    mark = export.preset.decimal or _decimal_mark(table, chosen)
     drafts: dict[str, Draft] = {}
+    spellings = Spellings()
     left_out: list[LeftOut] = []
     for line, row in table.rows(list(dict.fromkeys(chosen.values()))):
         name = ""
@@ -62,8 +71,8 @@ def read_catalogue(
             values = {ours: row[theirs] for ours, theirs in chosen.items()}
             name = _named(values["listing_id"])
             listing_id = fields.listing_id(values["listing_id"])
-            draft = drafts.get(listing_id) or Draft(listing_id, line, table.unit)
-            draft.add(line, values, places)
+            draft = drafts.get(listing_id) or Draft(listing_id, line, table.unit, spellings)
+            draft.add(line, values, places, mark)
             drafts[listing_id] = draft
         except RowProblem as problem:
             left_out.append(LeftOut(line, name, problem.reason, problem.detail))
@@ -80,16 +89,27 @@ def read_catalogue(
     aspects = tuple(ours.removeprefix(ASPECT_PREFIX) for ours in chosen if ours.startswith(ASPECT_PREFIX))
     return Catalogue(
         uri,
-        hashlib.sha256(data).hexdigest(),
+        export.digest,
         tuple(listings),
         left_out=tuple(left_out),
-        ignored_columns=ignored,
+        ignored_columns=ignored + table.ignored,
         aspects=aspects,
         unit=table.unit,
         places=places,
-        etag=etag,
+        state=export.state,
+        notes=tuple(table.notes),
+        preset=export.preset.name,
         s3=s3,
     )
+
+
+def _decimal_mark(table: Table, chosen: Mapping[str, str]) -> str:
+    """The decimal mark that the first prices agree on; empty where they leave it open."""
+    if "price" not in chosen:
+        return ""
+    rows = islice(table.rows([chosen["price"]]), _PRICES)
+    cells = (row[chosen["price"]] for _, row in rows if not isinstance(row, RowProblem))
+    return decimal_mark(cell for cell in cells if isinstance(cell, str))
 
 
 def _choose(uri: str, table: Table, columns: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
@@ -116,10 +136,9 @@ def _choose(uri: str, table: Table, columns: Mapping[str, str]) -> tuple[dict[st
             raise CatalogueError(
                 f"{uri}: {ours} cannot be taken from {theirs!r}, a column of structs or maps"
             )
-    for name in REQUIRED:
-        if name not in chosen and not (name == "image" and any(map(is_image, chosen))):
-            hint = f"if another column holds it, say --column {name}=NAME"
-            raise CatalogueError(f"{uri} has no column {name!r}; it has {_listed(header)}; {hint}")
+    given = {*chosen, *(["image"] if any(map(is_image, chosen)) else [])}
+    if missing := [name for name in REQUIRED if name not in given]:
+        raise CatalogueError(f"{uri} {lacking(missing, header)}")
     used = set(chosen.values())
     in_order = sorted(chosen, key=lambda ours: (_image_number(ours), header.index(chosen[ours])))
     return {ours: chosen[ours] for ours in in_order}, tuple(name for name in header if name not in used)
@@ -140,6 +159,59 @@ def _named(value: Any) -> str:
         return "" if isinstance(value, RowProblem) else fields.as_text(value).strip()[:200]
     except UnicodeDecodeError:
         return ""
+
+
+_OFTEN = {
+    "listing_id": ("id", "sku", "handle", "item_id", "product_id", "listing", "article_number", "uid"),
+    "image": (
+        "image_url",
+        "image_link",
+        "photo",
+        "picture",
+        "img",
+        "image_src",
+        "filename",
+        "file",
+        "path",
+        "image_path",
+    ),
+    "category": (
+        "categories",
+        "type",
+        "product_type",
+        "class",
+        "label",
+        "category_path",
+        "kind",
+        "product_category",
+    ),
+}
+
+
+def lacking(missing: Sequence[str], header: Sequence[str]) -> str:
+    """``has no column 'image'; it has ...``, for every column that is missing at once, with what was probably meant."""
+    meant = {name: found for name in missing if (found := _near(name, header))}
+    names = " and ".join(map(repr, missing))
+    hints = " ".join(f"--column {name}={_shown(meant.get(name, 'NAME'))}" for name in missing)
+    asked = "did you mean" if meant else "if another column holds it, say"
+    return (
+        f"has no column{'s' * (len(missing) > 1)} {names}; it has {_listed(tuple(header))}; {asked} {hints}"
+        f"{'?' * bool(meant)}; exports of shop systems are read by --preset NAME"
+    )
+
+
+def _shown(name: str) -> str:
+    return f"'{name}'" if " " in name else name
+
+
+def _near(name: str, header: Sequence[str]) -> str:
+    """The column that most likely holds what we call `name`, or empty."""
+    by_name = {folded(column): column for column in header}
+    for often in _OFTEN[name]:
+        if often in by_name:
+            return by_name[often]
+    near = difflib.get_close_matches(name, by_name, n=1, cutoff=0.75)
+    return by_name[near[0]] if near else ""
 
 
 def _listed(header: tuple[str, ...]) -> str:

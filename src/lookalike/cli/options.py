@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -52,8 +53,34 @@ CatalogueUri = Annotated[
     typer.Option(
         "--catalogue",
         metavar="URI",
-        help="CSV or Parquet file, local or s3://, with listing_id, image, category. "
+        help="File (CSV, JSON lines, Excel, Parquet, product feed; .gz, .zst, .zip), folder or database, local or "
+        "s3://, with listing_id, image, category, or as a shop system exports it: see --preset. "
         f"Optional: {', '.join(column.name for column in OFFERED)}, aspect_*.",
+    ),
+]
+Preset = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="How the export is laid out: shopify, woocommerce, google, magento, etsy, kaggle-styles, abo, sop, one of "
+        "\\[presets.NAME] in lookalike.toml, or none.",
+        show_default="recognised by its columns",
+    ),
+]
+PhotosIn = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PLACE",
+        help="Folder, or s3://bucket/prefix, that the photos lie in.",
+        show_default="the catalogue's own folder",
+    ),
+]
+Query = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SQL",
+        help="What to ask a database (sqlite:///shop.db, postgresql://user@host/db, mysql://user@host/db); "
+        "@file.sql reads it from a file.",
     ),
 ]
 Columns = Annotated[
@@ -162,6 +189,16 @@ def parse_columns(pairs: Sequence[str] | None) -> dict[str, str]:
             raise SettingsError(f"--column {pair!r}: write it as OURS=THEIRS, such as seller=sender_id")
         columns[ours] = theirs
     return columns
+
+
+def parse_query(text: str | None) -> str | None:
+    """The query, or that of the file after ``@``. Raises `SettingsError`."""
+    if text is None or not text.startswith("@"):
+        return text
+    try:
+        return Path(text[1:]).read_text()
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"--query {text}: the file cannot be read: {error}") from error
 
 
 def parse_bounds(pairs: Sequence[str] | None) -> DataGateSettings:

@@ -17,6 +17,9 @@ from lookalike.cli.options import (
     IndexSplits,
     Json,
     PhotoRoots,
+    PhotosIn,
+    Preset,
+    Query,
     Recipe,
     Store,
     Threads,
@@ -24,9 +27,11 @@ from lookalike.cli.options import (
     parse_columns,
     parse_names,
     parse_photos,
+    parse_query,
     with_curation,
 )
 from lookalike.cli.output import Output
+from lookalike.cli.previewing import show_preview
 from lookalike.cli.showing import curated_words, passed_data_gate, show_curated, show_index, show_release
 from lookalike.settings import FlowSettings, Launch, load
 from lookalike.storage.artefacts import Kind, read_manifest
@@ -68,7 +73,9 @@ _AS_IT_IS = CurationConfig()
 def curate(
     catalogue: CatalogueUri,
     store: Store = None,
+    preset: Preset = None,
     column: Columns = None,
+    photos: PhotosIn = None,
     photo_root: PhotoRoots = None,
     parent: Annotated[
         str | None,
@@ -78,14 +85,25 @@ def curate(
             show_default="that of the live index",
         ),
     ] = None,
+    query: Query = None,
     curation: CurationConfig = _AS_IT_IS,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Only show the first rows as they are understood; read no photo."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Check a catalogue and its photos: leave out what is broken, group duplicates, split.
 
     [dim]Example:[/dim] lookalike curate --catalogue listings.csv --column seller=sender_id
+
+    [dim]Example:[/dim] lookalike curate --catalogue products_export.csv --dry-run
     """
-    out, place = Output(as_json=as_json), open_workplace(store, photo_root)
+    out = Output(as_json=as_json)
+    place = open_workplace(store, photo_root, preset=preset, photos=photos, query=parse_query(query))
+    if dry_run:
+        show_preview(out, steps.preview(place, catalogue, columns=parse_columns(column)), steps.PREVIEWED)
+        return
     with out.progress() as progress:
         ref = steps.curate(
             place,
@@ -193,8 +211,11 @@ def run(
     store: Store = None,
     recipe: Recipe = "",
     weights: Weights = None,
+    preset: Preset = None,
     column: Columns = None,
+    photos: PhotosIn = None,
     photo_root: PhotoRoots = None,
+    query: Query = None,
     curation: CurationConfig = _AS_IT_IS,
     shards: Shards = 0,
     index_splits: IndexSplits = None,
@@ -208,7 +229,10 @@ def run(
 
     [dim]Example:[/dim] lookalike run --catalogue s3://shop/listings.parquet --store s3://shop/lookalike
     """
-    out, place = Output(as_json=as_json), open_workplace(store, photo_root, threads=threads)
+    out = Output(as_json=as_json)
+    place = open_workplace(
+        store, photo_root, preset=preset, photos=photos, query=parse_query(query), threads=threads
+    )
     bounds = parse_bounds(bound)
     with out.progress() as progress:
         refs = steps.build_all(
