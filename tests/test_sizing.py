@@ -32,8 +32,15 @@ def test_the_bytes_of_a_listing_are_those_of_a_real_index(tmp_path: Path) -> Non
     rows = sum(map(len, parts))
     values = sum(len(lists.values) for part in parts for lists in part.aspects.values())
     groups = sum(len(group) for part in parts for group in part.groups.to_pylist())
+    titles = sum(len(title or "") for part in parts for title in part.columns["title"].to_pylist())
     catalogue = Catalogue(
-        rows, bits=512, id_bytes=8, group_bytes=groups / rows, aspects=2, values=values / rows / 2
+        rows,
+        bits=512,
+        id_bytes=8,
+        group_bytes=groups / rows,
+        title_bytes=titles / rows,
+        aspects=2,
+        values=values / rows / 2,
     )
     on_disk = sum(entry.size for entry in index.manifest.files)
     assert on_disk == pytest.approx(catalogue.index_bytes, rel=0.02)  # the headers are the rest
@@ -78,9 +85,9 @@ def test_manifests_and_pages_state_the_memory_that_is_planned() -> None:
     assert f"ranker {measured.ranker_gb:.2f} GB + (1 + overlap)" in pages
     parts = config.in_flight_bytes, config.decoding_bytes, config.photo.max_decoding_bytes
     flight, usual, heavy = (f"{part / 1e9:.2f}" for part in parts)
-    assert f"{buffers} GB are limits of `ServingConfig`: photos in flight ({flight})" in pages
-    assert f"({usual} for those of usual size, {heavy} for one heavy photo at a time)" in pages
-    assert f"thumbnails ({config.thumbnail_cache_bytes / 1e9:.2f})" in pages
+    assert f"{buffers} GB are limits of `ServingConfig`. Photos in flight take {flight}," in pages
+    assert f"decoded {usual}, one heavy photo at a time {heavy}," in pages
+    assert f"thumbnails {config.thumbnail_cache_bytes / 1e9:.2f}." in pages
 
     api = read("docs/api.md")
     flight, usual, heavy = (f"{part / 1e6:.0f} MB" for part in parts)
@@ -148,7 +155,7 @@ def test_faster_machines_help() -> None:
     ("catalogue", "load", "says"),
     [
         (SMALL, Load(10, 30), "encoding and overheads alone take 52 ms"),
-        (Catalogue(1e9), Load(10, 300), "give --bare"),
+        (Catalogue(2e9), Load(10, 300), "give --bare"),
         (Catalogue(0), Load(10, 300), "listings: must be above 0"),
         (Catalogue(1e6, bits=100), Load(10, 300), "multiple of 64"),
     ],

@@ -77,20 +77,19 @@ class Catalogue:
     values: float = 1.0
     """Values that a listing states of each aspect."""
     bare: bool = False
-    """Search pods keep no titles and no places of photos (`ServingConfig.bare`)."""
+    """Search pods keep no places of photos (`ServingConfig.bare`)."""
 
     @property
     def row_bytes(self) -> float:
-        """Bytes of a listing in a segment (docs/index-format.md): texts with offsets, code, sketch, price, aspects."""
-        texts = (4 + self.id_bytes) + (4 + 32) + (4 + self.group_bytes)
-        return texts + self.bits / 8 + 16 + 8 + 1 / 8 + self.aspects * (4 + 4 * self.values)
+        """Bytes of a listing in a segment (docs/index-format.md): texts with offsets, code, sketch, ordinal, title,
+        price, aspects."""
+        texts = (4 + self.id_bytes) + (4 + 32) + (4 + self.group_bytes) + (4 + 1 / 8 + self.title_bytes)
+        return texts + self.bits / 8 + 16 + 4 + 8 + 1 / 8 + self.aspects * (4 + 4 * self.values)
 
     @property
     def shelf_bytes(self) -> float:
-        """Bytes of a listing beside the index in a search pod: its title, and where its photo is."""
-        if self.bare:
-            return 0.0
-        return (4 + self.id_bytes) + (4 + self.title_bytes) + 32 + 3 * 8
+        """Bytes of a listing beside the index in a search pod: where its photo is."""
+        return 0.0 if self.bare else 32.0 + 3 * 8
 
     @property
     def index_bytes(self) -> float:
@@ -293,7 +292,7 @@ def _why_not(catalogue: Catalogue, load: Load, cluster: Cluster) -> str:
     work = _Work(catalogue, cluster)
     if not _fits(cluster, work.search_gb):
         return (
-            f"titles and places of photos of {catalogue.listings:,.0f} listings take {work.search_gb:,.0f} GB in a "
+            f"places of photos of {catalogue.listings:,.0f} listings take {work.search_gb:,.0f} GB in a "
             f"search pod, and a node has {cluster.node_gb:g}: give --bare, or a larger --node-memory"
         )
     least = work.encode_ms + cluster.measured.search_ms + cluster.measured.question_ms

@@ -165,7 +165,12 @@ def written_again(path: Path, copy: Path) -> bytes:
     mapped = MappedSegment(path)
     snapshot = IndexSnapshot.open_files([path])
     with copy.open("wb") as file:
-        writer = SegmentWriter(file, mapped.header, mapped.dictionaries)
+        dictionaries = {
+            name: (column if pa.types.is_dictionary(column.type) else column.values).dictionary
+            for name in mapped.header.dictionaries
+            for column in [mapped.batch(0)[name]]
+        }
+        writer = SegmentWriter(file, mapped.header, dictionaries)
         for category, _ in mapped.header.categories:
             (part,) = snapshot.partitions(category)
             columns = {"listing_id": part.listing_ids, "photo_id": part.photo_ids, "group": part.groups}

@@ -100,7 +100,7 @@ def plan(
         bool,
         typer.Option(
             "--bare",
-            help="Search pods keep no titles and places of photos (`lookalike serve --bare`).",
+            help="Search pods keep no places of photos (`lookalike serve --bare`).",
             rich_help_panel=_CATALOGUE,
         ),
     ] = False,

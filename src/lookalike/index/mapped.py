@@ -1,10 +1,10 @@
 """One segment, mapped into memory, and everything that can be checked about it without reading its rows.
 
 The metadata of a segment follow from its header, so they are written anew and compared byte by byte; the few numbers
-that do not (lengths of texts, null counts) are checked against each other and against the size of the file. No Arrow
-library parses a message of the file but that of the schema, to get at the header. What remains unchecked is the
-contents of the buffers: `reader` checks those of a partition when it is first used, so that opening costs the same
-for any number of rows.
+that do not (lengths of texts, null counts) are checked against each other and against the size of the file. Until
+that is done no Arrow library parses a message of the file but that of the schema, to get at the header. Then pyarrow
+reads record batches, and checks the contents of their buffers when a partition is first used, so that opening costs
+the same for any number of rows.
 """
 
 from __future__ import annotations
@@ -62,11 +62,8 @@ class MappedSegment:
         self.header, first = self._read_header()
         self.layout = Layout(self.header)
         dictionaries, batches = self._read_footer(first)
-        self.dictionaries = {
-            name: self._read_dictionary(number, dictionaries[number : number + 1])
-            for number, name in enumerate(self.header.dictionaries)
-        }
-        """The values of each column that has a dictionary."""
+        for number in range(len(self.header.dictionaries)):
+            self._check_dictionary(number, dictionaries[number : number + 1])
         rows = np.array([n for _, n in self.header.categories], np.int64)
         self.starts: Numbers = np.zeros((len(rows), len(self.layout.buffers)), np.int64)
         """Where each buffer of each batch begins in the file."""
@@ -83,10 +80,11 @@ class MappedSegment:
                 self._read_groupings(mine, messages, template)
         if not np.isin(batches["metadata"], (len(plain.data), len(sketched.data))).all():
             raise self.broken("message", "a record batch has a message of a wrong length")
+        self._reader = pa.ipc.open_file(self.buffer)
 
     def close(self) -> None:
         """Give the map back, or leave that to the last view that still points into it."""
-        del self.data, self.buffer, self.dictionaries
+        del self.data, self.buffer, self._reader
         try:
             self._map.close()
         except BufferError:  # a view is alive: the map goes with it
@@ -157,7 +155,7 @@ class MappedSegment:
             raise self.broken("blocks", "the end of the stream is missing")
         return dictionaries, batches
 
-    def _read_dictionary(self, number: int, block: Blocks) -> pa.StringArray:
+    def _check_dictionary(self, number: int, block: Blocks) -> None:
         template = arrow.dictionary_template(number)
         if block["metadata"][0] != len(template.data):
             raise self.broken("message", "a dictionary has a message of a wrong length")
@@ -169,8 +167,12 @@ class MappedSegment:
         starts, lengths = self._buffers(messages, block, template, expected)
         if (self._numbers(messages, template, "nodes", 2) != [rows[0], 0]).any():
             raise self.broken("dictionary", "the length of a dictionary is not that of its values")
-        with self.translated("dictionary", "the values of a dictionary"):
-            return self.text(int(rows[0]), starts[0, 1:], lengths[0, 1:])
+        buffers = [
+            self.buffer.slice(s, n)
+            for s, n in zip(starts[0, 1:].tolist(), lengths[0, 1:].tolist(), strict=True)
+        ]
+        with self._translated("dictionary", "the values of a dictionary"):
+            pa.StringArray.from_buffers(int(rows[0]), *buffers).validate(full=True)
 
     def _read_batches(self, mine: Numbers, rows: Numbers, blocks: Blocks, template: arrow.Template) -> Bytes:
         """Check the messages of the batches `mine`, and note where their buffers are."""
@@ -244,17 +246,24 @@ class MappedSegment:
         start = template.slots[slot]
         return np.ascontiguousarray(messages[:, start : start + 8 * count]).view("<i8").astype(np.int64)
 
-    def text(
-        self, rows: int, starts: Numbers, lengths: Numbers, validity: pa.Buffer | None = None
-    ) -> pa.StringArray:
-        """A utf8 array on the map, from its offsets and its letters. Raises `pyarrow.ArrowException`."""
-        buffers = [self.buffer.slice(s, n) for s, n in zip(starts.tolist(), lengths.tolist(), strict=True)]
-        array = pa.StringArray.from_buffers(rows, *buffers, validity)
-        array.validate(full=True)
-        return array
+    def batch(self, number: int) -> pa.RecordBatch:
+        """A record batch on the map, its rows checked. Raises `SegmentError` (rule `rows`).
+
+        Its metadata are known to be ours, so pyarrow can be trusted with them.
+        """
+        with self._translated("rows", f"the rows of {self.header.categories[number][0]}"):
+            found = self._reader.get_batch(number)
+            found.validate(full=True)
+            return found
+
+    def view(self, batch: int, column: str, part: str = "data") -> Bytes:
+        """uint8[bytes]: a buffer of a record batch."""
+        place = self.layout.place(column, part)
+        start = self.starts[batch, place]
+        return self.data[start : start + self.lengths[batch, place]]
 
     @contextmanager
-    def translated(self, rule: str, what: str) -> Iterator[None]:
+    def _translated(self, rule: str, what: str) -> Iterator[None]:
         """Turn what pyarrow finds wrong with an array into a `SegmentError`."""
         try:
             yield

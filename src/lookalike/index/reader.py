@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -20,17 +19,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lookalike.columns import Storage
 from lookalike.errors import SegmentError
 from lookalike.index.mapped import MappedSegment
-from lookalike.index.segment import SKETCH_PLANES, aligned, segment_name
+from lookalike.index.segment import ASPECT, SKETCH_PLANES, aligned, segment_name
 from lookalike.index.sketch import Sketch
 from lookalike.storage.artefacts import Artefact
-
-_LISTS = pa.list_(pa.dictionary(pa.int32(), pa.utf8()))
-
-
-_LABELS = pa.dictionary(pa.int32(), pa.utf8())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -256,102 +249,76 @@ class IndexSnapshot:
 
 
 def _partition(segment: MappedSegment, batch: int) -> Partition:
-    category, rows = segment.header.categories[batch]
-    columns = _Columns(segment, batch)
-    listing_ids = columns.text("listing_id")
-    priced = ("price", "number") in segment.header.columns
-    further = {name: columns.further(name, kind) for name, kind in segment.header.columns}
+    """One record batch of a segment, its rows checked. Raises `SegmentError` (rule `rows`)."""
+    header, (category, rows) = segment.header, segment.header.categories[batch]
+    columns = segment.batch(batch)
+    listing_ids = columns["listing_id"]
+    further = {name: columns[name] for name, _ in header.columns}
+    for name, kind in header.columns:
+        _check_nulls(segment, batch, name)
+        if kind == "label":
+            _check_labels(segment, batch, further[name], name)
+
+    def vectors(name: str, width: int) -> npt.NDArray[np.uint8]:
+        return segment.view(batch, name).reshape(rows, width)
+
     sketch = None
     if batch in segment.groupings and rows:
         start, stride = int(segment.starts[batch, segment.layout.place("sketch.g00")]), aligned(rows)
         planes = segment.data[start : start + SKETCH_PLANES * stride].reshape(SKETCH_PLANES, stride)
         grouping = segment.groupings[batch]
         sketch = Sketch(grouping, planes, grouping.counter())
+    priced = ("price", "number") in header.columns
     return Partition(
         category=category,
-        codes=columns.view("code").reshape(rows, segment.header.width),
+        codes=vectors("code", header.width),
         listing_ids=listing_ids,
-        photo_ids=columns.text("photo_id"),
-        groups=columns.text("group"),
-        prices=columns.view("price").view("<f8") if priced else np.full(rows, np.nan),
-        aspects=MappingProxyType({name: columns.lists(f"aspect_{name}") for name in segment.header.aspects}),
+        photo_ids=columns["photo_id"],
+        groups=columns["group"],
+        prices=segment.view(batch, "price").view("<f8") if priced else np.full(rows, np.nan),
+        aspects=MappingProxyType({name: columns[ASPECT + name] for name in header.aspects}),
         sketch=sketch,
-        ordinals=columns.ordinals() if segment.header.format > 1 else None,
-        firsts=columns.firsts(listing_ids),
+        ordinals=_ordinals(segment, batch) if header.format > 1 else None,
+        firsts=_firsts(segment, batch, listing_ids),
         columns=MappingProxyType(further),
-        descriptors=MappingProxyType(
-            {name: columns.view(name).reshape(rows, width) for name, width in segment.header.descriptors}
-        ),
+        descriptors=MappingProxyType({name: vectors(name, width) for name, width in header.descriptors}),
     )
 
 
-class _Columns:
-    """The columns of one batch, each checked as it is made. Raises `SegmentError` (rule `rows`)."""
+def _ordinals(segment: MappedSegment, batch: int) -> npt.NDArray[np.int32]:
+    found = segment.view(batch, "photo_ordinal").view("<i4")
+    if len(found) and found.min() < 0:
+        raise _broken(segment, batch, "a photo's ordinal is negative")
+    return found
 
-    def __init__(self, segment: MappedSegment, batch: int) -> None:
-        self._segment, self._batch = segment, batch
-        self._category, self._rows = segment.header.categories[batch]
 
-    def view(self, column: str, part: str = "data") -> npt.NDArray[np.uint8]:
-        place = self._segment.layout.place(column, part)
-        start = self._segment.starts[self._batch, place]
-        return self._segment.data[start : start + self._segment.lengths[self._batch, place]]
+def _firsts(segment: MappedSegment, batch: int, listing_ids: pa.StringArray) -> npt.NDArray[np.int64] | None:
+    """The first row of each listing; None where the header says that each row is one."""
+    stated = segment.header.listings[batch]
+    if stated == len(listing_ids):
+        return None
+    new = pc.not_equal(listing_ids[1:], listing_ids[:-1]).to_numpy(zero_copy_only=False)
+    found: npt.NDArray[np.int64] = np.concatenate([[0], np.flatnonzero(new) + 1]).astype(np.int64)
+    if len(found) != stated:
+        raise _broken(segment, batch, f"there are {len(found):,} listings where the header says {stated:,}")
+    return found
 
-    def text(self, column: str, validity: pa.Buffer | None = None) -> pa.StringArray:
-        places = [self._segment.layout.place(column, part) for part in ("offsets", "data")]
-        starts, lengths = (a[self._batch, places] for a in (self._segment.starts, self._segment.lengths))
-        with self._translated(f"the texts in {column}"):
-            return self._segment.text(self._rows, starts, lengths, validity)
 
-    def lists(self, column: str) -> pa.ListArray:
-        items, offsets = self.view(f"{column}.item"), pa.py_buffer(self.view(column, "offsets"))
-        with self._translated(f"the lists in {column}"):
-            indices = pa.Array.from_buffers(pa.int32(), len(items) // 4, [None, pa.py_buffer(items)])
-            values = pa.DictionaryArray.from_arrays(indices, self._segment.dictionaries[column], safe=False)
-            array = pa.Array.from_buffers(_LISTS, self._rows, [None, offsets], children=[values])
-            array.validate(full=True)
-            return array
+def _check_nulls(segment: MappedSegment, batch: int, name: str) -> None:
+    """pyarrow does not look at the validity of a column that says it has no nulls."""
+    rows, valid = segment.header.categories[batch][1], segment.view(batch, name, "validity")
+    stated = segment.nulls[batch, segment.layout.nodes.index(name)]
+    if rows - int(np.bitwise_count(valid).sum(dtype=np.int64)) != stated:
+        raise _broken(segment, batch, f"{name} has another number of nulls than it says")
 
-    def further(self, column: str, kind: Storage) -> pa.Array:
-        """A column of the listing, which may have nulls, as many as it is said to have."""
-        validity, data = (pa.py_buffer(self.view(column, part)) for part in ("validity", "data"))
-        if kind == "text":
-            array = self.text(column, validity)
-        elif kind == "number":
-            array = pa.Array.from_buffers(pa.float64(), self._rows, [validity, data])
-        else:
-            array = self._labels(column, validity, data)
-        if array.null_count != self._segment.nulls[self._batch, self._segment.layout.nodes.index(column)]:
-            raise self._broken(f"{column} has another number of nulls than it says")
-        return array
 
-    def ordinals(self) -> npt.NDArray[np.int32]:
-        found = self.view("photo_ordinal").view("<i4")
-        if len(found) and found.min() < 0:
-            raise self._broken("a photo's ordinal is negative")
-        return found
+def _check_labels(segment: MappedSegment, batch: int, labels: pa.DictionaryArray, name: str) -> None:
+    """pyarrow does not look at the index under a null."""
+    places, values = segment.view(batch, name).view("<i4"), len(labels.dictionary)
+    none = not values and labels.null_count == len(labels)  # a null's index is 0, value or not
+    if len(places) and not (places.min() >= 0 and places.max() < max(values, int(none))):
+        raise _broken(segment, batch, f"{name} has an index without a value")
 
-    def firsts(self, listing_ids: pa.StringArray) -> npt.NDArray[np.int64] | None:
-        """The first row of each listing; None where the header says that each row is one."""
-        stated = self._segment.header.listings[self._batch]
-        if stated == self._rows:
-            return None
-        new = pc.not_equal(listing_ids[1:], listing_ids[:-1]).to_numpy(zero_copy_only=False)
-        found: npt.NDArray[np.int64] = np.concatenate([[0], np.flatnonzero(new) + 1]).astype(np.int64)
-        if len(found) != stated:
-            raise self._broken(f"there are {len(found):,} listings where the header says {stated:,}")
-        return found
 
-    def _labels(self, column: str, validity: pa.Buffer, data: pa.Buffer) -> pa.DictionaryArray:
-        values, places = self._segment.dictionaries[column], np.frombuffer(data, "<i4")
-        array = pa.DictionaryArray.from_buffers(_LABELS, self._rows, [validity, data], values)
-        none = not len(values) and array.null_count == len(places)  # a null's index is 0, value or not
-        if len(places) and not (places.min() >= 0 and places.max() < max(len(values), int(none))):
-            raise self._broken(f"{column} has an index without a value")
-        return array
-
-    def _translated(self, what: str) -> AbstractContextManager[None]:
-        return self._segment.translated("rows", f"{what} of {self._category}")
-
-    def _broken(self, what: str) -> SegmentError:
-        return self._segment.broken("rows", f"{self._category}: {what}")
+def _broken(segment: MappedSegment, batch: int, what: str) -> SegmentError:
+    return segment.broken("rows", f"{segment.header.categories[batch][0]}: {what}")

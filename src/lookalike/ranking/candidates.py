@@ -7,6 +7,7 @@ partitions they lie in. Nothing is read of a row before it is asked for.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -92,6 +93,8 @@ class MappedCandidates:
 
     def shown(self, column: Column) -> pa.Array:
         """What each candidate, of which there must be some, states in a column; null where it states nothing."""
+        if not any(column.name in partition.columns for partition, _, _ in self._members):
+            return pa.nulls(len(self), column.type)
         return self.column(lambda partition, rows: shown_of(partition, column, rows))
 
     def categories(self) -> list[str]:
@@ -104,8 +107,12 @@ class MappedCandidates:
         parts = [ask(partition, rows) for partition, _, rows in self._members]
         if len(parts) == 1:
             return parts[0]
-        order = np.argsort(np.concatenate([members for _, members, _ in self._members]))
-        return pa.concat_arrays(parts).take(pa.array(order))
+        return pa.concat_arrays(parts).take(self._order)
+
+    @cached_property
+    def _order(self) -> pa.Array:
+        """Where each candidate is among the rows of one partition after another."""
+        return pa.array(np.argsort(np.concatenate([members for _, members, _ in self._members])))
 
     def _gather(self, ask: Callable[[Partition, np.ndarray], np.ndarray]) -> np.ndarray:
         """f64[m]: `ask(partition, rows)` answers for the rows of one partition."""
