@@ -187,6 +187,18 @@ def check(layers: Layers) -> None:
                 NAMED[name].check(each)
         elif (config := imported(name)) is not None:
             settings.load(config)
+        if name == "flows":
+            _check_named_recipe(layers)
+
+
+def _check_named_recipe(layers: Layers) -> None:
+    """Raises `SettingsError` where ``[flows]`` names a recipe that is none."""
+    from lookalike.learning.choice import AUTO
+
+    asked = settings.FlowSettings().recipe
+    if asked != AUTO:
+        with layered.translated(settings.FlowSettings, layers):
+            _check_recipe(asked)
 
 
 def imported(table: str) -> type[Any] | None:

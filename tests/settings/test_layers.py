@@ -137,6 +137,7 @@ WRONG = {
     "[recipes.tiny]\nbit = 64\n": r"toml:2: unknown key of \[recipes.tiny\] 'bit'.*did you mean bits\?",
     "[recipes.tiny.hash_stage]\nepoch = 6\n": r"toml:2: unknown key of \[recipes.tiny.hash_stage\] 'epoch'",
     '[recipes.tiny]\n\nhash_stage.policy = "slow"\n': r"toml:3: recipes.tiny.hash_stage.policy is 'slow': input should",
+    '[flows]\nrecipe = "smal_cpu"\n': r"toml:2: flows.recipe: unknown recipe 'smal_cpu'.*mean small_cpu",
     "[recipes]\ntiny = 3\n": r"toml:2: recipes.tiny must be a table",
 }
 
