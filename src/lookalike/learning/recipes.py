@@ -49,8 +49,8 @@ class Stage:
     layer_decay: float = 0.0
     """Each layer of the trunk learns at this share of the rate of the layer above it; 0: all at one rate."""
     held: float = 0.0
-    """Share of the trunk's layers, the first ones, that stay as they start: they are a part of the photo's path, but
-    not of the gradient's, which saves a third of a step where they are a third."""
+    """Share of the trunk's layers, the first ones, that stay as they start. They are a part of the photo's path, but
+    not of the gradient's. That saves a third of a step where they are a third."""
     thawing: float = 0.0
     """Epochs until all of the trunk learns: the head alone at first, then the trunk's layers from the last to the
     first, evenly; 0: all from the start."""
@@ -74,7 +74,7 @@ class Stage:
     sizes: tuple[tuple[float, int], ...] = ()
     """(part of the epochs, pixels): the photo's size grows through the stage; empty: always the preset's crop."""
     views: int = 4
-    """Hash stage, and both where the trunk is frozen: views of each photo whose features are computed once; the first
+    """Hash stage, and both where the trunk is frozen: views of each photo whose features are computed once. The first
     is the photo as search sees it, the others are augmented. 0 in a hash stage: augmented anew in every epoch, for the
     price of as many passes through the trunk."""
     trunk_share: float = 0.0
