@@ -244,3 +244,17 @@ def test_an_aspect_s_accuracy_stands_beside_that_of_its_commonest_value(tmp_path
     )
     assert all(value["low"] <= value["top1"] <= value["high"] for value in aspects.values())
     assert "always the commonest: 50.0 %" in render(found, lambda photo_id: photo(1, 1, 1))
+    shown = [
+        (value in row.aspects[name])
+        for row, answer in zip(shop.listings, found.answers, strict=True)
+        for hit in answer.hits[:10]
+        for name, value in hit.matched_aspects.items()
+        if row.aspects[name]
+    ]
+    assert found.report["ticks"] == {"shown": len(shown), "true": pytest.approx(np.mean(shown))}
+    refused = [answer.judged.nothing_alike for answer in found.answers]
+    assert found.report["likeness"]["judged"] == len(refused) == 144
+    assert found.report["likeness"]["refused"] == np.mean(refused)
+    page = render(found, lambda photo_id: photo(1, 1, 1))
+    assert f"of {len(shown):,} ticks on hits are true" in page
+    assert "of answers say that nothing looks like the photo" in page

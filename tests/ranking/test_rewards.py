@@ -28,10 +28,17 @@ def test_the_reward_is_the_share_of_the_points_that_could_be_earned() -> None:
 
 
 def test_a_guess_earns_less_than_a_certainty() -> None:
-    unsure = Expectation.of_photo({"colour": [("red", 0.6), ("pink", 0.3)]}, {})
+    unsure = Expectation.of_photo({"colour": [("red", 0.6), ("pink", 0.3)]}, {}, {})
     assert reward(unsure, {"colour": ["red"]}) == pytest.approx(0.6)
     assert reward(unsure, {"colour": ["pink"]}) == pytest.approx(0.3)
     assert reward(unsure, {"colour": ["red", "pink"]}) == pytest.approx(0.9)
+
+
+def test_points_follow_the_skill_of_the_prediction() -> None:
+    predicted = {"colour": [("red", 1.0)], "material": [("wool", 1.0)]}
+    expected = Expectation.of_photo(predicted, {}, {"colour": 0.8, "material": 0.1})
+    assert reward(expected, {"colour": ["red"]}) == pytest.approx(0.4)
+    assert reward(expected, {"material": ["wool"]}) == pytest.approx(0.05)
 
 
 def test_a_price_earns_by_how_near_it_is() -> None:
@@ -50,6 +57,7 @@ def test_matched_aspects_are_those_shown_to_the_shopper() -> None:
     expected = Expectation.of_photo(
         {"colour": [("red", 0.6), ("pink", 0.3)], "material": [("wool", 0.9), ("silk", 0.7)], "brand": []},
         {"colour": 0.5, "material": 0.6, "brand": 0.1},
+        {},
     )
     assert matched(expected, {"colour": ["pink"], "material": ["silk"]}) == {"material": "silk"}
     assert matched(expected, {"colour": ["red"], "brand": ["Acme"]}) == {"colour": "red"}
@@ -57,7 +65,7 @@ def test_matched_aspects_are_those_shown_to_the_shopper() -> None:
 
 def test_a_value_that_is_not_sure_enough_earns_points_and_is_not_shown() -> None:
     predicted = {"colour": [("red", 0.6), ("pink", 0.3)], "material": [("wool", 0.9), ("silk", 0.7)]}
-    expected = Expectation.of_photo(predicted, {"colour": 0.7, "material": 0.8})
+    expected = Expectation.of_photo(predicted, {"colour": 0.7, "material": 0.8}, {})
     assert matched(expected, {"colour": ["red"], "material": ["silk"]}) == {}
     assert matched(expected, {"colour": ["red"], "material": ["silk", "wool"]}) == {"material": "wool"}
     assert reward(expected, {"colour": ["red"]}) > 0

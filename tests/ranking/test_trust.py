@@ -58,12 +58,17 @@ def test_a_tick_needs_a_probability_at_which_predictions_were_right(
     sure: list[tuple[float, int, int]], least: float
 ) -> None:
     config = RankingConfig(tick_share=0.7)
-    assert trusted({"colour": measured(0.6, 0.2, sure=sure)}, config) == {"colour": least}
+    assert trusted({"colour": measured(0.6, 0.2, sure=sure)}, config)["colour"].sure_from == least
 
 
 def test_a_release_of_an_earlier_version_earns_points_and_no_ticks() -> None:
-    assert trusted({"colour": measured(0.6, 0.2)}, CONFIG) == {"colour": math.inf}
+    assert trusted({"colour": measured(0.6, 0.2)}, CONFIG)["colour"].sure_from == math.inf
     assert trusted({}, CONFIG) == {}
+
+
+def test_skill_is_the_share_of_the_way_from_guessing_to_knowing() -> None:
+    assert trusted({"colour": measured(0.6, 0.2)}, CONFIG)["colour"].skill == pytest.approx(0.5)
+    assert trusted({"colour": measured(1.0, 0.2)}, CONFIG)["colour"].skill == 1
 
 
 def test_the_lower_end_of_a_share() -> None:

@@ -66,6 +66,22 @@ def search(
     colour: Annotated[
         float | None, typer.Option(min=0, max=16, help="How many times colours count; 0 leaves them out.")
     ] = None,
+    everything: Annotated[
+        bool,
+        typer.Option(
+            "--everything", help="Search all categories; every third hit by look alone, whatever it is."
+        ),
+    ] = False,
+    least_likeness: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Likeness below which nothing is said to look like the photo: the share of the shop's own photos "
+            "that would be told so; 0: never.",
+            show_default="0.05",
+        ),
+    ] = None,
     sheet: Annotated[
         Path | None, typer.Option(help="Write the query and its hits as a picture (PNG).")
     ] = None,
@@ -86,7 +102,13 @@ def search(
     filters = Filters(parse_aspects(aspect or ()), *(parse_price(price) if price else ()))
     part = None if box is None else parse_box(box)
     request = SearchRequest(
-        k=k, categories=tuple(category or ()), filters=filters, blend=alpha, colour=colour
+        k=k,
+        categories=tuple(category or ()),
+        everything=everything,
+        filters=filters,
+        blend=alpha,
+        colour=colour,
+        least_likeness=least_likeness,
     )
     data = None
     if listing is None:

@@ -105,6 +105,7 @@ def show_answer(out: Output, answer: Answer) -> None:
             hit.listing_id,
             hit.category,
             hit.score,
+            "" if hit.likeness is None else f"{hit.likeness:.2f} {hit.alike}",
             hit.distance,
             "" if hit.price is None else f"{hit.price:.2f}",
             ", ".join(f"{name}={value}" for name, value in hit.matched_aspects.items()),
@@ -114,7 +115,9 @@ def show_answer(out: Output, answer: Answer) -> None:
     times = ", ".join(f"{stage} {ms:.1f}" for stage, ms in answer.milliseconds.items())
     if not out.as_json:
         out.stdout.print(f"categories: {guesses}\naspects:    {aspects or 'none predicted'}")
-    out.table("", ("#", "listing", "category", "score", "distance", "price", "same"), rows)
+        if answer.judged.nothing_alike:
+            out.stdout.print("[bold]Nothing found looks like the photo.[/bold] The nearest:")
+    out.table("", ("#", "listing", "category", "score", "likeness", "distance", "price", "same"), rows)
     body = dataclasses.asdict(answer) | {"hits": [hit.to_json() for hit in answer.hits]}
     out.result(body, f"[dim]{answer.scanned:,} listings scanned; milliseconds: {times}[/dim]")
 
@@ -178,6 +181,11 @@ def show_report(out: Output, report: dict[str, Any]) -> None:
         (f"aspect {name} top-1", value["top1"], f"the commonest {value['majority']:.3f}; {_ticks(value)}")
         for name, value in report["aspects"].items()
     ]
+    if (ticks := report["ticks"])["shown"]:
+        rows.append(("ticks on hits that are true", ticks["true"], f"of {ticks['shown']:,}, all aspects"))
+    if (alike := report["likeness"])["judged"]:
+        told = f"at a least likeness of {alike['least_likeness']:g}; median likeness {alike['median']:.2f}"
+        rows.append(("answers that say nothing looks like it", alike["refused"], told))
     title = f"{report['queries']:,} queries against {report['gallery']:,} listings"
     out.table(title, ("measure", "value", ""), rows)
     if (table := looks_table(report["looks"]))[2]:

@@ -24,8 +24,16 @@ import pyarrow.parquet as pq
 
 from lookalike.columns import STORED
 from lookalike.errors import CatalogueError, SettingsError
-from lookalike.index import kernels, sketch
-from lookalike.index.searchable import Photos, Searchable, most_photos, one_array, read_searchable
+from lookalike.index import kernels, likeness, sketch
+from lookalike.index.reader import IndexSnapshot
+from lookalike.index.searchable import (
+    Photos,
+    Searchable,
+    most_photos,
+    one_array,
+    read_searchable,
+    read_splits,
+)
 from lookalike.index.segment import (
     ASPECT,
     FORMAT,
@@ -127,10 +135,16 @@ def build(
                 progress("index", done, ends[-1])
         _sketch_all(maps, holes, rows, meta["bits"], progress)
         del maps
+        built = IndexSnapshot.open_files(files)
+        alike = likeness.measure(built, chosen, read_splits(store, curated, cache_dir))
+        built.close()
+        progress("measure likeness", 1, 1)
         for file in files:
             writer.add(file.name, file, give=True)
-    without_code = offered.listings.num_rows - chosen.listings.num_rows
-    return writer.commit(shape | chosen.counts() | {"without_code": without_code})
+    counts = chosen.counts() | {"without_code": offered.listings.num_rows - chosen.listings.num_rows}
+    if alike is not None:
+        counts[likeness.META] = alike.to_json()
+    return writer.commit(shape | counts)
 
 
 def write_segments(

@@ -100,6 +100,12 @@ def read_searchable(
     return Searchable.of(listings.drop_columns(["photo_id"]), of_listings.select(PHOTOS.names))
 
 
+def read_splits(store: ObjectStore, curated: Ref, cache_dir: Path) -> pa.Table:
+    """The split of every listing: columns listing_id and split."""
+    path = fetch(store, curated, cache_dir, [LISTINGS]).path(LISTINGS)
+    return pq.read_table(path, columns=["listing_id", "split"])
+
+
 def most_photos(photos: Photos) -> int:
     """How many photos of a listing may become searchable. Raises `SettingsError`."""
     most = {"all": MAX_ROWS, "main": 1}.get(photos, 0) if isinstance(photos, str) else photos

@@ -22,7 +22,6 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from lookalike.aspects.models import Predictions
 from lookalike.catalogue.reading import read_catalogue
 from lookalike.catalogue.snapshot import LISTINGS
 from lookalike.coding import codes
@@ -31,11 +30,11 @@ from lookalike.coding.shards import read_features
 from lookalike.index.generation import read_generation
 from lookalike.index.layers import AnyIndex, open_index
 from lookalike.progress import Progress, silent
+from lookalike.quality.claims import all_ticks, aspect_accuracy, refusals
 from lookalike.quality.labels import NOBODY, Labels, read_labels
 from lookalike.quality.looks import Shelf, look_quality
 from lookalike.quality.metrics import (
     RankingQuality,
-    bootstrap_interval,
     rank_relevance,
     ranking_quality,
     top_k_accuracy,
@@ -144,6 +143,8 @@ def evaluate(
         listed, answers, queries, shelf, _first(searcher, understood, queries, shelf)
     )
     report["aspects"] = aspect_accuracy(searcher.predict(queries.encoding), answers, queries, gallery.labels)
+    report["ticks"] = all_ticks(report["aspects"])
+    report["likeness"] = refusals(answers, ranking.least_likeness)
     if ablate:
         report["ablation"] = {
             name: search_quality(*search(config, name), queries, gallery)
@@ -280,36 +281,6 @@ def _relevance(
         rows = [place[hit.listing_id] for hit in answer.hits]
         ranked[i, : len(rows)] = relevant[i, rows]
     return ranked
-
-
-def aspect_accuracy(
-    predicted: Sequence[Predictions], answers: Sequence[Answer], queries: Queries, labels: Labels
-) -> dict[str, Any]:
-    """Per predicted aspect: how often the likeliest value is one that the query's listing states, beside how often
-    the gallery's commonest value is (`majority`); and of the ticks on the first ten hits, how many there are and which
-    share names a value that it states. Unstated aspects count in neither."""
-    commonest = {name: stated.commonest() for name, stated in labels.aspects.items()}
-    majority: dict[str, list[bool]] = {}
-    right: dict[str, list[bool]] = {}
-    ticks: dict[str, list[bool]] = {}
-    for guessed, answer, listing in zip(predicted, answers, queries.listings, strict=True):
-        for name, values in guessed.items():
-            if values and (stated := listing.aspects.get(name)):
-                right.setdefault(name, []).append(values[0][0] in stated)
-                majority.setdefault(name, []).append(commonest.get(name) in stated)
-                shown = [hit.matched_aspects[name] for hit in answer.hits[:10] if name in hit.matched_aspects]
-                ticks.setdefault(name, []).extend(value in stated for value in shown)
-    return {
-        name: {
-            "queries": len(r),
-            "top1": float(np.mean(r)),
-            **dict(zip(("low", "high"), bootstrap_interval(np.array(r, float)), strict=True)),
-            "majority": float(np.mean(majority[name])),
-            "ticks": len(ticks[name]),
-            "true_ticks": float(np.mean(ticks[name])) if ticks[name] else None,
-        }
-        for name, r in sorted(right.items())
-    }
 
 
 def _answers(

@@ -90,6 +90,14 @@ def _tiles(report: dict[str, Any]) -> str:
         (_percent(v["top1"]), f"aspect {name} (always the commonest: {_percent(v['majority'])})")
         for name, v in report["aspects"].items()
     ]
+    if report["ticks"]["shown"]:
+        tiles.append(
+            (_percent(report["ticks"]["true"]), f"of {report['ticks']['shown']:,} ticks on hits are true")
+        )
+    if report["likeness"]["judged"]:
+        tiles.append(
+            (_percent(report["likeness"]["refused"]), "of answers say that nothing looks like the photo")
+        )
     tiles.append((f"{search['categories_opened']:.1f}", "categories opened per query"))
     boxes = "".join(
         f"<div class=tile><b>{value}</b><span>{escape(name)}</span></div>" for value, name in tiles

@@ -41,16 +41,18 @@ class EncodedQuery:
 
 
 def of_photos(
-    encoding: Encoding, predicted: Sequence[Predictions], card: ModelCard, sure_from: Trusted
+    encoding: Encoding, predicted: Sequence[Predictions], card: ModelCard, trusted: Trusted
 ) -> list[EncodedQuery]:
     """One `EncodedQuery` for each photo of a batch, with those of its predictions that are trusted."""
+    sure_from = {name: each.sure_from for name, each in trusted.items()}
+    skill = {name: each.skill for name, each in trusted.items()}
     weights = bit_probabilities(encoding.activations, card.threshold_array)
     return [
         EncodedQuery(
             code=encoding.codes[i],
             bit_probabilities=weights[i],
             probabilities=encoding.probabilities[i],
-            expected=Expectation.of_photo(aspects, sure_from),
+            expected=Expectation.of_photo(aspects, sure_from, skill),
             aspects=aspects,
         )
         for i, aspects in enumerate(predicted)

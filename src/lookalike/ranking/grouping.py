@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
+
+from lookalike.ranking.listings import Candidates
 
 
 def first_of_each_group(groups: Iterable[Hashable], *, limit: int) -> list[int]:
@@ -18,3 +20,16 @@ def first_of_each_group(groups: Iterable[Hashable], *, limit: int) -> list[int]:
         if len(kept) == limit:
             break
     return kept
+
+
+def without(candidates: Candidates, listings: Collection[str], group: str | None) -> Candidates:
+    """Those that are none of `listings` and not of `group`."""
+    named = zip(candidates.listing_ids(), candidates.groups(), strict=True)
+    kept = [i for i, (listing, own) in enumerate(named) if listing not in listings and own != group]
+    return candidates if len(kept) == len(candidates) else candidates.take(kept)
+
+
+def groups_of(candidates: Candidates, order: Sequence[int], at_once: int) -> Iterator[str]:
+    """The groups of the candidates in this order, read a few at a time: most searches need no more of them."""
+    for start in range(0, len(order), at_once):
+        yield from candidates.take(order[start : start + at_once]).groups()

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from lookalike.index.likeness import Likeness
 from lookalike.index.reader import Memory
 from lookalike.ranking.request import Filters
 
@@ -108,6 +109,8 @@ class Summary:
     """For each category (listing id, photo id) of one of its listings."""
     delta: str = ""
     """The last delta's reference, as text; empty where there is none."""
+    likeness: Likeness | None = None
+    """How far its own photos are from what looks most like them; None where the index does not say."""
 
     def __len__(self) -> int:
         return sum(self.rows.values())

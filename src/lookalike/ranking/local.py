@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
+from dataclasses import replace
 from threading import Lock
 
 import numpy as np
@@ -11,6 +12,7 @@ import pyarrow as pa
 
 from lookalike.index.hamming import Scanner, bitmap
 from lookalike.index.layers import AnyIndex, open_index
+from lookalike.index.likeness import Likeness
 from lookalike.index.lookup import find_rows
 from lookalike.index.reader import Memory, Partition
 from lookalike.ranking.candidates import MappedCandidates, listing_of
@@ -39,13 +41,21 @@ def map_listings(
     before = reuse if isinstance(reuse, MappedListings) else None
     scanner = before.scanner if before else Scanner(threads)
     opened = open_index(index, deltas, reuse=before.index if before else None, prefetch=prefetch)
-    return MappedListings(opened, scanner, reuse=before)
+    likeness = Likeness.from_meta(index.manifest.meta)
+    return MappedListings(opened, scanner, reuse=before, likeness=likeness)
 
 
 class MappedListings:
     """`listings.Listings` of an opened snapshot, or of some of its shards."""
 
-    def __init__(self, index: AnyIndex, scanner: Scanner, *, reuse: MappedListings | None = None) -> None:
+    def __init__(
+        self,
+        index: AnyIndex,
+        scanner: Scanner,
+        *,
+        reuse: MappedListings | None = None,
+        likeness: Likeness | None = None,
+    ) -> None:
         """`reuse` is what was made of an earlier generation, whose partitions may be partitions of this one."""
         self.index, self.scanner = index, scanner
         dictionaries: Dictionaries = {}
@@ -59,7 +69,7 @@ class MappedListings:
         }
         self._bitmaps: OrderedDict[tuple[int, Filters], np.ndarray] = OrderedDict()
         self._lock = Lock()
-        self.summary = self._summarise()
+        self.summary = replace(self._summarise(), likeness=likeness)
 
     def nearest(self, wanted: Sequence[Wanted]) -> list[Candidates]:
         jobs = [self._job(w) for w in wanted]

@@ -44,6 +44,14 @@ def parse_integer(name: str, text: str) -> int:
     return int(text)
 
 
+def parse_flag(name: str, text: str) -> bool:
+    """``true`` or ``false``, whatever the case."""
+    value = {"true": True, "false": False}.get(text.strip().casefold())
+    if value is None:
+        raise QueryError(f"{name}: {text[:40]!r} is neither true nor false")
+    return value
+
+
 def parse_price(text: str) -> tuple[float | None, float | None]:
     """``10..50``, ``10..`` or ``..50``: the lowest and the highest price."""
     low, dots, high = text.partition("..")

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from lookalike.errors import QueryError, SettingsError, unknown
+from lookalike.ranking.similarity import UNKNOWN, Judged
 
 MAXIMUM_K = 200
 """The most hits that one request may ask for."""
@@ -34,6 +35,9 @@ class RankingConfig:
     """The fewest categories that routing opens, however sure it is of the first."""
     maximum_categories: int = 5
     """The most categories that routing opens; 0: no limit. A request that names categories is not limited."""
+    unsure: float = 0.5
+    """Where the likeliest category is less probable, every third hit comes from all that is not opened, by look alone
+    (`beyond`); 0: never. Such a query scans the whole index."""
     candidates: int = 300
     """Nearest rows that are ranked; more where k or the grouping needs more."""
     asymmetric: bool = True
@@ -72,6 +76,9 @@ class RankingConfig:
     hits come first, nearest first, with score 1, whatever aspects say. Of the sample's photos saved again as JPEG of
     quality 90, 99 % differ in at most 64 of 4096 bits. For 96 % of them any other photo is farther. Codes of fewer
     than 64 bits must be equal."""
+    least_likeness: float = 0.05
+    """An answer whose likeness (`similarity`) is lower says that nothing looks like the query. So large a share of a
+    catalogue's own photos would be told so. 0 says it never."""
     group: bool = True
     """Show a product, or a photo that several listings share, once."""
 
@@ -89,6 +96,10 @@ class RankingConfig:
         if not 0 <= self.box_margin <= 1 or not 0 <= self.same_photo < 0.5:
             raise SettingsError(
                 f"box_margin must be 0 to 1 and same_photo 0 to below 0.5, not {self.box_margin} and {self.same_photo}"
+            )
+        if not 0 <= self.least_likeness <= 1 or not 0 <= self.unsure <= 1:
+            raise SettingsError(
+                f"least_likeness and unsure must be 0 to 1, not {self.least_likeness} and {self.unsure}"
             )
         if not 0 <= self.colour <= MAXIMUM_COLOUR:
             raise SettingsError(f"colour must be between 0 and {MAXIMUM_COLOUR:g}, not {self.colour}")
@@ -132,21 +143,29 @@ class SearchRequest:
     k: int = 24
     categories: tuple[str, ...] = ()
     """Open exactly these leaf categories, or all leaves below a path (`expand_categories`); empty: the likeliest."""
+    everything: bool = False
+    """Search all categories, and give every third place to what looks alike, whatever it is."""
     filters: Filters = Filters()
     blend: float | None = None
     """Weight of appearance, 0 to 1; None: the configured one."""
     colour: float | None = None
     """How many times a bit about colours counts, 0 to 16; None: as configured."""
+    least_likeness: float | None = None
+    """Below it nothing is said to look like the query, 0 to 1; None: as configured."""
     exclude: frozenset[str] = frozenset()
     """Listings that are not to be answered."""
 
     def __post_init__(self) -> None:
+        if self.everything and self.categories:
+            raise QueryError("everything: leave it out where categories are named, or leave them out")
         if not 1 <= self.k <= MAXIMUM_K:
             raise QueryError(f"k must be between 1 and {MAXIMUM_K}, not {self.k}")
         if self.blend is not None and not 0 <= self.blend <= 1:
             raise QueryError(f"alpha must be between 0 and 1, not {self.blend:g}")
         if self.colour is not None and not 0 <= self.colour <= MAXIMUM_COLOUR:
             raise QueryError(f"colour must be between 0 and {MAXIMUM_COLOUR:g}, not {self.colour:g}")
+        if self.least_likeness is not None and not 0 <= self.least_likeness <= 1:
+            raise QueryError(f"least_likeness must be between 0 and 1, not {self.least_likeness:g}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +195,14 @@ class Hit:
     """0 to 1: the blend of appearance and aspect reward. Comparable within one answer only, if `relative`."""
     distance: int
     """Hamming distance of the codes, in bits."""
+    likeness: float | None
+    """0 to 1, comparable between queries: the share of the catalogue's own photos whose nearest are at least as far.
+    None where the index has no measure of it."""
+    alike: str | None
+    """The same in words (`similarity`)."""
     group: str
+    beyond: bool
+    """Whether it is here by its look alone, whatever its category (`beyond`)."""
     columns: Mapping[str, Any]
     """What the listing states in each of `columns.SHOWN`: title, price and so on; None where it states nothing."""
     matched_aspects: Mapping[str, str]
@@ -223,6 +249,8 @@ class Answer:
     """Shards of the index that no process could be asked about: their listings are not among the hits."""
     delta: str = ""
     """The last of the deltas that the index had; empty where it had none."""
+    judged: Judged = UNKNOWN
+    """How alike query and answer are, and whether nothing is."""
 
 
 def expand_categories(wanted: Collection[str], known: Collection[str]) -> tuple[str, ...]:

@@ -18,6 +18,8 @@ from numba import njit
 from lookalike.index.pieces import read_only
 
 _ONE = 1 << 16
+_LEAST_SPREAD = 1 / 16
+"""Share of the bits by which the farthest candidate is taken to differ at least: few that are all alike stay alike."""
 
 
 def bit_probabilities(activations: np.ndarray, thresholds: np.ndarray | float) -> np.ndarray:
@@ -27,6 +29,17 @@ def bit_probabilities(activations: np.ndarray, thresholds: np.ndarray | float) -
     odds = (a / (1 - a)) * ((1 - t) / t)
     p: np.ndarray = (odds / (1 + odds)).astype(np.float32)
     return p
+
+
+def appearances(distances: np.ndarray, bits: int, *, relative: bool) -> np.ndarray:
+    """f64[m], 0 to 1, of candidates: between the nearest and the farthest, or by the length of the code."""
+    found: np.ndarray
+    if relative:
+        spread = max(float(np.ptp(distances)), _LEAST_SPREAD * bits)
+        found = 1 - (distances - distances.min()) / spread
+    else:
+        found = 1 - distances / bits
+    return found
 
 
 class Rescorer:

@@ -2,8 +2,8 @@
 
 As in the paper, each expected aspect that a listing has earns points (size, brand and price more than others); the
 reward is the share of the points that could be earned. Two refinements: an expected value counts with its
-probability, so a guess moves a listing less than a certainty, and price, which no photo shows, takes part where the
-query is a listing and has one.
+probability and with the skill of the model that expects it, so a guess moves a listing less than a certainty; and
+price, which no photo shows, takes part where the query is a listing and has one.
 """
 
 from __future__ import annotations
@@ -25,12 +25,18 @@ class Expectation:
     price: float | None = None
     sure_from: Mapping[str, float] = field(default_factory=dict)
     """Aspect -> the probability from which a value is sure enough to be shown as a match; without an entry, all are."""
+    skill: Mapping[str, float] = field(default_factory=dict)
+    """Aspect -> how much its prediction is worth, 0 to 1; without an entry 1, as what a listing states."""
 
     @classmethod
     def of_photo(
-        cls, predicted: Mapping[str, Sequence[tuple[str, float]]], sure_from: Mapping[str, float]
+        cls,
+        predicted: Mapping[str, Sequence[tuple[str, float]]],
+        sure_from: Mapping[str, float],
+        skill: Mapping[str, float],
     ) -> Expectation:
-        return cls({aspect: dict(values) for aspect, values in predicted.items()}, sure_from=sure_from)
+        chances = {aspect: dict(values) for aspect, values in predicted.items()}
+        return cls(chances, sure_from=sure_from, skill=skill)
 
     @classmethod
     def of_listing(cls, stated: Mapping[str, Sequence[str]], price: float | None) -> Expectation:
@@ -66,7 +72,7 @@ def rewards(
     for aspect in expected.aspects:
         points = config.points(aspect)
         possible += points
-        earned += points * np.minimum(chances[aspect], 1)
+        earned += points * expected.skill.get(aspect, 1.0) * np.minimum(chances[aspect], 1)
     if expected.price:
         points = config.points("price")
         possible += points

@@ -9,7 +9,7 @@ its `Listings`.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -18,9 +18,10 @@ from lookalike.aspects.models import AspectModels, Predictions, load_aspects
 from lookalike.coding.encoder import Encoder, Encoding, open_encoder
 from lookalike.errors import QueryError, ReleaseError
 from lookalike.ranking import encoded as encode
+from lookalike.ranking.beyond import by_look, mixed
 from lookalike.ranking.emphasis import Emphasis
 from lookalike.ranking.encoded import EncodedQuery
-from lookalike.ranking.grouping import first_of_each_group
+from lookalike.ranking.grouping import first_of_each_group, groups_of, without
 from lookalike.ranking.listings import Candidates, Listings, Summary, Wanted
 from lookalike.ranking.local import map_listings
 from lookalike.ranking.parameters import check_aspects
@@ -33,14 +34,16 @@ from lookalike.ranking.request import (
     SearchRequest,
     expand_categories,
 )
+from lookalike.ranking.rescoring import appearances
 from lookalike.ranking.rewards import matched, rewards
 from lookalike.ranking.routing import open_categories
+from lookalike.ranking.similarity import in_words, judge
 from lookalike.ranking.trust import trusted
 from lookalike.storage.artefacts import Artefact
 
 _GUESSES_SHOWN = 5
-_LEAST_SPREAD = 1 / 16
-"""Share of the bits by which the farthest candidate is taken to differ at least: few that are all alike stay alike."""
+_LOOKED_AT = 64
+"""Nearest candidates among which those that tell how alike the answer is are looked for."""
 
 
 def open_searcher(
@@ -134,21 +137,34 @@ class Searcher:
             self._wanted(query, request, categories)
             for query, request, categories in zip(queries, requests, opened, strict=True)
         ]
-        candidates = self.listings.nearest(wanted)
+        alone = [
+            self._by_look(query, request, categories)
+            for query, request, categories in zip(queries, requests, opened, strict=True)
+        ]
+        asked = [*wanted, *(want for _, want in filter(None, alone))]
+        candidates = self.listings.nearest(asked)
+        of_alone = iter(candidates[len(wanted) :])
         scan_ms = (time.perf_counter() - started) * 1e3
         answers = []
-        for query, request, want, found in zip(queries, requests, wanted, candidates, strict=True):
+        for query, request, want, found, look in zip(
+            queries, requests, wanted, candidates, alone, strict=False
+        ):
             started = time.perf_counter()
             hits, missing = self._hits(query, request, want, found)
+            if look is not None:
+                others, _ = self._hits(look[0], request, look[1], next(of_alone))
+                hits = self._mixed(query, request, hits, others)
+            judged = judge(self.summary.likeness, self._nearest(query, request, found), self._least(request))
             answers.append(
                 Answer(
                     hits=hits,
-                    categories=self._guesses(query, want.categories),
+                    categories=self._guesses(query, want.categories, everything=request.everything),
                     aspects=query.aspects,
                     release=self.summary.release,
                     index=self.summary.name,
                     delta=self.summary.delta,
-                    scanned=self._rows(want.categories),
+                    scanned=self._rows(want.categories if look is None else self.summary.rows),
+                    judged=judged,
                     milliseconds={"scan": scan_ms, "rank": (time.perf_counter() - started) * 1e3},
                     missing_shards=missing,
                 )
@@ -197,6 +213,8 @@ class Searcher:
         return encode.of_listing(*found, self.card)
 
     def _open(self, query: EncodedQuery, request: SearchRequest) -> tuple[str, ...]:
+        if request.everything:
+            return tuple(self.summary.rows)
         if request.categories:
             return expand_categories(request.categories, self.summary.rows)
         if query.own_category is not None and query.own_category not in self._number:
@@ -223,10 +241,57 @@ class Searcher:
             aspects=tuple(query.expected.aspects),
         )
 
+    def _by_look(
+        self, query: EncodedQuery, request: SearchRequest, opened: tuple[str, ...]
+    ) -> tuple[EncodedQuery, Wanted] | None:
+        """The query without what it says of the category, for what was not opened; None where that is not asked for."""
+        unsure = (
+            not request.categories
+            and query.own_category is None
+            and float(query.probabilities.max()) < self.config.unsure
+        )
+        if not (request.everything or unsure):
+            return None
+        others = opened if request.everything else tuple(c for c in self.summary.rows if c not in opened)
+        if not others:
+            return None
+        look = by_look(query, self.card.category_bits)
+        return look, self._wanted(look, request, others)
+
+    def _mixed(
+        self, query: EncodedQuery, request: SearchRequest, routed: Sequence[Hit], others: Sequence[Hit]
+    ) -> tuple[Hit, ...]:
+        """Both kinds of hits in one order, in which no score rises."""
+        hits: list[Hit] = []
+        beyond = [replace(hit, beyond=True) for hit in others]
+        for hit in mixed(routed, beyond, request.k, grouped=self.config.group):
+            score = min(hit.score, hits[-1].score) if hits else hit.score
+            hits.append(replace(self._measured(query, request, hit), score=score))
+        return tuple(hits)
+
+    def _measured(self, query: EncodedQuery, request: SearchRequest, hit: Hit) -> Hit:
+        """A hit from beyond, found by a part of its code, with the distance of all of it (of its main photo's)."""
+        found = self.listings.find(hit.listing_id) if hit.beyond else None
+        if found is None:
+            return hit
+        distance = np.array([int(np.bitwise_count(query.code ^ found[1]).sum())])
+        same = distance <= self.config.same_photo * self.card.bits
+        ((likeness, words),) = self._alike(request, distance, same)
+        return replace(hit, distance=int(distance[0]), likeness=likeness, alike=words)
+
     def _emphasis(self, request: SearchRequest) -> Emphasis:
         return Emphasis.of(self.card, self.config.colour if request.colour is None else request.colour)
 
-    def _rows(self, categories: Sequence[str]) -> int:
+    def _least(self, request: SearchRequest) -> float:
+        return self.config.least_likeness if request.least_likeness is None else request.least_likeness
+
+    def _nearest(self, query: EncodedQuery, request: SearchRequest, found: Candidates) -> np.ndarray:
+        """i32[m]: distances of the first candidates, without those that are no answer."""
+        first = found.take(range(min(len(found), _LOOKED_AT)))
+        kept: np.ndarray = without(first, request.exclude, query.own_group).distance
+        return kept
+
+    def _rows(self, categories: Collection[str]) -> int:
         return sum(self.summary.rows.get(category, 0) for category in categories)
 
     def _hits(
@@ -243,7 +308,7 @@ class Searcher:
 
     def _order(self, query: EncodedQuery, request: SearchRequest, candidates: Candidates) -> tuple[Hit, ...]:
         if request.exclude or query.own_group is not None:
-            candidates = _without(candidates, request.exclude, query.own_group)
+            candidates = without(candidates, request.exclude, query.own_group)
         if not len(candidates):
             return ()
         scores = self._scores(query, request, candidates)
@@ -253,10 +318,11 @@ class Searcher:
         # Candidates come by distance and listing id, and a stable sort keeps that order among equal scores.
         order = np.lexsort((-scores, ~same)).tolist()
         if self.config.group:
-            kept = first_of_each_group(_groups(candidates, order, request.k), limit=request.k)
+            kept = first_of_each_group(groups_of(candidates, order, request.k), limit=request.k)
             order = [order[i] for i in kept]
         best = order[: request.k]
         shown = candidates.take(best)
+        alike = self._alike(request, shown.distance, same[best])
         return tuple(
             Hit(
                 listing_id=found.listing_id,
@@ -265,24 +331,40 @@ class Searcher:
                 category=found.category,
                 score=round(score, 6),
                 distance=distance,
+                likeness=likeness,
+                alike=words,
                 group=found.group,
+                beyond=False,
                 columns=found.columns,
                 matched_aspects=matched(query.expected, found.aspects),
             )
-            for found, distance, score in zip(
+            for found, distance, score, (likeness, words) in zip(
                 shown.listings(query.expected.aspects),
                 shown.distance.tolist(),
                 scores[best].tolist(),
+                alike,
                 strict=True,
             )
         )
+
+    def _alike(
+        self, request: SearchRequest, distances: np.ndarray, same: np.ndarray
+    ) -> list[tuple[float | None, str | None]]:
+        """The likeness of hits at these distances, as a number and in words."""
+        measure, least = self.summary.likeness, self._least(request)
+        if measure is None:
+            return [(None, None)] * len(distances)
+        return [
+            (round(likeness, 4), in_words(likeness, least, same_photo=photo))
+            for likeness, photo in zip(measure.of(distances).tolist(), same.tolist(), strict=True)
+        ]
 
     def _scores(self, query: EncodedQuery, request: SearchRequest, candidates: Candidates) -> np.ndarray:
         """f64[m], 0 to 1: the blend of appearance and aspect reward."""
         distances = candidates.distance
         if self.config.asymmetric:
             distances = self._emphasis(request).distances(candidates.expected_distances())
-        appearance = self._appearance(distances)
+        appearance = appearances(distances, self.card.bits, relative=self.config.relative)
         blend = self.config.blend if request.blend is None else request.blend
         if not query.expected or blend == 1:
             return appearance
@@ -292,20 +374,12 @@ class Searcher:
         )
         return scores
 
-    def _appearance(self, distances: np.ndarray) -> np.ndarray:
-        """f64[m], 0 to 1, of candidates at these distances."""
-        appearance: np.ndarray
-        if self.config.relative:
-            spread = max(float(np.ptp(distances)), _LEAST_SPREAD * self.card.bits)
-            appearance = 1 - (distances - distances.min()) / spread
-        else:
-            appearance = 1 - distances / self.card.bits
-        return appearance
-
-    def _guesses(self, query: EncodedQuery, opened: Sequence[str]) -> tuple[CategoryGuess, ...]:
+    def _guesses(
+        self, query: EncodedQuery, opened: Sequence[str], *, everything: bool
+    ) -> tuple[CategoryGuess, ...]:
         likeliest = np.argsort(-query.probabilities, kind="stable")[:_GUESSES_SHOWN].tolist()
         shown = {self.card.categories[i]: float(query.probabilities[i]) for i in likeliest}
-        for name in opened:
+        for name in () if everything else opened:
             i = self._number.get(name)
             shown[name] = 0.0 if i is None else float(query.probabilities[i])
         if query.own_category is not None:
@@ -323,16 +397,3 @@ class Searcher:
             raise ReleaseError(
                 f"{index.name} was built with the transform preset {found}, the model has {wanted}"
             )
-
-
-def _without(candidates: Candidates, listings: Collection[str], group: str | None) -> Candidates:
-    """Those that are none of `listings` and not of `group`."""
-    named = zip(candidates.listing_ids(), candidates.groups(), strict=True)
-    kept = [i for i, (listing, own) in enumerate(named) if listing not in listings and own != group]
-    return candidates if len(kept) == len(candidates) else candidates.take(kept)
-
-
-def _groups(candidates: Candidates, order: Sequence[int], at_once: int) -> Iterator[str]:
-    """The groups of the candidates in this order, read a few at a time: most searches need no more of them."""
-    for start in range(0, len(order), at_once):
-        yield from candidates.take(order[start : start + at_once]).groups()

@@ -3,7 +3,7 @@
 Enters: the metrics of a release's aspect models (`aspects.training.fit_aspects`). Leaves: for each aspect that
 is predicted better than by always saying the commonest value, the probability from which a prediction may be shown as
 a fact. So what a shopper sees ticked is mostly true, and an aspect that photos do not show, as a size or most brands,
-neither moves a hit nor is ticked.
+neither moves a hit nor is ticked. What is known a little moves hits a little: points follow the *skill*.
 
 Held-out listings are few, so shares count by the lower end of their interval (Wilson 1927, one-sided, 95 %). A release
 that measured nothing, because it is older or had no held-out listings, is trusted with nothing.
@@ -13,20 +13,31 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from lookalike.ranking.request import RankingConfig
 
-Trusted = Mapping[str, float]
-"""Aspect -> the least probability of a predicted value that is shown as a fact; infinite where none is sure enough."""
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """What the predictions of one aspect are worth."""
+
+    sure_from: float
+    """The least probability of a predicted value that is shown as a fact; infinite where none is sure enough."""
+    skill: float
+    """0 to 1: the share of the way from always saying the commonest value to always being right."""
+
+
+Trusted = Mapping[str, Trust]
 
 _Z = 1.645
 
 
 def trusted(metrics: Mapping[str, Mapping[str, Any]], config: RankingConfig) -> Trusted:
-    """The aspects that earn points, each with the probability from which a prediction is ticked."""
+    """The aspects that earn points, each with its skill and the probability from which a prediction is ticked."""
     return {
-        name: _surely(measured.get("sure", ()), config.tick_share)
+        name: Trust(_surely(measured.get("sure", ()), config.tick_share), _skill(measured))
         for name, measured in metrics.items()
         if _beats_guessing(measured, config.aspect_margin)
     }
@@ -38,6 +49,11 @@ def _beats_guessing(measured: Mapping[str, Any], margin: float) -> bool:
         return False
     surely = at_least(accuracy * held_out, held_out)
     return bool(accuracy >= majority + margin and surely > majority)
+
+
+def _skill(measured: Mapping[str, Any]) -> float:
+    share: float = (measured["accuracy"] - measured["majority"]) / max(1e-9, 1 - measured["majority"])
+    return min(1.0, share)
 
 
 def _surely(sure: Sequence[tuple[float, int, int]], share: float) -> float:

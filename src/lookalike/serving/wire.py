@@ -15,13 +15,17 @@ from lookalike.imaging.photos import Box
 from lookalike.ranking.parameters import (
     parse_aspects,
     parse_box,
+    parse_flag,
     parse_integer,
     parse_number,
     parse_price,
 )
 from lookalike.ranking.request import Answer, Filters, SearchRequest
 
-PARAMETERS = ("listing_id", "k", "categories", "aspects", "price", "box", "alpha", "colour", "exclude")
+PARAMETERS = (
+    "listing_id", "k", "categories", "everything", "aspects", "price", "box", "alpha", "colour", "least_likeness",
+    "exclude",
+)  # fmt: skip
 _REPEATED = ("categories", "aspects", "exclude")
 _MAXIMUM_REPEATS = 100
 _MAXIMUM_TEXT = 500
@@ -58,9 +62,13 @@ def parse_parameters(items: Iterable[tuple[str, str]]) -> SearchParameters:
     request = SearchRequest(
         k=parse_integer("k", single["k"]) if "k" in single else defaults.k,
         categories=tuple(repeated["categories"]),
+        everything=parse_flag("everything", single["everything"]) if "everything" in single else False,
         filters=Filters(parse_aspects(repeated["aspects"]), low, high),
         blend=parse_number("alpha", single["alpha"]) if "alpha" in single else None,
         colour=parse_number("colour", single["colour"]) if "colour" in single else None,
+        least_likeness=parse_number("least_likeness", single["least_likeness"])
+        if "least_likeness" in single
+        else None,
         exclude=frozenset(repeated["exclude"]),
     )
     box = parse_box(single["box"]) if "box" in single else None
@@ -80,6 +88,8 @@ def answer_json(answer: Answer, milliseconds: Mapping[str, float]) -> dict[str, 
             name: [{"value": value, "probability": probability} for value, probability in values]
             for name, values in answer.aspects.items()
         },
+        "likeness": answer.judged.likeness,
+        "nothing_alike": answer.judged.nothing_alike,
         "release": answer.release,
         "index": answer.index,
         "delta": answer.delta or None,

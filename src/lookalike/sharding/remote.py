@@ -11,6 +11,7 @@ import json
 import logging
 from collections import Counter, OrderedDict
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from threading import Lock
 
 import numpy as np
@@ -19,6 +20,7 @@ import pyarrow.compute as pc
 
 from lookalike.columns import SHOWN
 from lookalike.errors import ReleaseError, ServiceBusy
+from lookalike.index.likeness import Likeness
 from lookalike.index.reader import Memory
 from lookalike.ranking.listings import Candidates, IndexedListing, Summary, Wanted
 from lookalike.sharding import wire
@@ -43,7 +45,7 @@ class RemoteListings:
         parts = [wire.read_summary(json.loads(body)) for body in answers if body is not None]
         if len(parts) < self.shards:
             raise ServiceBusy(f"{index}: not every ranker says what its shard holds")
-        self.summary = merge_summaries(parts)
+        self.summary = replace(merge_summaries(parts), likeness=Likeness.from_meta(manifest.meta))
         self._found: OrderedDict[str, tuple[IndexedListing, np.ndarray]] = OrderedDict()
         self._lock = Lock()
 

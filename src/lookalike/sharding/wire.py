@@ -106,7 +106,8 @@ def read_found(data: bytes, wanted: Sequence[Wanted]) -> list[pa.RecordBatch]:
 
 
 def summary_json(summary: Summary) -> dict[str, Any]:
-    body = {name: getattr(summary, name) for name in Summary.__dataclass_fields__}
+    """Without the likeness, which is the index's as a whole: who reads its manifest has it."""
+    body = {name: getattr(summary, name) for name in Summary.__dataclass_fields__ if name != "likeness"}
     return body | {
         "preset": dict(summary.preset),
         "stated": {c: sorted(v) for c, v in summary.stated.items()},

@@ -44,6 +44,7 @@ const encodePath = (id) => id.split("/").map(encodeURIComponent).join("/");
 export async function search(query, options, signal) {
   const parameters = new URLSearchParams({ k: options.k, alpha: options.alpha });
   if (options.colour !== null) parameters.set("colour", options.colour);
+  if (options.everything) parameters.set("everything", "true");
   for (const category of options.categories) parameters.append("categories", category);
   for (const [name, values] of options.aspects) for (const value of values) parameters.append("aspects", `${name}=${value}`);
   const [low, high] = options.price;

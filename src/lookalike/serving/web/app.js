@@ -13,6 +13,7 @@ const state = {
   query: null, // {kind: "photo", blob, url} or {kind: "listing", id, photoId, title}
   guesses: [], // categories as the last reply without a choice of categories gave them
   chosen: null, // Set of categories, or null: as predicted
+  everything: false, // all categories, and some hits by look alone
   aspects: new Map(), // name -> Set of values
   stock: null, // /v1/catalogue
   running: null, // AbortController
@@ -37,7 +38,7 @@ async function run() {
   const started = performance.now();
   try {
     const reply = await search(state.query, {
-      k: K, alpha: $("alpha").value, colour: colourAsked(), categories: state.chosen ?? [], aspects: state.aspects,
+      k: K, alpha: $("alpha").value, colour: colourAsked(), categories: state.chosen ?? [], everything: state.everything, aspects: state.aspects,
       price: [$("price-from").value, $("price-to").value], box: state.query.kind === "photo" ? crop.value : null,
     }, mine.signal);
     if (mine === state.running) showReply(reply, performance.now() - started);
@@ -63,6 +64,7 @@ function searchListing(entry, { push = true } = {}) {
 function begin(query) {
   state.query = query;
   state.chosen = null;
+  state.everything = false;
   state.guesses = [];
   $("understood").hidden = $("timing").hidden = true;
   crop.reset({ silently: true });
@@ -117,22 +119,44 @@ function settled() {
 
 function showReply(reply, roundTrip) {
   settled();
-  if (!state.chosen) state.guesses = reply.categories;
+  if (!state.chosen && !state.everything) state.guesses = reply.categories;
   showUnderstood(reply);
   $("timing").replaceChildren(...timing(reply, roundTrip));
   $("timing").hidden = false;
   $("grid").replaceChildren(...reply.hits.map((hit) => card(hit, reply.bits, { open: showDetail, more: searchListing })));
   const searched = reply.categories.filter((guess) => guess.opened).length;
-  $("status").textContent = `${reply.hits.length} hits among ${count(reply.scanned)} listings in ${searched} ${searched === 1 ? "category" : "categories"}`;
+  $("status").textContent = `${reply.hits.length} hits among ${count(reply.scanned)} listings in ${state.everything ? "all categories" : searched === 1 ? "1 category" : `${searched} categories`}`;
   const empty = reply.hits.length === 0;
-  $("message").hidden = !empty;
+  $("message").hidden = !empty && !reply.nothing_alike;
   $("message").className = "message";
+  if (!empty && reply.nothing_alike) showNothingAlike();
   if (empty) {
     $("message").replaceChildren(
       node("strong", {}, "Nothing passes these filters"),
       node("p", {}, "Open more categories, or let more listings through."),
       node("div", { className: "row" }, node("button", { type: "button", className: "button", onclick: clearFilters }, "Clear filters")));
   }
+}
+
+// Said above the nearest hits, which stay: they may still be worth a look.
+function showNothingAlike() {
+  const filtered = Number($("filter-count").textContent) > 0;
+  const narrowed = filtered || state.chosen;
+  const where = narrowed ? "Nothing among these listings" : "Nothing in this shop";
+  const wider = filtered
+    ? node("button", { type: "button", className: "button", onclick: clearFilters }, "Clear filters")
+    : state.everything ? null : node("button", { type: "button", className: "button", onclick: searchEverything }, "Search everything");
+  const what = state.query.kind === "photo" ? "your photo" : "this listing";
+  $("message").replaceChildren(...[
+    node("strong", {}, `${where} looks like ${what}`),
+    node("p", {}, "The nearest are below."),
+    wider && node("div", { className: "row" }, wider)].filter(Boolean));
+}
+
+function searchEverything() {
+  state.everything = true;
+  state.chosen = null;
+  run();
 }
 
 function showProblem(error) {
@@ -152,12 +176,17 @@ function showUnderstood(reply) {
   const opened = new Set(reply.categories.filter((guess) => guess.opened).map((guess) => guess.category));
   const likely = state.guesses.filter((guess) => guess.opened || guess.probability >= 0.01);
   const shown = new Map(likely.map((guess) => [guess.category, guess.probability]));
-  for (const category of opened) if (!shown.has(category)) shown.set(category, null);
+  for (const category of opened) if (!shown.has(category) && !state.everything) shown.set(category, null);
   const chips = [...shown].map(([category, probability]) =>
-    chip(leaf(category), probability === null ? "" : `${Math.round(probability * 100)} %`, opened.has(category), () => toggleCategory(category, opened)));
+    chip(leaf(category), probability === null ? "" : `${Math.round(probability * 100)} %`, !state.everything && opened.has(category), () => toggleCategory(category, opened)));
   for (const [i, category] of [...shown.keys()].entries()) chips[i].title = category;
   const others = Object.keys(state.stock?.categories ?? {}).filter((category) => !shown.has(category));
   if (others.length) chips.push(categoryPicker(others, opened));
+  if (Object.keys(state.stock?.categories ?? {}).length > 1) {
+    const all = chip("Everything", "", state.everything, () => { state.everything = !state.everything; state.chosen = null; run(); });
+    all.title = "Search all categories, also for what only looks like it";
+    chips.push(all);
+  }
   if (state.chosen) chips.push(node("button", { type: "button", className: "more-values", onclick: () => { state.chosen = null; run(); } }, "as predicted"));
   $("categories").replaceChildren(...chips);
   const aspects = Object.entries(reply.aspects).filter(([, values]) => values.length && values[0].probability >= LIKELY);
@@ -250,7 +279,8 @@ function aspectFilter(name, values) {
 }
 
 function toggleCategory(category, opened) {
-  const chosen = new Set(state.chosen ?? opened);
+  const chosen = new Set(state.chosen ?? (state.everything ? [] : opened));
+  state.everything = false;
   if (!chosen.delete(category)) chosen.add(category);
   state.chosen = chosen.size ? chosen : null;
   run();

@@ -43,9 +43,17 @@ export function card(hit, bits, actions) {
       node("h3", {}, title),
       node("p", { className: "facts" },
         node("strong", {}, hit.price === null ? "" : price(hit.price)),
-        node("span", { className: "distance", title: "Hamming distance: bits in which the two codes differ" }, `distance ${count(hit.distance)}`)),
+        likeness(hit)),
       tags.length ? node("div", { className: "tags" }, ...tags) : null,
       node("button", { type: "button", className: "more", ariaLabel: `More like ${title}`, onclick: () => actions.more(hit) }, "More like this")));
+}
+
+// How alike a hit is, in words; what they stand for is in the title.
+function likeness(hit) {
+  const distance = `distance ${count(hit.distance)}`;
+  if (hit.alike === null) return node("span", { className: "distance", title: "Hamming distance: bits in which the two codes differ" }, distance);
+  const share = `${Math.round(hit.likeness * 100)} % of this shop's own photos have nothing nearer`;
+  return node("span", { className: "distance", title: `${share}; ${distance} bits` }, hit.beyond ? `${hit.alike}, other kind` : hit.alike);
 }
 
 export function example(entry, actions) {

@@ -1,0 +1,145 @@
+"""How far a catalogue's own photos are from what looks most like them: the measure of "nothing here looks like this".
+
+Enters: the segments of an index that is being built, and its listings. Some of these are asked for as a shopper's photo
+would be, within their category, the listings of their own product left out, or those of their own photo alone where the
+category has not five others. Leaves: the distribution of the mean distance of the five nearest, which the index's
+manifest keeps.
+
+A distance alone says little: how far alike things lie apart follows from the network, the length of the code and how
+many listings there are. Its place in this distribution means the same in every catalogue and for every query. A photo
+of something that the shop does not have lies beyond most of it.
+
+Listings that no release trains on are preferred, since a network puts what it has learned from closer together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lookalike.index.hamming import Scanner
+from lookalike.index.reader import IndexSnapshot
+from lookalike.index.searchable import Searchable, one_array
+
+NEAREST = 5
+"""Listings whose distances are averaged: one alone may be near by chance."""
+ASKED = 1000
+"""Listings that are asked for at most; 1,000 put the twentieth part within 4.4 and 5.6 %, two times in three."""
+_ENOUGH = 200
+"""Where fewer are held out, others fill up to this many."""
+_LEAST = 20
+"""Of fewer no distribution is made."""
+_LOOKED_AT = 64
+"""Nearest listings among which those of the own product are passed over."""
+_HELD_OUT, _TRAINED_ON = ("test", "val"), "train"
+META = "likeness"
+"""Its name in an index's manifest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Likeness:
+    """The distribution of a catalogue's own distances."""
+
+    distances: tuple[float, ...]
+    """In bits, rising: the quantiles at 0, 1, ... 100 %."""
+    asked: int = 0
+    """Of so many listings."""
+
+    def of(self, distance: npt.NDArray[np.floating | np.integer]) -> npt.NDArray[np.float64]:
+        """The share of the catalogue's own photos whose nearest are at least so far: 1 is as near as any, 0 is farther
+        than all."""
+        levels = np.linspace(1, 0, len(self.distances))
+        found: npt.NDArray[np.float64] = np.interp(distance, self.distances, levels)
+        return found
+
+    def farthest(self, likeness: float) -> float:
+        """The distance of that likeness."""
+        return float(np.quantile(self.distances, 1 - likeness))
+
+    def to_json(self) -> dict[str, Any]:
+        return {"nearest": NEAREST, "asked": self.asked, "distances": list(self.distances)}
+
+    @classmethod
+    def from_meta(cls, meta: Mapping[str, Any]) -> Self | None:
+        """That of an index; None where its manifest has none, because it is older or has too few listings."""
+        body = meta.get(META)
+        if not isinstance(body, Mapping) or body.get("nearest") != NEAREST:
+            return None
+        distances = [float(each) for each in body["distances"]]
+        if len(distances) < 2 or distances != sorted(distances):
+            return None
+        return cls(tuple(distances), int(body["asked"]))
+
+
+def measure(index: IndexSnapshot, searchable: Searchable, splits: pa.Table) -> Likeness | None:
+    """Ask an index for the main photos of its own listings; None where there are too few.
+
+    `splits` has the columns listing_id and split.
+    """
+    chosen = _choose(searchable, splits)
+    scanner = Scanner()
+    found: list[float] = []
+    for category in pc.unique(chosen["category"]).sort().to_pylist():
+        rows = chosen.filter(pc.equal(chosen["category"], category))
+        found += _within(index, scanner, category, rows.to_pylist())
+    if len(found) < _LEAST:
+        return None
+    levels = np.quantile(np.array(found), np.linspace(0, 1, 101))
+    return Likeness(tuple(round(float(level), 1) for level in levels), len(found))
+
+
+def _choose(searchable: Searchable, splits: pa.Table) -> pa.Table:
+    """At most `ASKED` listings, evenly spaced: held-out ones, then those only searched for, then others."""
+    listings = searchable.listings.select(["listing_id", "category", "group"])
+    at = pc.index_in(one_array(listings["listing_id"]), one_array(splits["listing_id"]))
+    named = np.array(splits["split"].take(at).to_pylist(), np.object_)
+    ranks = np.where(np.isin(named, _HELD_OUT), 0, np.where(named == _TRAINED_ON, 2, 1))
+    chosen: list[int] = []
+    for rank in range(3):
+        rows = np.flatnonzero(ranks == rank)
+        wanted = min(len(rows), (ASKED if rank == 0 else _ENOUGH) - len(chosen))
+        if wanted > 0:
+            chosen += rows[np.arange(wanted) * len(rows) // wanted].tolist()
+    return listings.take(pa.array(sorted(chosen), pa.int64()))
+
+
+def _within(
+    index: IndexSnapshot, scanner: Scanner, category: str, rows: Sequence[Mapping[str, Any]]
+) -> list[float]:
+    """The mean distance of the nearest listings of a category to each of `rows`, which are some of them."""
+    partitions = index.partitions(category)
+    ids = pa.array([row["listing_id"] for row in rows], pa.utf8())
+    codes = np.empty((len(rows), index.bits // 8), np.uint8)
+    photos: list[str] = [""] * len(rows)
+    for partition in partitions:
+        first = pc.index_in(ids, partition.listing_ids)  # of a listing's rows that of its main photo
+        for i, at in enumerate(first.to_pylist()):
+            if at is not None:
+                codes[i], photos[i] = partition.codes[at], partition.photo_ids[at].as_py()
+    near = scanner.top_k(codes, partitions, _LOOKED_AT)
+    found = []
+    for i, row in enumerate(rows):
+        others: list[int] = []
+        again: list[int] = []
+        seen = {row["listing_id"]}
+        for distance, place, at in zip(near.distance[i], near.partition[i], near.row[i], strict=True):
+            partition = partitions[place]
+            listing_id = partition.listing_ids[at].as_py()
+            if listing_id in seen or partition.photo_ids[at].as_py() == photos[i]:
+                continue
+            seen.add(listing_id)
+            again.append(int(distance))
+            if partition.groups[at].as_py() != row["group"]:
+                others.append(int(distance))
+            if len(others) == NEAREST:
+                break
+        distances = others if len(others) == NEAREST else again[:NEAREST]
+        if distances:
+            found.append(float(np.mean(distances)))
+    return found
