@@ -7,7 +7,9 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from lookalike.publishing.live_ref import publish
@@ -54,7 +56,8 @@ def test_a_chosen_photo_shows_look_alikes_with_what_they_are(page: Page, vase: P
     assert categories_of(page) == {"Vase"}
     first = hits(page).first
     expect(first.locator(".score")).to_have_text(re.compile(r"^[01]\.\d\d$"))
-    expect(first.locator(".distance")).to_have_text(re.compile(r"distance \d+"))
+    expect(first.locator(".distance")).to_have_text(re.compile("^(the same photo|very much alike)$"))
+    expect(first.locator(".distance")).to_have_attribute("title", re.compile(r"distance \d+ bits"))
     expect(first.locator(".tag", has_text="dark")).to_be_visible()
     expect(page.locator("#timing")).to_contain_text("encode")
     expect(page.locator("#categories .chip[aria-pressed=true]")).to_have_text(re.compile("Vase"))
@@ -95,6 +98,23 @@ def test_categories_can_be_switched_on_and_off(page: Page, vase: Path) -> None:
         page.get_by_role("button", name="as predicted").click()
     searched(page)
     assert categories_of(page) == {"Vase"}
+
+
+def test_a_photo_of_nothing_in_the_shop_is_told_so_and_everything_can_be_searched(
+    page: Page, vase: Path, tmp_path: Path
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (96, 96, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "noise.png")
+    choose(page, tmp_path / "noise.png")
+    expect(page.locator("#message strong")).to_have_text("Nothing in this shop looks like your photo")
+    expect(hits(page).first.locator(".distance")).to_have_text(re.compile("not alike|another kind"))
+    page.locator("#message .button", has_text="Search everything").click()
+    expect(page.locator("#status")).to_contain_text("all categories")
+    expect(page.locator("#categories .chip[aria-pressed=true]")).to_have_text("Everything")
+    page.locator("#categories .chip", has_text="Everything").click()
+    expect(page.locator("#status")).not_to_contain_text("all categories")
+    choose(page, vase)
+    expect(page.locator("#message")).to_be_hidden()
 
 
 def test_filters_narrow_the_results_and_can_be_cleared(page: Page, vase: Path) -> None:

@@ -52,8 +52,8 @@ export function card(hit, bits, actions) {
 function likeness(hit) {
   const distance = `distance ${count(hit.distance)}`;
   if (hit.alike === null) return node("span", { className: "distance", title: "Hamming distance: bits in which the two codes differ" }, distance);
-  const share = `${Math.round(hit.likeness * 100)} % of this shop's own photos have nothing nearer`;
-  return node("span", { className: "distance", title: `${share}; ${distance} bits` }, hit.beyond ? `${hit.alike}, other kind` : hit.alike);
+  const share = `${hit.alike}: ${Math.round(hit.likeness * 100)} % of this shop's own photos have nothing nearer`;
+  return node("span", { className: "distance", title: `${share}; ${distance} bits` }, hit.beyond ? "another kind" : hit.alike);
 }
 
 export function example(entry, actions) {
