@@ -71,6 +71,7 @@ def gate(report: GateReport, new: Ref, live: Ref | None) -> None:
             "live": "" if row.live is None else f"{row.live:.4f}",
             "new": f"{row.new:.4f}",
             "change": "" if row.live is None else f"{row.new - row.live:+.4f}",
+            "at best": "" if row.at_best is None else f"{row.at_best:+.4f}",
             "": "passed" if row.passed else "WORSE",
         }
         for row in report.rows

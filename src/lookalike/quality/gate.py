@@ -1,16 +1,15 @@
 """The quality gate: is a new model release good enough to take the live one's place?
 
-In come a curated snapshot and two model releases; out goes a table. Both releases, as search runs them, encode the
-same held-out photos, and each is asked two things: is the true leaf category likeliest, or among the five likeliest;
-and, with every held-out photo as a query and all others ranked by Hamming distance, how good is the order? A measure
-fails where the new release is worse by more than the margin. A category that the live release has never seen counts
-as its mistake: that is what shoppers would get. Ties are broken by photo id.
+In come a curated snapshot and two model releases; out goes a table. Both releases, as search runs them, are tried on
+the same held-out photos and the same sample of the gallery (`trial`): is the category known, is the gallery well
+ordered, is the product, the variant and the colour found? Photo by photo the new release is better or worse. A measure
+fails where it is surely worse: where even the upper end of the interval of the mean difference lies below the margin.
+So luck with a few photos stops nobody, and a large loss is seen with few photos. A category that the live release has
+never seen counts as its mistake: that is what shoppers would get. Ties are broken by photo id.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -19,17 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lookalike.catalogue.snapshot import CuratedSnapshot
-from lookalike.coding import codes
-from lookalike.coding.encoder import Encoder, open_encoder
-from lookalike.errors import PhotoError, QualityGateError
-from lookalike.imaging.photos import load_square
+from lookalike.coding.encoder import open_encoder
+from lookalike.errors import QualityGateError
 from lookalike.progress import Progress, silent
-from lookalike.quality.metrics import rank_relevance, ranking_quality, top_k_accuracy
-from lookalike.storage.artefacts import Ref, digest_of, fetch
+from lookalike.quality import trial
+from lookalike.storage.artefacts import Ref, fetch
 from lookalike.storage.objects import ObjectStore
-
-HELD_OUT = ("test", "val")
-"""Splits that no release trains on, in the order in which they are preferred."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +32,15 @@ class GateConfig:
 
     table: ClassVar[str] = "quality_gate"
 
-    margin: float = 0.02
-    """By how much (fraction of 1) each measure may fall below the live release's."""
+    margin: float = 0.005
+    """By how much (fraction of 1) each measure may surely fall below the live release's."""
+    deviations: float = 3.0
+    """How sure: standard deviations of the mean difference. At 3 an equal release passed in 99.8 % of 3,000 simulated
+    trials on 146 photos where a tenth of the photos change in each of seven measures, and in 99.1 % where 30 % do."""
     queries: int = 1000
-    """Held-out photos used at most, chosen by their id; 1000 put two standard errors of a top-1 of 0.8 at 0.025."""
+    """Held-out photos used at most, chosen by their id."""
+    gallery: int = 1000
+    """Other photos that are searched beside those of the queries' products."""
     k: int = 10
     """Nearest listings of recall@k."""
     batch: int = 32
@@ -56,6 +55,8 @@ class GateRow:
     live: float | None
     new: float
     passed: bool
+    at_best: float | None = None
+    """The upper end of the interval of the difference, new less live."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +79,9 @@ class GateReport:
         if self.first:
             return f"the first model release passes; measured on {self.queries} held-out photos"
         if self.passed:
-            return f"no measure is worse than the live release's by more than {self.margin:.3f}"
+            return f"no measure is surely worse than the live release's by more than {self.margin:.3f}"
         worse = ", ".join(f"{r.measure} {r.live:.3f} -> {r.new:.3f}" for r in self.rows if not r.passed)
-        return f"worse than the live release by more than {self.margin:.3f}: {worse}"
+        return f"surely worse than the live release by more than {self.margin:.3f}: {worse}"
 
     def require(self) -> None:
         """Raises `QualityGateError` with the verdict where the release must not be published."""
@@ -105,79 +106,39 @@ def compare(
     snapshot has none, because the gate never passes what it cannot see.
     """
     snapshot = CuratedSnapshot.open(store, curated, cache_dir)
-    split, held_out = _held_out(snapshot, config.queries)
-    if not held_out and live is None:
-        return GateReport((), 0, split, config.margin, first=True)
-    if not held_out:
+    sample = trial.draw(snapshot, config.queries, config.gallery)
+    if not sample.queries and live is None:
+        return GateReport((), 0, sample.split, config.margin, first=True)
+    if not sample.queries:
         raise QualityGateError(f"{curated}: no photo is held out, so the gate has nothing to measure with")
     measured = []
     for name, ref in (("new", new), ("live", live)):
         if ref is not None:
             encoder = open_encoder(fetch(store, ref, cache_dir), threads=threads)
-            measured.append(
-                _measure(encoder, snapshot, held_out, config, progress, f"measure {name} release")
-            )
+            stage = f"measure {name} release"
+            measured.append(trial.outcomes(encoder, snapshot, sample, progress, stage, k=config.k))
     before = measured[1] if live is not None else {}
-    rows = tuple(
-        GateRow(
-            name,
-            before.get(name),
-            value,
-            passed=name not in before or value >= before[name] - config.margin,
-        )
-        for name, value in measured[0].items()
+    rows = tuple(_row(name, values, before.get(name), config) for name, values in measured[0].items())
+    return GateReport(rows, len(sample.queries), sample.split, config.margin, first=live is None)
+
+
+def _row(
+    name: str, new: NDArray[np.float64], live: NDArray[np.float64] | None, config: GateConfig
+) -> GateRow:
+    if live is None:
+        return GateRow(name, None, float(np.nanmean(new)), passed=True)
+    both = ~(np.isnan(new) | np.isnan(live))
+    at_best = upper_end(new[both] - live[both], config.deviations)
+    return GateRow(
+        name, float(live[both].mean()), float(new[both].mean()), at_best >= -config.margin, at_best
     )
-    return GateReport(rows, len(held_out), split, config.margin, first=live is None)
 
 
-def _held_out(snapshot: CuratedSnapshot, limit: int) -> tuple[str, dict[str, str]]:
-    """Photo id -> category of at most `limit` held-out photos. Ids are hashed anew: their order is no sample order."""
-    splits, categories, ids = (
-        snapshot.listings[name].to_pylist() for name in ("split", "category", "photo_id")
-    )
-    for split in HELD_OUT:
-        found = {p: c for s, c, p in zip(splits, categories, ids, strict=True) if s == split}
-        if found:
-            chosen = sorted(found, key=digest_of)[:limit]
-            return split, {photo_id: found[photo_id] for photo_id in sorted(chosen)}
-    return HELD_OUT[0], {}
+def upper_end(differences: NDArray[np.float64], deviations: float) -> float:
+    """The upper end of the interval of the mean of n differences from -1 to 1.
 
-
-def _measure(
-    encoder: Encoder,
-    snapshot: CuratedSnapshot,
-    held_out: Mapping[str, str],
-    config: GateConfig,
-    progress: Progress,
-    stage: str,
-) -> dict[str, float]:
-    side, known = encoder.card.preset.resize, {name: i for i, name in enumerate(encoder.card.categories)}
-    truth, labels, scores, packed = [], [], [], []
-    squares: list[NDArray[np.uint8]] = []
-    for done, (photo_id, category) in enumerate(held_out.items(), 1):
-        try:
-            squares.append(load_square(snapshot.photo_bytes(photo_id), side))
-            truth.append(known.get(category, -1))
-            labels.append(category)
-        except PhotoError:  # neither release can be asked about it
-            pass
-        if squares and (len(squares) == config.batch or done == len(held_out)):
-            encoding = encoder.encode(np.stack(squares))
-            scores.append(encoding.probabilities)
-            packed.append(encoding.codes)
-            squares.clear()
-        progress(stage, done, len(held_out))
-    if not labels:
-        raise QualityGateError(f"{snapshot.ref}: no held-out photo can be read")
-    names, places, all_codes = np.array(labels), np.array(truth), np.concatenate(packed)
-    distances = np.stack([codes.hamming(query, all_codes) for query in all_codes])
-    itself = np.eye(len(names), dtype=bool)
-    quality = ranking_quality(rank_relevance(distances, names[:, None] == names, itself), [config.k])
-    probabilities = np.concatenate(scores)
-    measures = {
-        "category top-1": top_k_accuracy(probabilities, places, 1),
-        "category top-5": top_k_accuracy(probabilities, places, 5),
-        "mAP": quality.mean_average_precision,
-        f"recall@{config.k}": quality.recall_at[config.k],
-    }
-    return {name: value for name, value in measures.items() if not math.isnan(value)}
+    Their variance is taken to be 1 / n more than it was seen to be, so that few that are all alike prove little.
+    """
+    n = len(differences)
+    spread = deviations * np.sqrt((differences.var() + 1 / n) / n)
+    return float(differences.mean() + spread)

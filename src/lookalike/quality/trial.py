@@ -1,0 +1,180 @@
+"""One model release tried on photos that it has not learned from: a value per photo and measure.
+
+Enters: a release's encoder, query photos and a sample of the gallery. Leaves: for each query whether the category is
+known, how well the gallery is ordered, and whether what comes first looks alike. The gallery is ordered as search
+re-scores it, the bits about colours weighted. Two releases that are tried on the same photos can be compared photo by
+photo.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lookalike.catalogue.snapshot import ASPECT_PREFIX, CuratedSnapshot
+from lookalike.coding import codes
+from lookalike.coding.encoder import Encoder, Encoding
+from lookalike.errors import PhotoError, QualityGateError
+from lookalike.imaging.photos import load_square
+from lookalike.progress import Progress
+from lookalike.quality.labels import COLOUR_NAMES
+from lookalike.quality.metrics import average_precision, rank_relevance
+from lookalike.ranking.emphasis import Emphasis
+from lookalike.ranking.request import RankingConfig
+from lookalike.ranking.rescoring import bit_probabilities
+from lookalike.storage.artefacts import digest_of
+
+HELD_OUT = ("query", "test", "val")
+"""Splits that no release trains on, in the order in which they are preferred; `query` is a name that a catalogue may
+give to photos by shoppers."""
+FIRST = 8
+"""Listings of other products whose colour is compared with the query's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A photo, and what its listing states."""
+
+    photo_id: str
+    category: str
+    product: str
+    colour: str
+    """The main one; empty where none is stated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The photos that releases are tried on."""
+
+    split: str
+    queries: tuple[Shown, ...]
+    gallery: tuple[Shown, ...]
+
+
+def draw(snapshot: CuratedSnapshot, queries: int, gallery: int) -> Sample:
+    """At most `queries` held-out photos, and a gallery: all of the queries' products, and `gallery` others.
+
+    Drawn by their ids, hashed anew: their order is no order of a sample.
+    """
+    table = snapshot.listings
+    colours = next((n for n in table.column_names if _is_colour(n)), None)
+    stated = table[colours].to_pylist() if colours else [None] * table.num_rows
+    photos, categories, products, splits = (
+        table[name].to_pylist() for name in ("photo_id", "category", "product", "split")
+    )
+    shown = {
+        photo: Shown(photo, category, product or "", (colour or [""])[0])
+        for photo, category, product, colour in zip(photos, categories, products, stated, strict=True)
+    }
+    for split in HELD_OUT:
+        held_out = {photo for photo, each in zip(photos, splits, strict=True) if each == split}
+        if held_out:
+            break
+    else:
+        return Sample(HELD_OUT[1], (), ())
+    asked = sorted(sorted(held_out, key=digest_of)[:queries])
+    sought = {shown[photo].product for photo in asked} - {""}
+    rest = [photo for photo in shown if shown[photo].product not in sought]
+    found = [photo for photo in shown if shown[photo].product in sought]
+    found += sorted(rest, key=digest_of)[:gallery]
+    return Sample(split, tuple(shown[p] for p in asked), tuple(shown[p] for p in sorted(found)))
+
+
+def outcomes(
+    encoder: Encoder, snapshot: CuratedSnapshot, sample: Sample, progress: Progress, stage: str, *, k: int
+) -> dict[str, NDArray[np.float64]]:
+    """f64[queries] by measure, NaN where a query cannot be judged by it: its photo or nothing to find is readable.
+
+    Raises `QualityGateError` where no query can be read.
+    """
+    wanted = {each.photo_id: each for each in (*sample.queries, *sample.gallery)}
+    encoding, at = _encode(encoder, snapshot, list(wanted), progress, stage)
+    queries = [(i, q) for i, q in enumerate(sample.queries) if q.photo_id in at]
+    gallery = [g for g in sample.gallery if g.photo_id in at]
+    if not queries:
+        raise QualityGateError(f"{snapshot.ref}: no held-out photo can be read")
+    rows, numbers = [at[q.photo_id] for _, q in queries], [at[g.photo_id] for g in gallery]
+    place = {name: i for i, name in enumerate(encoder.card.categories)}
+    truth = np.array([place.get(q.category, -1) for _, q in queries])
+    likeliest = np.argsort(-encoding.probabilities[rows], axis=1, kind="stable")
+    found = {
+        "category top-1": (likeliest[:, 0] == truth).astype(float),
+        "category top-5": (likeliest[:, :5] == truth[:, None]).any(axis=1).astype(float),
+    }
+    found |= _looks(_distances(encoder, encoding, rows, numbers), [q for _, q in queries], gallery, k)
+    complete = {}
+    for name, values in found.items():
+        if not np.isnan(values).all():
+            complete[name] = np.full(len(sample.queries), np.nan)
+            complete[name][[i for i, _ in queries]] = values
+    return complete
+
+
+def _encode(
+    encoder: Encoder, snapshot: CuratedSnapshot, photo_ids: Sequence[str], progress: Progress, stage: str
+) -> tuple[Encoding, dict[str, int]]:
+    """The encodings of the photos that can be read, and the row of each."""
+    side, batch = encoder.card.preset.resize, 32
+    squares: list[NDArray[np.uint8]] = []
+    parts: list[Encoding] = []
+    at: dict[str, int] = {}
+    for done, photo_id in enumerate(photo_ids, 1):
+        try:
+            squares.append(load_square(snapshot.photo_bytes(photo_id), side))
+            at[photo_id] = len(at)
+        except PhotoError:  # neither release can be asked about it
+            pass
+        if squares and (len(squares) == batch or done == len(photo_ids)):
+            parts.append(encoder.encode(np.stack(squares)))
+            squares.clear()
+        progress(stage, done, len(photo_ids))
+    if not parts:
+        raise QualityGateError(f"{snapshot.ref}: no held-out photo can be read")
+    names = ("probabilities", "activations", "features", "codes")
+    return Encoding(*(np.concatenate([getattr(part, name) for part in parts]) for name in names)), at
+
+
+def _distances(
+    encoder: Encoder, encoding: Encoding, rows: Sequence[int], numbers: Sequence[int]
+) -> NDArray[np.float64]:
+    """f64[queries, gallery]: the expected distances by which search orders its candidates."""
+    card = encoder.card
+    emphasis = Emphasis.of(card, RankingConfig().colour)
+    likely = emphasis.moved(bit_probabilities(encoding.activations[rows], card.threshold_array))
+    bits = codes.unpack(encoding.codes[numbers]).astype(np.float32)
+    found = (likely.sum(axis=1, keepdims=True) + (1 - 2 * likely) @ bits.T).astype(np.float64)
+    rounded: NDArray[np.float64] = np.round(found, 3)  # what differs by the order of sums alone is equal
+    return rounded
+
+
+def _looks(
+    distances: NDArray[np.float64], queries: Sequence[Shown], gallery: Sequence[Shown], k: int
+) -> dict[str, NDArray[np.float64]]:
+    photo, category, product, colour = (
+        tuple(np.array([getattr(each, name) for each in part]) for part in (queries, gallery))
+        for name in ("photo_id", "category", "product", "colour")
+    )
+    itself = photo[0][:, None] == photo[1]
+    alike = category[0][:, None] == category[1]
+    same = (product[0][:, None] == product[1]) & (product[0] != "")[:, None]
+    tinted = (colour[0][:, None] == colour[1]) & (colour[0] != "")[:, None]
+    ranked = rank_relevance(distances, alike, itself)
+    relevant = (alike & ~itself).sum(axis=1)
+    with np.errstate(invalid="ignore"):
+        recall = ranked[:, :k].sum(axis=1) / np.where(relevant > 0, relevant, np.nan)
+    found = {"mAP": average_precision(ranked), f"recall@{k}": recall}
+    for name, wanted in (("product first", same), ("variant first", same & tinted)):
+        first = rank_relevance(distances, wanted, itself)[:, :1].any(axis=1)
+        found[name] = np.where((wanted & ~itself).any(axis=1), first, np.nan)
+    others = rank_relevance(distances, tinted, itself | same | (colour[1] == "")[None])
+    found["colour in the first 8"] = np.where(
+        (tinted & ~same & ~itself).any(axis=1), others[:, :FIRST].mean(axis=1), np.nan
+    )
+    return found
+
+
+def _is_colour(column: str) -> bool:
+    return column.startswith(ASPECT_PREFIX) and column.removeprefix(ASPECT_PREFIX).casefold() in COLOUR_NAMES
