@@ -36,7 +36,7 @@ def test_a_worse_release_stops_before_publishing_and_shows_why(
     log, _ = process.communicate(timeout=120)
     assert process.returncode != 0
     assert (
-        "QualityGateError: worse than the live release by more than 0.020: category top-1 1.000 -> 0.000"
+        "QualityGateError: surely worse than the live release by more than 0.005: category top-1 1.000 -> 0.000"
         in log
     )
     assert "nothing is published" in log

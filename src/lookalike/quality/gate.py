@@ -116,7 +116,9 @@ def compare(
         if ref is not None:
             encoder = open_encoder(fetch(store, ref, cache_dir), threads=threads)
             stage = f"measure {name} release"
-            measured.append(trial.outcomes(encoder, snapshot, sample, progress, stage, k=config.k))
+            measured.append(
+                trial.outcomes(encoder, snapshot, sample, progress, stage, k=config.k, batch=config.batch)
+            )
     before = measured[1] if live is not None else {}
     rows = tuple(_row(name, values, before.get(name), config) for name, values in measured[0].items())
     return GateReport(rows, len(sample.queries), sample.split, config.margin, first=live is None)

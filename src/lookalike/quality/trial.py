@@ -84,14 +84,21 @@ def draw(snapshot: CuratedSnapshot, queries: int, gallery: int) -> Sample:
 
 
 def outcomes(
-    encoder: Encoder, snapshot: CuratedSnapshot, sample: Sample, progress: Progress, stage: str, *, k: int
+    encoder: Encoder,
+    snapshot: CuratedSnapshot,
+    sample: Sample,
+    progress: Progress,
+    stage: str,
+    *,
+    k: int,
+    batch: int = 32,
 ) -> dict[str, NDArray[np.float64]]:
     """f64[queries] by measure, NaN where a query cannot be judged by it: its photo or nothing to find is readable.
 
     Raises `QualityGateError` where no query can be read.
     """
     wanted = {each.photo_id: each for each in (*sample.queries, *sample.gallery)}
-    encoding, at = _encode(encoder, snapshot, list(wanted), progress, stage)
+    encoding, at = _encode(encoder, snapshot, list(wanted), progress, stage, batch)
     queries = [(i, q) for i, q in enumerate(sample.queries) if q.photo_id in at]
     gallery = [g for g in sample.gallery if g.photo_id in at]
     if not queries:
@@ -114,10 +121,15 @@ def outcomes(
 
 
 def _encode(
-    encoder: Encoder, snapshot: CuratedSnapshot, photo_ids: Sequence[str], progress: Progress, stage: str
+    encoder: Encoder,
+    snapshot: CuratedSnapshot,
+    photo_ids: Sequence[str],
+    progress: Progress,
+    stage: str,
+    batch: int,
 ) -> tuple[Encoding, dict[str, int]]:
     """The encodings of the photos that can be read, and the row of each."""
-    side, batch = encoder.card.preset.resize, 32
+    side = encoder.card.preset.resize
     squares: list[NDArray[np.uint8]] = []
     parts: list[Encoding] = []
     at: dict[str, int] = {}
