@@ -151,6 +151,15 @@ class CatalogueSettings(Layered):
     """Folder or ``s3://bucket/prefix`` that photos lie in, if that is not the catalogue's own folder."""
     query: str = ""
     """What to ask a database: a SELECT whose columns are those of a catalogue, or of the preset."""
+    web_private: bool = False
+    """Fetch photos from private addresses, too: a media server in the shop's own network. Whoever writes the catalogue
+    can then make this process ask any server there."""
+    web_per_host: int = Field(default=6, ge=1, le=100)
+    """Connections to one host of photos at a time; browsers use six."""
+    web_attempts: int = Field(default=3, ge=1, le=20)
+    """Times that a photo is asked for where its host is busy or does not answer; the next run asks again."""
+    web_timeout_s: float = Field(default=20, gt=0)
+    """Seconds to wait for a host's connection, or its next bytes."""
     photo_roots: Annotated[tuple[str, ...], Env("LOOKALIKE_PHOTO_ROOTS")] = ()
     """Folders and ``s3://bucket/prefix`` that a catalogue's photos may lie in; a variable separates them by commas.
     Photos below the catalogue's own folder, or in its bucket, are always read. What else it names is left out, since

@@ -20,6 +20,7 @@ from lookalike.starts import card_of, check_weights, chosen_recipe
 from lookalike.storage.artefacts import Ref, read_manifest
 
 if TYPE_CHECKING:
+    from lookalike.catalogue.exports import Layout
     from lookalike.catalogue.listings import Catalogue
     from lookalike.catalogue.migration import Migrated
     from lookalike.index.searchable import Photos
@@ -45,7 +46,6 @@ def curate(
     Listings keep the split that they have in `parent`: the snapshot of the live index, unless told otherwise.
     """
     from lookalike.catalogue import curation
-    from lookalike.catalogue.exports import Layout
 
     said = place.catalogue
     return curation.curate(
@@ -54,7 +54,7 @@ def curate(
         config or load(CurationConfig),
         columns=columns,
         photo_roots=said.photo_roots,
-        layout=Layout(said.preset, said.photos, said.query),
+        layout=_layout(place),
         known=() if release is None else card_of(place, release).categories,
         parent=parent if isinstance(parent, Ref) else _live_snapshot(place) if parent == "live" else None,
         s3=place.s3,
@@ -71,9 +71,18 @@ def _live_snapshot(place: Workplace) -> Ref | None:
     return Ref.parse(read_manifest(place.store, live.live.tip).inputs["curated"])
 
 
+def _layout(place: Workplace) -> Layout:
+    """How the shop's exports are to be read."""
+    from lookalike.catalogue.exports import Layout
+    from lookalike.catalogue.web_photos import WebPolicy
+
+    said = place.catalogue
+    web = WebPolicy(said.web_private, said.web_per_host, said.web_attempts, said.web_timeout_s)
+    return Layout(said.preset, said.photos, said.query, web)
+
+
 def preview(place: Workplace, catalogue: str, *, columns: Mapping[str, str] | None = None) -> Catalogue:
     """The first rows of a catalogue as they are understood, before any photo is read."""
-    from lookalike.catalogue.exports import Layout
     from lookalike.catalogue.reading import read_catalogue
 
     said = place.catalogue
@@ -81,7 +90,7 @@ def preview(place: Workplace, catalogue: str, *, columns: Mapping[str, str] | No
         catalogue,
         columns=columns,
         photo_roots=said.photo_roots,
-        layout=Layout(said.preset, said.photos, said.query),
+        layout=_layout(place),
         s3=place.s3,
         most_rows=PREVIEWED,
     )

@@ -18,7 +18,7 @@ from lookalike.errors import CatalogueError
 from tests.catalogue.conftest import SMALL, Shop, photo, photos, plain
 
 GOOD = photos(8) | {"tiny.jpg": photo(50, 40, 90), "text.jpg": b"this is text", "cut.jpg": photo(51)[:1500]}
-IMAGES = (*GOOD, "gone.jpg", "", "https://shop/1.jpg", "a\x00b")
+IMAGES = (*GOOD, "gone.jpg", "", "ftp://shop/1.jpg", "a\x00b")
 ROWS = st.fixed_dictionaries(
     {
         "listing_id": st.sampled_from(["", "L\x01", *(f"L{i:03d}" for i in range(8))]),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from typing import Any
 
@@ -22,6 +22,7 @@ from lookalike.catalogue.presets import Preset
 from lookalike.catalogue.shaping import image_paths, recognised, shaped
 from lookalike.catalogue.sources.opening import Source, opened
 from lookalike.catalogue.tables import RowProblem, Rows, Table
+from lookalike.catalogue.web_photos import WebPhotos, WebPolicy
 from lookalike.errors import CatalogueError, SettingsError
 from lookalike.settings import S3Settings
 from lookalike.storage.artefacts import digest_of
@@ -43,6 +44,8 @@ class Layout:
     """Folder that the photos lie in: a path, or ``s3://bucket/prefix``."""
     query: str = ""
     """What to ask a database."""
+    web: WebPolicy = field(default_factory=WebPolicy)
+    """How photos are fetched from the web."""
 
     def chosen(self) -> Preset | None:
         """The preset that is asked for. Raises `SettingsError`."""
@@ -101,7 +104,9 @@ def _export(
     s3: S3Settings | None,
 ) -> Export:
     photos = given_folder(layout.photos, source.folder) if layout.photos else ""
-    places = PhotoPlaces(source.folder, [*photo_roots, *([photos] if photos else [])], s3)
+    places = PhotoPlaces(
+        source.folder, [*photo_roots, *([photos] if photos else [])], s3, WebPhotos(layout.web)
+    )
     table, digest = source.table, source.digest
     if preset is not None:
         for ours, theirs in columns.items():

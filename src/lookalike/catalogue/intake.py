@@ -94,7 +94,7 @@ def take_in(
     Raises `StoreUnavailable` where photos lie in a store that does not answer, and `AccessDenied` where some are denied
     and none can be read: then it is not the photos.
     """
-    versions = catalogue.versions(images)
+    versions = catalogue.versions(images, log.addresses_of(images))
     found = _seen(versions, log)
     new = [image for image in images if image not in found]
     progress("read photos", len(found), len(images), f"{len(new):,} new")

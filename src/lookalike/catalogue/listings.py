@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lookalike.catalogue.places import PhotoPlaces, Version
@@ -124,9 +124,9 @@ class Catalogue:
         """The same, and the version of the photo that was read; `size` as `PhotoPlaces.read_version` takes it."""
         return self._places.read_version(image, length=max_bytes + 1, size=size)
 
-    def versions(self, images: Sequence[str]) -> dict[str, Version]:
+    def versions(self, images: Sequence[str], known: Collection[str] = ()) -> dict[str, Version]:
         """`PhotoPlaces.versions`."""
-        return self._places.versions(images)
+        return self._places.versions(images, known)
 
     def has_photo(self, image: str) -> bool:
         """Whether the photo is there, as far as can be seen without reading it."""

@@ -109,6 +109,12 @@ class PhotoLog:
         rows = pc.index_in(asked, _joined(self.seen["address"], self.seen["version"]))
         return self.seen.select(["photo_id", "reason", "detail"]).take(rows)
 
+    def addresses_of(self, images: Sequence[str]) -> set[str]:
+        """Those of `images` that are addresses which something was seen at."""
+        asked = pa.array(dict.fromkeys(images), pa.string())
+        known: set[str] = set(asked.filter(pc.is_in(asked, self.seen["address"])).to_pylist())
+        return known
+
     def add(self, photos: Iterable[dict[str, object]], seen: Iterable[dict[str, object]]) -> None:
         """Add rows for good. The packs that they name must be stored."""
         log_rows = pa.Table.from_pylist(list(photos), schema=LOG_SCHEMA)

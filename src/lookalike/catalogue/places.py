@@ -17,13 +17,14 @@ import posixpath
 import re
 import stat
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
+from lookalike.catalogue.web_photos import WebPhotos, is_web
 from lookalike.errors import (
     AccessDenied,
     ObjectNotFound,
@@ -39,6 +40,7 @@ from lookalike.storage.stores import STORES, open_store
 _UNUSABLE = re.compile(r"[\x00-\x1f\x7f\\]")
 _LISTED_FOR_ONE = 20
 """Objects that are listed for each one wanted, at most: a listing gives 1,000 in the time of one or two requests."""
+_WEB_BYTES = 1 << 30
 _ASKERS = 16
 _ATTEMPTS = 3
 _REST_NS = 20_000_000
@@ -69,14 +71,21 @@ class Version(NamedTuple):
 class PhotoPlaces:
     """The places that one catalogue may name photos in. Safe for several threads."""
 
-    def __init__(self, folder: str, roots: Sequence[str] = (), s3: S3Settings | None = None) -> None:
+    def __init__(
+        self,
+        folder: str,
+        roots: Sequence[str] = (),
+        s3: S3Settings | None = None,
+        web: WebPhotos | None = None,
+    ) -> None:
         """`folder` is the URI of the table's folder, `roots` what is allowed beside it: folders, ``s3://bucket/prefix``.
 
         In a store that another package adds, photos are named by paths below the table's folder, and the store answers
         for what they lead to.
 
-        Raises `SettingsError` for a root that is neither.
+        `web` fetches what is named by a web address. Raises `SettingsError` for a root that is neither.
         """
+        self._web = web or WebPhotos()
         self._s3 = s3
         self._stores: dict[str, ObjectStore] = {}
         self._base = _root(folder)
@@ -89,6 +98,9 @@ class PhotoPlaces:
 
         A link that leads out is only met by `read`.
         """
+        if is_web(image):
+            self._web.check(image)
+            return
         reference = self._reference(image)
         if reference.store:
             self._within(image, reference)
@@ -100,6 +112,8 @@ class PhotoPlaces:
 
         Raises `ObjectNotFound`, other `StorageError`s, and what `check` raises.
         """
+        if is_web(image):
+            return self._web.read(image, length=_WEB_BYTES if length is None else length)[0]
         reference = self._reference(image)
         if reference.store:
             self._within(image, reference)
@@ -111,6 +125,9 @@ class PhotoPlaces:
 
         `size` in bytes, where `versions` has told it, saves a request to the store.
         """
+        if is_web(image):
+            data, token = self._web.read(image, length=length)
+            return data, Version(image, token, len(data))
         reference = self._reference(image)
         if not reference.store:
             data, actual, modified = self._read_file(image, reference, length)
@@ -123,15 +140,23 @@ class PhotoPlaces:
         data, etag = store.get_with_etag(reference.path)
         return data, Version(_address(reference), etag, len(data))
 
-    def versions(self, images: Sequence[str]) -> dict[str, Version]:
+    def versions(self, images: Sequence[str], known: Collection[str] = ()) -> dict[str, Version]:
         """The versions that photos have now, of those that can be told without reading them.
 
         Files are asked one by one. Objects are listed by folder, 1,000 at a time; where a folder holds far more than is
-        asked for, or may not be listed, they are asked one by one, too. Raises `StoreUnavailable`.
+        asked for, or may not be listed, they are asked one by one, too. Hosts of the web are asked for photos whose
+        address is `known` alone: any other has to be read in any case. Raises `StoreUnavailable`.
         """
         found: dict[str, Version] = {}
         folders: dict[_Reference, dict[str, list[str]]] = {}
+        asked = [image for image in images if is_web(image) and image in known]
+        with ThreadPoolExecutor(_ASKERS) as pool:
+            for image, told in zip(asked, pool.map(self._web.validator, asked), strict=True):
+                if told:
+                    found[image] = Version(image, told, 0)
         for image in images:
+            if is_web(image):
+                continue
             reference = self._reference(image)
             if reference.store:
                 folder = _Reference(reference.store, posixpath.dirname(reference.path))
@@ -186,6 +211,8 @@ class PhotoPlaces:
 
     def has(self, image: str) -> bool:
         """Whether there is a photo, as far as can be seen without reading it."""
+        if is_web(image):
+            return self._web.validator(image) is not None
         try:
             reference = self._reference(image)
             if not reference.store:
@@ -200,7 +227,7 @@ class PhotoPlaces:
 
     def is_local(self, image: str) -> bool:
         """Whether the photo lies on this machine, so that trouble with it is no trouble with a service."""
-        return not self._reference(image).store
+        return not is_web(image) and not self._reference(image).store
 
     def _reference(self, image: str) -> _Reference:
         """What `image` names, allowed or not. Raises `SettingsError`."""
@@ -214,7 +241,9 @@ class PhotoPlaces:
                 raise SettingsError(f"{image}: an S3 address is s3://bucket/key")
             return self._key(image, start.rstrip("/"), image.removeprefix(start))
         if parts and not (parts.scheme == "file" and parts.netloc in ("", "localhost")):
-            raise SettingsError(f"{image}: photos are read from s3:// and file:// addresses only")
+            raise SettingsError(
+                f"{image}: photos are read from s3://, file://, https:// and http:// addresses only"
+            )
         path = unquote(parts.path) if parts else image
         if not path.strip("/.") or path.endswith("/") or _UNUSABLE.search(path):
             raise SettingsError(f"not a path of a file: {image!r}")

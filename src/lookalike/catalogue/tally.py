@@ -24,7 +24,7 @@ _ADVICE = {
     "extreme shape": "crop the photo",
     "field too long": "shorten it",
     "malformed category": "write it as a path, such as clothing/tops/shirt",
-    "malformed image": "name the photo by a path beside the table, or by an s3:// or file:// URI",
+    "malformed image": "name the photo by a path beside the table, or by an s3://, file:// or https:// address",
     "malformed listing id": "give the listing a plain id",
     "missing": "put the photo where the row says, or correct the row",
     "no category": "fill it in; --column category=NAME takes another column",
