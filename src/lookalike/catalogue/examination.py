@@ -11,11 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from lookalike.catalogue.intake import Refusal
 from lookalike.catalogue.packs import Pack
-from lookalike.catalogue.photo_log import PRINT_BYTES, PhotoLog, packs_of
+from lookalike.catalogue.photo_log import PhotoLog, packs_of
 from lookalike.catalogue.rules import CurationConfig
 
 _PRINT_SIDE = 16
@@ -26,7 +25,7 @@ class Examined:
     """All good photos, in the order of their ids, and why the others are not."""
 
     rows: pa.Table
-    """Of the log (`LOG_SCHEMA`)."""
+    """Of the log (`photo_log.PHOTOS_SCHEMA`)."""
     photo_ids: Sequence[str]
     phashes: np.ndarray
     """uint64[n]."""
@@ -54,15 +53,12 @@ def examine(log: PhotoLog, photo_ids: Collection[str], config: CurationConfig) -
             good[at] = False
             refused[ids[at].as_py()] = refusal
     kept = rows.filter(pa.array(good))
-    prints = pc.fill_null(kept["print"], b"\0" * PRINT_BYTES).combine_chunks()
-    flat = np.frombuffer(prints.buffers()[1], np.uint8)[prints.offset * PRINT_BYTES :] if len(prints) else b""
+    prints = log.prints(kept["photo_id"].combine_chunks())
     return Examined(
         kept,
         kept["photo_id"].to_pylist(),
         kept["phash"].to_numpy().astype(np.uint64),
-        np.asarray(flat, np.uint8)[: len(prints) * PRINT_BYTES].reshape(-1, _PRINT_SIDE, _PRINT_SIDE, 3)
-        if len(prints)
-        else np.zeros((0, _PRINT_SIDE, _PRINT_SIDE, 3), np.uint8),
+        prints.reshape(-1, _PRINT_SIDE, _PRINT_SIDE, 3),
         refused,
     )
 

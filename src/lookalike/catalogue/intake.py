@@ -220,7 +220,9 @@ def merge_packs(
     small = [pack.key for pack in packs_of(rows) if pack.size < config.shard_bytes / SMALL_PART]
     if len(small) <= MOST_SMALL:
         return
-    wanted = rows.filter(pc.is_in(rows["pack"], pa.array(small, pa.string()))).sort_by("photo_id").to_pylist()
+    moved = rows.filter(pc.is_in(rows["pack"], pa.array(small, pa.string()))).sort_by("photo_id")
+    prints = log.prints(moved["photo_id"].combine_chunks())
+    wanted = [row | {"print": own.tobytes()} for row, own in zip(moved.to_pylist(), prints, strict=True)]
     lot = _Lot(store, log, folder)
 
     def read(row: Mapping[str, Any]) -> bytes:

@@ -15,21 +15,24 @@ read anew when a catalogue names them again.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Self
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from lookalike.catalogue.packs import Pack, held
 from lookalike.catalogue.rules import CurationConfig
 from lookalike.errors import CorruptObject, ObjectNotFound
 from lookalike.storage import keys
-from lookalike.storage.artefacts import digest_of
+from lookalike.storage.artefacts import digest_of, sha256_of_file
 from lookalike.storage.objects import ObjectStore
 
 DECODING = 1
@@ -38,6 +41,7 @@ PRINT_BYTES = 16 * 16 * 3
 MOST_PARTS = 16
 """Parts of a table; more are merged, all but those of at least `_LARGE` bytes."""
 _LARGE = 32 << 20
+_BATCH = 65_536
 
 LOG_SCHEMA = pa.schema(
     [
@@ -58,6 +62,8 @@ LOG_SCHEMA = pa.schema(
         pa.field("print", pa.binary(PRINT_BYTES)),  # uint8[16, 16, 3]: the whole photo at its smallest
     ]
 )
+PHOTOS_SCHEMA = pa.schema([field for field in LOG_SCHEMA if field.name != "print"])
+"""What a curation keeps in memory of all photos: a print is nine tenths of a row."""
 SEEN_SCHEMA = pa.schema(
     [
         pa.field("address", pa.string(), nullable=False),  # file:///... or s3://...
@@ -81,7 +87,7 @@ class PhotoLog:
         self, store: ObjectStore, cache_dir: Path, way: str, photos: pa.Table, seen: pa.Table
     ) -> None:
         self.photos, self.seen = photos, seen
-        """See `LOG_SCHEMA` and `SEEN_SCHEMA`: one row for each photo, and for each version of each address."""
+        """See `PHOTOS_SCHEMA` and `SEEN_SCHEMA`: one row for each photo, and for each version of each address."""
         self._store, self._cache, self._way = store, cache_dir, way
 
     @classmethod
@@ -91,8 +97,8 @@ class PhotoLog:
         seen = _read(
             store, cache_dir, keys.seen_photos(way), SEEN_SCHEMA
         )  # first: the log is written before it
-        log = _read(store, cache_dir, keys.photo_log(way), LOG_SCHEMA)
-        log = _distinct(_widest_first(log.filter(_held(store, log["pack"]))), ["photo_id"])
+        log = _read(store, cache_dir, keys.photo_log(way), PHOTOS_SCHEMA)
+        log = _widest(log.filter(_held(store, log["pack"])))
         known = pc.or_(
             pc.is_null(seen["photo_id"]), pc.is_in(seen["photo_id"], log["photo_id"].combine_chunks())
         )
@@ -121,14 +127,27 @@ class PhotoLog:
         seen_rows = pa.Table.from_pylist(list(seen), schema=SEEN_SCHEMA)
         if log_rows.num_rows:
             _put(self._store, keys.photo_log(self._way), log_rows)
-            self.photos = pa.concat_tables([self.photos, log_rows])
+            self.photos = pa.concat_tables([self.photos, log_rows.select(PHOTOS_SCHEMA.names)])
         if seen_rows.num_rows:
             _put(self._store, keys.seen_photos(self._way), seen_rows)
             self.seen = pa.concat_tables([self.seen, seen_rows])
 
     def settle(self) -> None:
         """Where photos that are known were added anew, take each from the larger pack."""
-        self.photos = _distinct(_widest_first(self.photos), ["photo_id"])
+        self.photos = _widest(self.photos)
+
+    def prints(self, photo_ids: pa.Array) -> NDArray[np.uint8]:
+        """The small prints of photos, uint8[n, 768] in their order; zeros where there is none."""
+        while True:  # parts may be merged and removed while we look
+            found = np.zeros((len(photo_ids), PRINT_BYTES), np.uint8)
+            paths = [
+                _fetched(self._store, self._cache, info.key)
+                for info in self._store.list(keys.photo_log(self._way))
+            ]
+            with contextlib.suppress(FileNotFoundError):
+                for path in paths:
+                    _copy_prints(path, photo_ids, found)
+                return found
 
     def compact(self) -> None:
         """Merge small parts where there are many. What is merged stays until that is stored."""
@@ -142,7 +161,7 @@ class PhotoLog:
             parts = [_part(self._store, self._cache, info.key, schema) for info in small]
             table = pa.concat_tables([part for part in parts if part is not None])
             if schema is LOG_SCHEMA:
-                table = _widest_first(table.filter(_held(self._store, table["pack"])))
+                table = _widest(table.filter(_held(self._store, table["pack"])))
             merged = _put(self._store, prefix, _distinct(table, by))
             for info in small:
                 if info.key != merged:
@@ -165,10 +184,26 @@ def _held(store: ObjectStore, packs: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.or_(pc.is_null(packs), pc.is_in(packs, pa.array(sorted(there), pa.string())))
 
 
-def _widest_first(log: pa.Table) -> pa.Table:
-    """A photo that lies in two packs is taken from the larger: small ones are merged."""
+def _widest(log: pa.Table) -> pa.Table:
+    """One row for each photo: one that lies in two packs is taken from the larger, since small ones are merged."""
+    if pc.count_distinct(log["photo_id"]).as_py() == log.num_rows:
+        return log
     order = [("pack_size", "descending"), ("pack", "ascending")]
-    return log.take(pc.sort_indices(log, sort_keys=order))
+    return _distinct(log.take(pc.sort_indices(log, sort_keys=order)), ["photo_id"])
+
+
+def _copy_prints(path: Path | None, photo_ids: pa.Array, found: NDArray[np.uint8]) -> None:
+    """Put the prints that one part has into their rows of `found`. Raises `FileNotFoundError` where it is gone."""
+    if path is None:
+        raise FileNotFoundError("a part of the photo log")
+    with pa.memory_map(str(path)) as file:
+        for batch in pq.ParquetFile(file).iter_batches(_BATCH, columns=["photo_id", "print"]):
+            rows = pc.index_in(batch["photo_id"], photo_ids)
+            wanted = pc.and_(pc.is_valid(rows), pc.is_valid(batch["print"])).to_numpy(zero_copy_only=False)
+            prints = batch["print"]
+            flat = np.frombuffer(prints.buffers()[1], np.uint8).reshape(-1, PRINT_BYTES)
+            at = rows.fill_null(0).to_numpy(zero_copy_only=False)
+            found[at[wanted]] = flat[prints.offset : prints.offset + len(prints)][wanted]
 
 
 def _distinct(table: pa.Table, by: Sequence[str]) -> pa.Table:
@@ -191,24 +226,32 @@ def _read(store: ObjectStore, cache_dir: Path, prefix: str, schema: pa.Schema) -
 
 
 def _part(store: ObjectStore, cache_dir: Path, key: str, schema: pa.Schema) -> pa.Table | None:
-    """One part, or None where it is gone. Raises `CorruptObject`."""
-    path = store.local_path(key)
+    """The columns of `schema` of one part, or None where it is gone. Raises `CorruptObject`."""
+    path = _fetched(store, cache_dir, key)
+    if path is None:
+        return None
+    with contextlib.suppress(FileNotFoundError), pa.memory_map(str(path)) as file:
+        return pq.read_table(file, columns=schema.names).cast(schema)
+    return None
+
+
+def _fetched(store: ObjectStore, cache_dir: Path, key: str) -> Path | None:
+    """One part on this machine's disk, or None where it is gone. Raises `CorruptObject`."""
+    local = store.local_path(key)
+    path = local or cache_dir / key
     try:
-        if path is None:
-            path = cache_dir / key
-            if not path.exists():
-                store.download(key, path)
-        data = path.read_bytes()
+        if local is None and not path.exists():
+            store.download(key, path)
+        digest = sha256_of_file(path)
     except (ObjectNotFound, FileNotFoundError):
         return None
-    digest = hashlib.sha256(data).hexdigest()
     if digest not in key:
-        if store.local_path(key) is None:
+        if local is None:
             path.unlink(missing_ok=True)
         raise CorruptObject(
             key, f"{store.uri}/{key} does not match its digest: it is damaged; remove it and run again"
         )
-    return pq.read_table(pa.BufferReader(data)).cast(schema)
+    return path
 
 
 def _put(store: ObjectStore, prefix: str, rows: pa.Table) -> str:
