@@ -43,10 +43,13 @@ def curate(
 ) -> Ref:
     """Catalogue -> curated snapshot, to learn from, or to be searched by `release`: then its categories stay.
 
-    Listings keep the split that they have in `parent`: the snapshot of the live index, unless told otherwise.
+    Listings keep the split that they have in `parent`: the snapshot of the live index, unless told otherwise. Raises
+    `StoreUnsupported` where nothing could be published safely: before the hours that follow.
     """
     from lookalike.catalogue import curation
+    from lookalike.storage.conditions import require_conditional_writes
 
+    require_conditional_writes(place.store)
     said = place.catalogue
     return curation.curate(
         place.store,

@@ -237,6 +237,21 @@ def test_resume(call: Call, shop: Shop) -> None:
     assert call("resume", "--store", shop.store)["hold"] is None
 
 
+def test_repair(call: Call, shop: Shop) -> None:
+    path = shop.store / "refs" / "live.json"
+    path.write_bytes(path.read_bytes()[:-30])
+    repaired = call("repair", "--store", shop.store)
+    assert repaired["live"]["index"] == shop.live
+    assert repaired["hold"]["why"] == "the live ref was damaged and has been repaired"
+    assert call("resume", "--store", shop.store)["hold"] is None
+
+
+def test_keys(call: Call, tmp_path: Path) -> None:
+    made = call("keys", "page", "--file", tmp_path / "keys.txt")
+    assert made["line"] == (tmp_path / "keys.txt").read_text().rstrip("\n")
+    assert made["key"].startswith("lk_")
+
+
 def test_retain(call: Call, shop: Shop) -> None:
     unused = call("index", "--shards", 3, "--store", shop.store)["index"]
     newest = call("index", "--shards", 2, "--store", shop.store)["index"]

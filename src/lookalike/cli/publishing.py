@@ -14,6 +14,7 @@ from lookalike.cli.showing import passed_data_gate, show_live
 from lookalike.errors import SettingsError
 from lookalike.publishing import publication
 from lookalike.storage import audit
+from lookalike.storage.artefacts import Kind
 from lookalike.workplace import open_workplace
 
 
@@ -104,4 +105,35 @@ def resume(store: Store = None, as_json: Json = False) -> None:
     publication.published(place.store)
     with audit.recorded(place.store, by=publication.somebody(), action="resume", detail={}):
         live = publication.resume(place.store)
+    show_live(out, live)
+
+
+def repair(
+    index: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REF",
+            help="The index snapshot to be live.",
+            show_default="the last whole one that it names",
+        ),
+    ] = None,
+    store: Store = None,
+    as_json: Json = False,
+) -> None:
+    """Replace a live ref that cannot be read. Its bytes are kept, and publishing is held until `lookalike resume`.
+
+    One that can be read is left alone. Where a search Deployment serves another index, `lookalike publish --index`
+    rolls it to this one.
+
+    [dim]Example:[/dim] lookalike repair --index 9c41
+    """
+    from lookalike.publishing.repair import repair as replace_damaged
+
+    out, place = Output(as_json=as_json), open_workplace(store)
+    ref, by = None if index is None else place.ref(Kind.INDEX, index), publication.somebody()
+    with (
+        audit.recorded(place.store, by=by, action="repair", detail={"index": str(ref or "")}),
+        out.progress() as progress,
+    ):
+        live = replace_damaged(place.store, ref, by=by, progress=progress)
     show_live(out, live)

@@ -306,3 +306,17 @@ def _rejection(entry: dict[str, Any]) -> Rejection:
 def _known(kind: type, entry: dict[str, Any]) -> dict[str, Any]:
     """The fields of `kind` in an entry; a later version may have written more."""
     return {field.name: entry[field.name] for field in fields(kind)}
+
+
+def restore(
+    store: ObjectStore, release: Ref, index: Ref, *, by: str, sequence: int, etag: str, why: str
+) -> LiveRef:
+    """Write a live ref of one record over the bytes of that `etag`, which are none, and hold publishing.
+
+    Raises `LostRace` where somebody else has written meanwhile.
+    """
+    at = _now()
+    record = LiveRecord(sequence, release, index, "publish", at, by, None)
+    hold = Hold(sequence, at, by, why)
+    written = store.put(keys.LIVE_REF, _to_bytes((record,), hold, ()), if_match=etag)
+    return LiveRef(record, (), written, hold)

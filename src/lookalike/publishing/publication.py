@@ -42,6 +42,7 @@ from lookalike.publishing.data_gate import DataGateReport
 from lookalike.settings import DataGateSettings, RolloutSettings
 from lookalike.storage import keys, verification
 from lookalike.storage.artefacts import Ref, read_manifest
+from lookalike.storage.conditions import require_conditional_writes
 from lookalike.storage.objects import ObjectStore
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ def publish_index(
     publisher was first; `CorruptObject` or `ObjectNotFound` naming the file where either artefact is not whole;
     `RolloutError` where a search Deployment could not be rolled to it, `RolloutRefused` after both were taken back.
     """
+    require_conditional_writes(store)
     release, deployment = release_of(store, index), _search_deployment()
     expected, generation = live_ref.read_live(store), read_generation(store, index)
     if expected is None or expected.live.tip != index:  # else an earlier attempt got this far

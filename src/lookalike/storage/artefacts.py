@@ -13,6 +13,7 @@ import contextlib
 import hashlib
 import json
 import re
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -26,6 +27,8 @@ from lookalike.storage.objects import ObjectStore
 from lookalike.strict_json import plain
 
 MANIFEST_FORMAT = 1
+_PAUSES_S = (0, 0.2, 1, 3)
+"""Before each attempt to write a manifest: hours of work wait for it."""
 _YOUNG = timedelta(hours=1)
 """Far less than retention's grace: a shorter one must not be set."""
 
@@ -194,15 +197,26 @@ class ArtefactWriter:
         files = tuple(self._files[name] for name in sorted(self._files))
         manifest = Manifest(self.kind, self.id, self.inputs, self.config, files, meta or {})
         key = keys.manifest(self.kind, self.id)
-        with contextlib.suppress(LostRace, OutcomeUnknown):  # either way the manifest that is there decides
-            self.store.put(key, manifest.to_bytes(), if_absent=True)
-        try:
-            data = self.store.get(key)
-        except ObjectNotFound as error:
-            message = f"{self.store.uri}/{key} could not be written; run the step again"
-            raise OutcomeUnknown(key, message) from error
+        data = self._write_once(key, manifest.to_bytes())
         self.store.delete(keys.in_progress(self.id))
         return Ref(self.kind, self.id, hashlib.sha256(data).hexdigest())
+
+    def _write_once(self, key: str, manifest: bytes) -> bytes:
+        """The manifest that stands at `key` afterwards, ours or somebody else's.
+
+        S3 answers 409 to a conditional write that meets another, and a busy store 503, whether or not anything was
+        written. The same bytes on the same condition may be sent again: they lose only to a manifest that is there.
+        """
+        for pause in _PAUSES_S:
+            time.sleep(pause)
+            with contextlib.suppress(
+                LostRace, OutcomeUnknown
+            ):  # either way the manifest that is there decides
+                self.store.put(key, manifest, if_absent=True)
+            with contextlib.suppress(ObjectNotFound):
+                return self.store.get(key)
+        message = f"{self.store.uri}/{key} could not be written; run the step again"
+        raise OutcomeUnknown(key, message)
 
 
 @dataclass(frozen=True, slots=True)

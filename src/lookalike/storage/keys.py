@@ -13,12 +13,15 @@
     photos/<how>/seen/<digest>.parquet  which photo an address led to, at which version
     checkpoints/<id>/...            work in progress on the artefact of that id: what it is made from, where it stands
     refs/live.json                  the one mutable object
+    refs/damaged/<time>.json        a live ref that could not be read, as `lookalike repair` found it
+    refs/conditions.json            the store was seen to honour conditional writes
     audit/<time>-<action>-<random>.json    who asked for what (old ones lack the action)
 """
 
 from __future__ import annotations
 
 LIVE_REF = "refs/live.json"
+CONDITIONS = "refs/conditions.json"
 MANIFEST = "manifest.json"
 AUDIT = "audit/"
 CHECKPOINTS = "checkpoints/"
@@ -83,6 +86,16 @@ def checkpoints(training_id: str) -> str:
 def in_progress(artefact_id: str) -> str:
     """The note of what goes into an artefact that is being made."""
     return f"checkpoints/{artefact_id}/inputs.json"
+
+
+def condition(unique: str) -> str:
+    """An object that conditional writes are tried on, and that is then removed."""
+    return f"refs/conditions/{unique}"
+
+
+def damaged_ref(at: str) -> str:
+    """Where a live ref that cannot be read is kept; `at` is the time (ISO 8601, UTC)."""
+    return f"refs/damaged/{at.replace(':', '').removesuffix('+0000')}.json"
 
 
 def audit(at: str, action: str, unique: str) -> str:
