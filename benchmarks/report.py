@@ -20,8 +20,9 @@ _UNITS = {
     "seconds": "s",
     "_equal": "fraction",
     "_precision": "fraction",
+    "top1": "fraction",
 }
-_HIGHER = ("per_second", "_equal", "_precision", "throughput", "torch / openvino")
+_HIGHER = ("per_second", "_equal", "_precision", "top1", "throughput", "torch / openvino")
 
 
 @dataclass(frozen=True)

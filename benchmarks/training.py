@@ -31,7 +31,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.report import entries, machine, write
 from lookalike.ahead import ahead
-from lookalike.catalogue.curation import CurationConfig, curate
+from lookalike.catalogue.rules import CurationConfig
 from lookalike.catalogue.snapshot import CuratedSnapshot
 from lookalike.coding.encoder import Encoder, compile_encoder
 from lookalike.coding.extraction import Pace, encode_lots
@@ -42,7 +42,6 @@ from lookalike.learning.checkpoint import Checkpoints
 from lookalike.learning.dataset import TrainingData, load_training_data
 from lookalike.learning.distributed import Ranks
 from lookalike.learning.encoder import TorchEncoder
-from lookalike.learning.export import export_onnx
 from lookalike.learning.feed import Feed
 from lookalike.learning.loop import Batch, Loop, Run
 from lookalike.learning.network import HashNetwork
@@ -125,6 +124,8 @@ def snapshot_of(uri: str | None, products: int, folder: Path) -> tuple[ObjectSto
         if (found := latest(store, Kind.CURATED)) is None:
             raise SystemExit(f"{uri} holds no curated snapshot")
         return store, found
+    from lookalike.catalogue.curation import curate  # with SciPy, which a machine with a GPU need not have
+
     sample = write_sample(folder / "sample", products=products)
     store = DirectoryStore(folder / "store")
     return store, curate(store, str(sample.catalogue), CurationConfig(), cache_dir=folder / "cache")
@@ -271,6 +272,8 @@ class Bench:
         )
         if self.ranks.device.type == "cuda":
             return TorchEncoder(card, self.network, self.ranks.device, bf16=has_bf16(self.ranks.device))
+        from lookalike.learning.export import export_onnx  # a machine with a GPU needs no ONNX
+
         path = self.folder / "model.onnx"
         export_onnx(self.network, card.preset, path)
         return compile_encoder(card, path, threads=self.cores)

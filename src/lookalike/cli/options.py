@@ -131,6 +131,15 @@ Recipe = Annotated[
         show_default="auto",
     ),
 ]
+Weights = Annotated[
+    str | None,
+    typer.Option(
+        metavar="START",
+        help="Where to start: scratch, lite0, lite2, torchvision:NAME, timm:NAME, a release (releases/...@...), or a "
+        "file of safetensors. Published weights bring their network. `lookalike train --help` says more.",
+        show_default="as the recipe says",
+    ),
+]
 IndexSplits = Annotated[
     str | None,
     typer.Option(

@@ -23,6 +23,7 @@ from lookalike.cli.options import (
     Recipe,
     Store,
     Threads,
+    Weights,
     parse_bounds,
     parse_columns,
     parse_names,
@@ -41,15 +42,6 @@ Shards = Annotated[
     int,
     typer.Option(
         min=0, max=999, help="Segments to spread each category over.", show_default="as the live index, or 1"
-    ),
-]
-Weights = Annotated[
-    str | None,
-    typer.Option(
-        metavar="START",
-        help="Where to start: scratch, lite0, lite2, torchvision:NAME, timm:NAME, a release (releases/...@...), or a "
-        "file of safetensors. Published weights bring their network. `lookalike train --help` says more.",
-        show_default="as the recipe says",
     ),
 ]
 Decode = Annotated[
