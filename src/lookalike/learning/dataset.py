@@ -46,6 +46,10 @@ class Examples:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def some(self, rows: NDArray[np.int64]) -> Examples:
+        """Those at `rows`."""
+        return Examples(self.listing_rows[rows], self.photo[rows], self.labels[rows])
+
 
 @dataclass(frozen=True, slots=True)
 class TrainingData:

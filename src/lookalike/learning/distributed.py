@@ -67,6 +67,12 @@ class Ranks:
             dist.all_reduce(tensor)
         return tensor
 
+    def add_up(self, tensor: Tensor) -> Tensor:
+        """The same of a tensor on the CPU, with patience: for what ranks finish at different times."""
+        if self.world > 1:
+            dist.all_reduce(tensor, group=self.waiting)
+        return tensor
+
     def average(self, tensors: Sequence[Tensor]) -> None:
         """Replace floating-point tensors by their mean over the ranks, in one collective."""
         if self.world == 1 or not tensors:

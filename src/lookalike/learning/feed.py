@@ -8,6 +8,7 @@ bytes of its float32 input, from pinned memory without waiting, and crops, turns
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -69,6 +70,14 @@ def gathered(
 
     for rows, photos, labels in ahead(work, orders, threads=_THREADS, depth=_AHEAD, name="feed"):
         yield rows, photos.to(device, non_blocking=True), labels.to(device, non_blocking=True)
+
+
+def for_ranks(stage: Stage, ranks: Ranks) -> Stage:
+    """`stage` as so many ranks train it: where it has a `rank_batch`, batch and rate grow with their number."""
+    if not stage.rank_batch:
+        return stage
+    batch = stage.rank_batch * ranks.world
+    return replace(stage, batch=batch, rate=stage.rate * batch / stage.batch)
 
 
 def batch_size(stage: Stage, count: int, ranks: Ranks) -> int:

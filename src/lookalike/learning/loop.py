@@ -221,6 +221,7 @@ class Loop:
                 "stage": self.number,
                 "epoch": epoch,
                 "step": step,
+                "photos": self.photos,
                 "losses": self.losses,
                 "objective": self.objective.state_dict(),
                 "network": self.run.network.state_dict(),
@@ -243,7 +244,8 @@ class Loop:
             for kept in (state["average"], state["best"])
         )
         self.losses = list(state["losses"])
-        return state["epoch"], state["step"]
+        # With another number of ranks a step may be of more or fewer photos: on from about as many of them.
+        return state["epoch"], state["step"] * state.get("photos", self.photos) // self.photos
 
 
 def optimizer_of(objective: Objective, stage: Stage) -> torch.optim.Optimizer:

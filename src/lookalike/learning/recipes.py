@@ -34,6 +34,9 @@ class Stage:
     """Learning rate at its highest, for a batch of `batch` photos."""
     batch: int = 64
     """Photos of one step, over all processes together."""
+    rank_batch: int = 0
+    """Photos of one step for each process; the rate grows with their sum, as `rate` is for `batch` (Goyal et al. 2017).
+    0: `batch`, however many share it."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
     """`sgd` is with Nesterov's momentum; `adamw` divides each step by its own usual size (Loshchilov and Hutter,
     ICLR 2019), and is what transformers are tuned by."""
@@ -115,13 +118,17 @@ class Recipe:
 
 def ebay_resnet50() -> Recipe:
     """The paper: ResNet-50 from scratch, 256 -> 227, the rate lowered when validation saturates. For GPUs."""
-    stage = Stage(epochs=90, rate=0.1, batch=256, policy="plateau", warmup_epochs=1.0, weight_decay=1e-4)
+    stage = Stage(
+        epochs=90, rate=0.1, batch=256, rank_batch=256, policy="plateau", warmup_epochs=1.0, weight_decay=1e-4
+    )
     return Recipe(
         "ebay_resnet50",
         trunk="resnet50",
         preset=TransformPreset("squash-256-227", 256, 227),
         category_stage=stage,
-        hash_stage=Stage(epochs=30, rate=0.1, batch=256, policy="plateau", weight_decay=0.0, views=2),
+        hash_stage=Stage(
+            epochs=30, rate=0.1, batch=256, rank_batch=256, policy="plateau", weight_decay=0.0, views=2
+        ),
     )
 
 

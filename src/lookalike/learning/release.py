@@ -129,7 +129,7 @@ def _quality(trained: Trained) -> dict[str, Any]:
     data, training, validation = trained.data, trained.training, trained.validation
     logits, truth = validation["logits"], data.validation.labels
     quality: dict[str, Any] = {
-        "photos_trained": len(data.train),
+        "photos_trained": trained.photos,
         "photos_validated": len(data.validation),
         "top1": top_k_accuracy(logits, truth, 1),
         "top5": top_k_accuracy(logits, truth, 5),

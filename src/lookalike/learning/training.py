@@ -26,22 +26,19 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812  torch's own usage
 
 from lookalike.catalogue.snapshot import CuratedSnapshot
 from lookalike.learning import distributed, identity, release
 from lookalike.learning.checkpoint import Checkpoints
 from lookalike.learning.dataset import Decoding, TrainingData, load_training_data, shuffled_batches
 from lookalike.learning.distributed import Ranks
-from lookalike.learning.feed import Feed, batch_size
+from lookalike.learning.feed import Feed, batch_size, for_ranks
 from lookalike.learning.hash_heads import FittedHead
 from lookalike.learning.hashing import TunedHashing, ViewedHashing, hash_objective
 from lookalike.learning.loop import Batch, Loop, Run
@@ -93,8 +90,7 @@ class Trainer:
         objective = CategoryObjective(self.network, stage, bf16=self.bf16)
 
         def validate() -> tuple[float, float]:
-            outputs = self.outputs.plain(data.validation, None, batch=128, names=("logits",))
-            return _score(outputs["logits"], data.validation.labels)
+            return self.outputs.score(data.validation, lambda features: self.network.category_head(features))
 
         Loop(
             self.run,
@@ -116,13 +112,15 @@ class Trainer:
         network.trunk.requires_grad_(tuned).eval()
         head = network.hash_head
         stage, fitted = recipe.hash_stage, isinstance(head, FittedHead)
-        views = self.outputs.views(1 if tuned or fitted else max(1, stage.views))
+        on_photos = tuned or fitted or not stage.views
+        views = [] if on_photos else self.outputs.views(stage.views)
+        catalogue = self.outputs.sampled() if on_photos else views[0]
         with seeded(recipe.seed, _HASH):
             if isinstance(head, FittedHead):
-                head.fit(views[0], network.category_head)
+                head.fit(catalogue, network.category_head)
                 return
             if recipe.hash_head != "paper":
-                head.centre(views[0])
+                head.centre(catalogue)
             hashing = hash_objective(recipe.hash_head, head, len(data.categories), stage)
             hashing = hashing.to(ranks.device)
         if tuned:
@@ -139,7 +137,7 @@ class Trainer:
         data, ranks = self.data, self.ranks
         labels = torch.from_numpy(data.train.labels)
         validation = self.outputs.plain(data.validation, "features of validation", names=("features",))
-        validated = validation["features"].to(ranks.device)
+        validated = validation["features"]
         photos = batch_size(stage, len(data.train), ranks)
 
         def batches(epoch: int, first: int) -> Iterator[Batch]:
@@ -149,8 +147,7 @@ class Trainer:
                 yield views[epoch % len(views)][at].to(ranks.device), labels[at].to(ranks.device)
 
         def validate() -> tuple[float, float]:
-            with torch.inference_mode():
-                return _score(head.scores(validated), data.validation.labels)
+            return self.outputs.score(data.validation, head.scores, validated)
 
         key = _KEYS[number]
         Loop(
@@ -172,9 +169,7 @@ class Trainer:
         feed = Feed(self.recipe, stage, data, self.ranks, number=_HASH)
 
         def validate() -> tuple[float, float]:
-            features = self.outputs.plain(data.validation, None, batch=128, names=("features",))["features"]
-            with torch.inference_mode():
-                return _score(hashing.scores(features.to(self.ranks.device)), data.validation.labels)
+            return self.outputs.score(data.validation, hashing.scores)
 
         Loop(
             self.run,
@@ -245,6 +240,11 @@ def train(
         run = Run(network, checkpoints, ranks, recipe.seed, progress, stop, compiled)
         run.metrics.extend(state["metrics"] if state else ())
         bf16 = recipe.bf16 and has_bf16(ranks.device)
+        recipe = replace(
+            recipe,
+            category_stage=for_ranks(recipe.category_stage, ranks),
+            hash_stage=for_ranks(recipe.hash_stage, ranks),
+        )
         outputs = PhotoOutputs(recipe, data, network, ranks, progress, bf16)
         trainer = Trainer(recipe, data, network, run, bf16, outputs)
         if state is None or state["stage"] == _CATEGORY:
@@ -310,9 +310,3 @@ def _data(
         return data
     ranks.wait()
     return load()
-
-
-def _score(logits: Tensor, labels: NDArray[np.int64]) -> tuple[float, float]:
-    """Mean loss and top-1 accuracy."""
-    logits, truth = logits.float().cpu(), torch.from_numpy(labels)
-    return F.cross_entropy(logits, truth).item(), (logits.argmax(dim=1) == truth).double().mean().item()
