@@ -169,8 +169,17 @@ def test_a_training_that_version_0_1_finished_is_found(tmp_path: Path) -> None:
     for later in ("weights", "frozen", "looks"):
         del recipe[later]  # version 0.1 had no such field
     for stage in ("category_stage", "hash_stage"):
-        for later in ("optimizer", "head_factor", "held", "layer_decay", "thawing"):
+        for later in (
+            "optimizer",
+            "plain_momentum",
+            "head_factor",
+            "held",
+            "layer_decay",
+            "thawing",
+            "rank_batch",
+        ):
             del recipe[stage][later]
+    del recipe["augmentation"]["whole_pixels"]
     config = {"format": 1, "recipe": recipe}
     writer = ArtefactWriter(place.store, Kind.RELEASE, inputs={"curated": str(curated)}, config=config)
     earlier = writer.commit()
