@@ -89,7 +89,7 @@ def shown(setting: Setting) -> str:
     """The value for a person; a secret is not shown."""
     if setting.entry.secret and setting.value:
         return "(set)"
-    return "" if setting.value is MISSING else str(setting.value)
+    return "" if setting.value is None or setting.value is MISSING else str(setting.value)
 
 
 def _plain(setting: Setting) -> Any:
