@@ -290,6 +290,11 @@ def traceback_wanted() -> bool:
     return bool(os.environ.get("LOOKALIKE_TRACEBACK"))
 
 
+def mysql_password() -> str | None:
+    """Of ``MYSQL_PWD``, which MySQL's own programs read and its Python driver does not; None where it is not set."""
+    return os.environ.get("MYSQL_PWD")
+
+
 def kubeconfig_named() -> bool:
     """Whether ``KUBECONFIG`` names a cluster, so that even a process in a pod goes to that one."""
     return "KUBECONFIG" in os.environ

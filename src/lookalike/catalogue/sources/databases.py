@@ -9,7 +9,6 @@ stands in the address, and never in a message.
 from __future__ import annotations
 
 import hashlib
-import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from urllib.parse import quote, unquote, urlsplit, urlunsplit
 from lookalike.catalogue.sources.delimited import checked_header
 from lookalike.catalogue.tables import Rows, Table
 from lookalike.errors import CatalogueError, SettingsError
+from lookalike.settings import mysql_password
 
 SCHEMES: Mapping[str, str] = {
     "sqlite": "",
@@ -110,7 +110,7 @@ def _server(uri: str, query: str) -> Iterator[tuple[tuple[str, ...], Iterator[Se
         address = make_url(uri)
         address = address.set(drivername=SCHEMES[urlsplit(uri).scheme])
         if address.drivername.startswith("mysql") and not address.password:
-            address = address.set(password=os.environ.get("MYSQL_PWD"))
+            address = address.set(password=mysql_password())
         engine = create_engine(address, pool_pre_ping=False)
     except ImportError as error:
         message = f"{shown(uri)}: its driver is not installed ({error}): pip install 'lookalike[sql]'"
