@@ -23,7 +23,7 @@ def measured(made: Snapshot, cache: Path, shards: int = 1) -> Likeness | None:
 
 
 def by_hand(made: Snapshot, splits: tuple[str, ...]) -> list[float]:
-    """Each listing's mean distance to the five nearest of its category: of other groups, or where there are not five,
+    """Each listing's mean distance to the five nearest of other groups, or where its category has not five of these,
     of other photos."""
     rows, found = made.listings.to_pylist(), []
     for row in rows:
@@ -32,10 +32,11 @@ def by_hand(made: Snapshot, splits: tuple[str, ...]) -> list[float]:
         near = [
             (int(np.bitwise_count(made.codes[row["photo_id"]] ^ made.codes[other["photo_id"]]).sum()), other)
             for other in rows
-            if other["category"] == row["category"] and other["photo_id"] != row["photo_id"]
+            if other["photo_id"] != row["photo_id"]
         ]
-        others = [distance for distance, other in near if other["group"] != row["group"]]
-        found.append(float(np.mean(sorted(others if len(others) >= 5 else [d for d, _ in near])[:5])))
+        others = [(distance, other) for distance, other in near if other["group"] != row["group"]]
+        kept = others if sum(other["category"] == row["category"] for _, other in others) >= 5 else near
+        found.append(float(np.mean(sorted(distance for distance, _ in kept)[:5])))
     return found
 
 
@@ -69,7 +70,7 @@ def test_too_few_listings_have_no_measure(snapshot: MakeSnapshot, tmp_path: Path
 
 
 def test_likeness_is_the_share_of_own_photos_that_are_farther() -> None:
-    measure = Likeness(tuple(float(d) for d in range(100, 201)), 500)
+    measure = Likeness(tuple(float(d) for d in range(100, 201)), (0, 128), 500)
     assert measure.of(np.array([50, 100, 150, 195, 200, 900])).tolist() == pytest.approx(
         [1, 1, 0.5, 0.05, 0, 0]
     )
@@ -80,8 +81,8 @@ def test_likeness_is_the_share_of_own_photos_that_are_farther() -> None:
     [
         {},
         {"likeness": None},
-        {"likeness": {"nearest": 3, "asked": 9, "distances": [1, 2]}},
-        {"likeness": {"nearest": 5, "asked": 9, "distances": [2, 1]}},
+        {"likeness": {"nearest": 3, "asked": 9, "bits": [0, 8], "distances": [1, 2]}},
+        {"likeness": {"nearest": 5, "asked": 9, "bits": [0, 8], "distances": [2, 1]}},
     ],
 )
 def test_an_index_that_says_nothing_we_know_has_no_measure(meta: dict[str, object]) -> None:

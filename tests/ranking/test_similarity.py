@@ -11,12 +11,23 @@ from lookalike.errors import QueryError
 from lookalike.imaging.photos import load_square
 from lookalike.index.likeness import Likeness
 from lookalike.ranking.request import Query, RankingConfig, SearchRequest
+from lookalike.ranking.rescoring import Rescorer
 from lookalike.ranking.search import Searcher, open_searcher
-from lookalike.ranking.similarity import ALIKE, LITTLE, MUCH, NOT, SAME, in_words, judge
+from lookalike.ranking.similarity import (
+    ALIKE,
+    LITTLE,
+    MUCH,
+    NOT,
+    SAME,
+    by_shape,
+    in_words,
+    judge,
+    shape_distances,
+)
 from lookalike.storage.artefacts import fetch
 from tests.shop import SIDE, Shop, render
 
-MEASURE = Likeness(tuple(float(d) for d in range(100, 201)), 500)
+MEASURE = Likeness(tuple(float(d) for d in range(100, 201)), (0, 256), 500)
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +61,14 @@ def test_an_answer_is_judged_by_its_five_nearest_and_by_the_nearest(
 def test_nothing_is_said_without_a_measure_or_without_hits() -> None:
     for judged in (judge(None, np.array([5]), 0.05), judge(MEASURE, np.array([], np.int32), 0.05)):
         assert (judged.likeness, judged.nothing_alike) == (None, False)
+
+
+def test_distances_in_some_bits_come_of_weights() -> None:
+    rng = np.random.default_rng(3)
+    query, others = rng.integers(0, 256, (2, 9, 32), np.uint8)
+    expected = Rescorer(by_shape(query[0], (64, 192))).distances(others, np.arange(9))
+    found = shape_distances(expected, 256, (64, 192))
+    assert found.tolist() == np.bitwise_count(query[0, 8:24] ^ others[:, 8:24]).sum(axis=1).tolist()
 
 
 def test_likeness_in_words() -> None:

@@ -56,7 +56,7 @@ def extract(
     """Extract what has no code yet and return the extraction of `curated` by `release`.
 
     `encoder` replaces the release's OpenVINO encoder (one on a GPU, say, at its own `pace`). Manifest `meta`: release,
-    bits, preset, photos, undecodable (photo ids).
+    bits (and how many of them are about category and colours), preset, photos, undecodable (photo ids).
     """
     writer = _writer(store, curated, release)
     if found := writer.existing():
@@ -81,6 +81,8 @@ def extract(
             "release": str(release),
             "bits": card.bits,
             "features": card.features,
+            "category_bits": card.category_bits,
+            "colour_bits": card.colour_bits,
             "preset": asdict(card.preset),
             "photos": len(wanted) - len(undecodable),
             "undecodable": undecodable,

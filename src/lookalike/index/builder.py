@@ -136,7 +136,7 @@ def build(
         _sketch_all(maps, holes, rows, meta["bits"], progress)
         del maps
         built = IndexSnapshot.open_files(files)
-        alike = likeness.measure(built, chosen, read_splits(store, curated, cache_dir))
+        alike = likeness.measure(built, chosen, read_splits(store, curated, cache_dir), _shape_bits(meta))
         built.close()
         progress("measure likeness", 1, 1)
         for file in files:
@@ -145,6 +145,13 @@ def build(
     if alike is not None:
         counts[likeness.META] = alike.to_json()
     return writer.commit(shape | counts)
+
+
+def _shape_bits(meta: Mapping[str, Any]) -> tuple[int, int]:
+    """The bits, from and to, that are neither about the category nor about colours; all where they are no whole bytes
+    or the extraction, older, does not say."""
+    first, last = meta.get("category_bits", 0), meta["bits"] - meta.get("colour_bits", 0)
+    return (0, meta["bits"]) if first % 8 or last % 8 or first >= last else (first, last)
 
 
 def write_segments(

@@ -15,10 +15,12 @@ from lookalike.aspects.models import AspectModels, Predictions
 from lookalike.coding.encoder import Encoding
 from lookalike.coding.release import ModelCard
 from lookalike.ranking.listings import IndexedListing
-from lookalike.ranking.request import Query
+from lookalike.ranking.request import CategoryGuess, Query
 from lookalike.ranking.rescoring import bit_probabilities
 from lookalike.ranking.rewards import Expectation
 from lookalike.ranking.trust import Trusted
+
+_GUESSES_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,3 +86,22 @@ def photos_of(queries: Sequence[Query]) -> np.ndarray | None:
     """u8[n, side, side, 3] of the queries that are photos, or None where there is none."""
     photos = [query.photo for query in queries if query.photo is not None]
     return np.stack(photos) if photos else None
+
+
+def guesses(
+    query: EncodedQuery, opened: Sequence[str], known: Mapping[str, int], *, everything: bool
+) -> tuple[CategoryGuess, ...]:
+    """The categories `opened`, of which `everything` is no news, and the likeliest others, likeliest first.
+
+    `known` is the place of each category in the query's probabilities.
+    """
+    names = list(known)
+    likeliest = np.argsort(-query.probabilities, kind="stable")[:_GUESSES_SHOWN].tolist()
+    shown = {names[i]: float(query.probabilities[i]) for i in likeliest}
+    for name in () if everything else opened:
+        i = known.get(name)
+        shown[name] = 0.0 if i is None else float(query.probabilities[i])
+    if query.own_category is not None:
+        shown[query.own_category] = 1.0
+    ranked = sorted(shown, key=lambda name: (-shown[name], name))
+    return tuple(CategoryGuess(name, round(shown[name], 4), name in opened) for name in ranked)

@@ -13,6 +13,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from lookalike.coding.release import ModelCard
+from lookalike.errors import ReleaseError
 from lookalike.index.likeness import Likeness
 from lookalike.index.reader import Memory
 from lookalike.ranking.request import Filters
@@ -131,3 +133,15 @@ class Listings(Protocol):
 
     def memory(self) -> Memory:
         """How much of the snapshot's files this process holds."""
+
+
+def check_fit(card: ModelCard, index: Summary) -> None:
+    """Raises `ReleaseError` where codes of an index are not those of a release."""
+    if index.bits != card.bits:
+        raise ReleaseError(f"{index.name}: codes of {index.bits} bits; the model makes {card.bits}")
+    wanted = {"name": card.preset.name, "resize": card.preset.resize, "crop": card.preset.crop}
+    found = {name: index.preset.get(name) for name in wanted}
+    if found != wanted:
+        raise ReleaseError(
+            f"{index.name} was built with the transform preset {found}, the model has {wanted}"
+        )

@@ -9,7 +9,7 @@ its `Listings`.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -20,14 +20,13 @@ from lookalike.errors import QueryError, ReleaseError
 from lookalike.ranking import encoded as encode
 from lookalike.ranking.beyond import by_look, mixed
 from lookalike.ranking.emphasis import Emphasis
-from lookalike.ranking.encoded import EncodedQuery
+from lookalike.ranking.encoded import EncodedQuery, guesses
 from lookalike.ranking.grouping import first_of_each_group, groups_of, without
-from lookalike.ranking.listings import Candidates, Listings, Summary, Wanted
+from lookalike.ranking.listings import Candidates, Listings, Summary, Wanted, check_fit
 from lookalike.ranking.local import map_listings
 from lookalike.ranking.parameters import check_aspects
 from lookalike.ranking.request import (
     Answer,
-    CategoryGuess,
     Hit,
     Query,
     RankingConfig,
@@ -37,13 +36,9 @@ from lookalike.ranking.request import (
 from lookalike.ranking.rescoring import appearances
 from lookalike.ranking.rewards import matched, rewards
 from lookalike.ranking.routing import open_categories
-from lookalike.ranking.similarity import in_words, judge
+from lookalike.ranking.similarity import UNKNOWN, Judged, by_shape, in_words, judge, shape_distances
 from lookalike.ranking.trust import trusted
 from lookalike.storage.artefacts import Artefact
-
-_GUESSES_SHOWN = 5
-_LOOKED_AT = 64
-"""Nearest candidates among which those that tell how alike the answer is are looked for."""
 
 
 def open_searcher(
@@ -103,7 +98,7 @@ class Searcher:
         self.aspects = aspects or AspectModels.none(len(self.card.categories))
         self.summary: Summary = listings.summary
         self.trusted = trusted(self.card.metrics.get("aspects", {}), self.config)
-        self._check_fit()
+        check_fit(self.card, self.summary)
         self._present = np.array([c in self.summary.rows for c in self.card.categories])
         self._aspect_names = sorted(
             {*self.summary.values, *self.card.aspects}
@@ -141,24 +136,27 @@ class Searcher:
             self._by_look(query, request, categories)
             for query, request, categories in zip(queries, requests, opened, strict=True)
         ]
-        asked = [*wanted, *(want for _, want in filter(None, alone))]
+        by_shapes = [self._by_shape(query, want) for query, want in zip(queries, wanted, strict=True)]
+        asked = [*wanted, *filter(None, by_shapes), *(want for _, want in filter(None, alone))]
         candidates = self.listings.nearest(asked)
-        of_alone = iter(candidates[len(wanted) :])
+        more = iter(candidates[len(wanted) :])
+        shapes = [None if want is None else next(more) for want in by_shapes]
         scan_ms = (time.perf_counter() - started) * 1e3
         answers = []
-        for query, request, want, found, look in zip(
-            queries, requests, wanted, candidates, alone, strict=False
+        for query, request, want, found, look, shape in zip(
+            queries, requests, wanted, candidates, alone, shapes, strict=False
         ):
             started = time.perf_counter()
-            hits, missing = self._hits(query, request, want, found)
+            near = {} if shape is None else self._distances(shape)
+            hits, missing = self._hits(query, request, want, found, near)
             if look is not None:
-                others, _ = self._hits(look[0], request, look[1], next(of_alone))
+                others, _ = self._hits(look[0], request, look[1], next(more), {})
                 hits = self._mixed(query, request, hits, others)
-            judged = judge(self.summary.likeness, self._nearest(query, request, found), self._least(request))
+            judged = self._judge(query, request, shape)
             answers.append(
                 Answer(
                     hits=hits,
-                    categories=self._guesses(query, want.categories, everything=request.everything),
+                    categories=guesses(query, want.categories, self._number, everything=request.everything),
                     aspects=query.aspects,
                     release=self.summary.release,
                     index=self.summary.name,
@@ -245,11 +243,8 @@ class Searcher:
         self, query: EncodedQuery, request: SearchRequest, opened: tuple[str, ...]
     ) -> tuple[EncodedQuery, Wanted] | None:
         """The query without what it says of the category, for what was not opened; None where that is not asked for."""
-        unsure = (
-            not request.categories
-            and query.own_category is None
-            and float(query.probabilities.max()) < self.config.unsure
-        )
+        photo = not request.categories and query.own_category is None
+        unsure = photo and float(query.probabilities.max()) < self.config.unsure
         if not (request.everything or unsure):
             return None
         others = opened if request.everything else tuple(c for c in self.summary.rows if c not in opened)
@@ -274,10 +269,12 @@ class Searcher:
         found = self.listings.find(hit.listing_id) if hit.beyond else None
         if found is None:
             return hit
-        distance = np.array([int(np.bitwise_count(query.code ^ found[1]).sum())])
+        differing = np.unpackbits(query.code ^ found[1])
+        distance, measure = int(differing.sum()), self.summary.likeness
+        near = None if measure is None else float(differing[slice(*measure.bits)].sum())
         same = distance <= self.config.same_photo * self.card.bits
-        ((likeness, words),) = self._alike(request, distance, same)
-        return replace(hit, distance=int(distance[0]), likeness=likeness, alike=words)
+        ((likeness, words),) = self._alike(request, [near], [same])
+        return replace(hit, distance=distance, likeness=likeness, alike=words)
 
     def _emphasis(self, request: SearchRequest) -> Emphasis:
         return Emphasis.of(self.card, self.config.colour if request.colour is None else request.colour)
@@ -285,28 +282,56 @@ class Searcher:
     def _least(self, request: SearchRequest) -> float:
         return self.config.least_likeness if request.least_likeness is None else request.least_likeness
 
-    def _nearest(self, query: EncodedQuery, request: SearchRequest, found: Candidates) -> np.ndarray:
-        """i32[m]: distances of the first candidates, without those that are no answer."""
-        first = found.take(range(min(len(found), _LOOKED_AT)))
-        kept: np.ndarray = without(first, request.exclude, query.own_group).distance
-        return kept
+    def _by_shape(self, query: EncodedQuery, want: Wanted) -> Wanted | None:
+        """The same candidates, with distances in the bits that likeness is measured by; None without a measure."""
+        measure = self.summary.likeness
+        return (
+            None if measure is None else replace(want, weights=by_shape(query.code, measure.bits), aspects=())
+        )
+
+    def _distances(self, shape: Candidates) -> dict[str, float]:
+        """The distance of each candidate's nearest photo in the bits that likeness is measured by."""
+        measure, found = self.summary.likeness, dict[str, float]()
+        assert measure is not None
+        distances = shape_distances(shape.expected_distances(), self.card.bits, measure.bits).tolist()
+        for listing_id, distance in zip(shape.listing_ids(), distances, strict=True):
+            found[listing_id] = min(distance, found.get(listing_id, distance))
+        return found
+
+    def _judge(self, query: EncodedQuery, request: SearchRequest, shape: Candidates | None) -> Judged:
+        if shape is None:
+            return UNKNOWN
+        others = without(shape, request.exclude, query.own_group)
+        nearest = np.sort(np.array(list(self._distances(others).values())))
+        return judge(self.summary.likeness, nearest, self._least(request))
 
     def _rows(self, categories: Collection[str]) -> int:
         return sum(self.summary.rows.get(category, 0) for category in categories)
 
     def _hits(
-        self, query: EncodedQuery, request: SearchRequest, wanted: Wanted, found: Candidates
+        self,
+        query: EncodedQuery,
+        request: SearchRequest,
+        wanted: Wanted,
+        found: Candidates,
+        near: Mapping[str, float],
     ) -> tuple[tuple[Hit, ...], tuple[int, ...]]:
         """The best k of the candidates, and the shards missing; more are scanned until there are k, or no more rows."""
         reachable = self._rows(wanted.categories)
         while True:
-            hits = self._order(query, request, found)
+            hits = self._order(query, request, found, near)
             if len(hits) == request.k or len(found) < wanted.k or wanted.k >= reachable:
                 return hits, found.missing
             wanted = replace(wanted, k=min(reachable, wanted.k * 4))
             (found,) = self.listings.nearest([wanted])
 
-    def _order(self, query: EncodedQuery, request: SearchRequest, candidates: Candidates) -> tuple[Hit, ...]:
+    def _order(
+        self,
+        query: EncodedQuery,
+        request: SearchRequest,
+        candidates: Candidates,
+        near: Mapping[str, float],
+    ) -> tuple[Hit, ...]:
         if request.exclude or query.own_group is not None:
             candidates = without(candidates, request.exclude, query.own_group)
         if not len(candidates):
@@ -322,7 +347,7 @@ class Searcher:
             order = [order[i] for i in kept]
         best = order[: request.k]
         shown = candidates.take(best)
-        alike = self._alike(request, shown.distance, same[best])
+        alike = self._alike(request, [near.get(each) for each in shown.listing_ids()], same[best].tolist())
         return tuple(
             Hit(
                 listing_id=found.listing_id,
@@ -348,16 +373,16 @@ class Searcher:
         )
 
     def _alike(
-        self, request: SearchRequest, distances: np.ndarray, same: np.ndarray
+        self, request: SearchRequest, distances: Sequence[float | None], same: Sequence[bool]
     ) -> list[tuple[float | None, str | None]]:
-        """The likeness of hits at these distances, as a number and in words."""
+        """The likeness of hits at these distances, as a number and in words; None where they are not known."""
         measure, least = self.summary.likeness, self._least(request)
-        if measure is None:
-            return [(None, None)] * len(distances)
-        return [
-            (round(likeness, 4), in_words(likeness, least, same_photo=photo))
-            for likeness, photo in zip(measure.of(distances).tolist(), same.tolist(), strict=True)
-        ]
+        found: list[tuple[float | None, str | None]] = [(None, None)] * len(distances)
+        for i, distance in enumerate(distances):
+            if measure is not None and distance is not None:
+                likeness = round(float(measure.of(np.array([distance]))[0]), 4)
+                found[i] = likeness, in_words(likeness, least, same_photo=same[i])
+        return found
 
     def _scores(self, query: EncodedQuery, request: SearchRequest, candidates: Candidates) -> np.ndarray:
         """f64[m], 0 to 1: the blend of appearance and aspect reward."""
@@ -373,27 +398,3 @@ class Searcher:
             query.expected, chances, candidates.prices(), self.config
         )
         return scores
-
-    def _guesses(
-        self, query: EncodedQuery, opened: Sequence[str], *, everything: bool
-    ) -> tuple[CategoryGuess, ...]:
-        likeliest = np.argsort(-query.probabilities, kind="stable")[:_GUESSES_SHOWN].tolist()
-        shown = {self.card.categories[i]: float(query.probabilities[i]) for i in likeliest}
-        for name in () if everything else opened:
-            i = self._number.get(name)
-            shown[name] = 0.0 if i is None else float(query.probabilities[i])
-        if query.own_category is not None:
-            shown[query.own_category] = 1.0
-        ranked = sorted(shown, key=lambda name: (-shown[name], name))
-        return tuple(CategoryGuess(name, round(shown[name], 4), name in opened) for name in ranked)
-
-    def _check_fit(self) -> None:
-        card, index = self.card, self.summary
-        if index.bits != card.bits:
-            raise ReleaseError(f"{index.name}: codes of {index.bits} bits; the model makes {card.bits}")
-        wanted = {"name": card.preset.name, "resize": card.preset.resize, "crop": card.preset.crop}
-        found = {name: index.preset.get(name) for name in wanted}
-        if found != wanted:
-            raise ReleaseError(
-                f"{index.name} was built with the transform preset {found}, the model has {wanted}"
-            )

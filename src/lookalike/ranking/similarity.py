@@ -27,6 +27,19 @@ _FOUND = 0.5
 """Likeness of the nearest listing from which on something was found, however far the others are."""
 
 
+def by_shape(code: np.ndarray, bits: tuple[int, int]) -> np.ndarray:
+    """Weights f32[bits] by which the expected distance is that of some `bits` of `code`, and half of the others."""
+    weights = np.full(8 * len(code), 0.5, np.float32)
+    weights[bits[0] : bits[1]] = np.unpackbits(code)[bits[0] : bits[1]]
+    return weights
+
+
+def shape_distances(expected: np.ndarray, bits: int, compared: tuple[int, int]) -> np.ndarray:
+    """Distances f64[m] in the bits `compared`, from those by the weights of `by_shape` of codes of so many `bits`."""
+    found: np.ndarray = np.rint(expected.astype(np.float64) - (bits - (compared[1] - compared[0])) / 2)
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Judged:
     """What an answer as a whole is worth."""
