@@ -41,7 +41,7 @@ CATEGORIES = (
     "shoes/ankle-boot",
 )
 VALIDATION = 2000
-CURATION = CurationConfig(min_side=28, min_deviation=0.0, near_bits=0, near_rmse=0.0, leaks="nothing")
+CURATION = CurationConfig(min_side=28, min_deviation=0.0, find_copies=False, leaks="nothing")
 
 
 def main() -> None:

@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lookalike.catalogue.categories import CategoryPlan, plan_categories
-from lookalike.catalogue.duplicates import components, near_pairs
+from lookalike.catalogue.copies import find_copies
+from lookalike.catalogue.duplicates import components
 from lookalike.catalogue.examination import Examined
 from lookalike.catalogue.fields import FURTHER
 from lookalike.catalogue.listings import Catalogue, LeftOut
@@ -77,7 +78,7 @@ def assemble(
     Raises `CatalogueError` where too little is left to learn from.
     """
     row_of = {photo_id: row for row, photo_id in enumerate(examined.photo_ids)}
-    pairs = near_pairs(examined.phashes, examined.prints, config.near_bits, config.near_rmse)
+    pairs = find_copies(examined.copies if config.find_copies else examined.copies[:0])
     same = components(len(examined.photo_ids), pairs)
     photo_group = {photo_id: examined.photo_ids[same[row]] for photo_id, row in row_of.items()}
 

@@ -56,7 +56,7 @@ from lookalike.strict_json import plain
 
 __all__ = ["CurationConfig", "curate"]
 
-_RULES = 4
+_RULES = 5
 """Raised when the same configuration begins to give another result, so that old snapshots are not taken for new."""
 _READERS = 16
 """Photos for the report's page that are read at once."""

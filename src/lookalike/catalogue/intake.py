@@ -247,6 +247,7 @@ def described(photo: PreparedPhoto) -> Mapping[str, Any]:
         "phash": photo.phash,
         "deviation": float(photo.small.reshape(-1, 3).std(axis=0).max()),
         "print": _halved(photo.small).tobytes(),
+        "prints": photo.prints.tobytes(),
     }
 
 

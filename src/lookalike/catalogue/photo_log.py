@@ -35,9 +35,10 @@ from lookalike.storage import keys
 from lookalike.storage.artefacts import digest_of, sha256_of_file
 from lookalike.storage.objects import ObjectStore
 
-DECODING = 1
+DECODING = 2
 """Raised when the same bytes begin to be stored or described otherwise: then every photo is read once more."""
 PRINT_BYTES = 16 * 16 * 3
+PRINTS_BYTES = 2 * 32 * 32 * 3
 MOST_PARTS = 16
 """Parts of a table; more are merged, all but those of at least `_LARGE` bytes."""
 _LARGE = 32 << 20
@@ -60,9 +61,10 @@ LOG_SCHEMA = pa.schema(
         pa.field("phash", pa.uint64()),  # 64-bit DCT hash
         pa.field("deviation", pa.float32()),  # of its colours, in grey levels
         pa.field("print", pa.binary(PRINT_BYTES)),  # uint8[16, 16, 3]: the whole photo at its smallest
+        pa.field("prints", pa.binary(PRINTS_BYTES)),  # uint8[2, 32, 32, 3]: whole, and without its margins
     ]
 )
-PHOTOS_SCHEMA = pa.schema([field for field in LOG_SCHEMA if field.name != "print"])
+PHOTOS_SCHEMA = pa.schema([field for field in LOG_SCHEMA if field.name not in ("print", "prints")])
 """What a curation keeps in memory of all photos: a print is nine tenths of a row."""
 SEEN_SCHEMA = pa.schema(
     [
@@ -136,17 +138,17 @@ class PhotoLog:
         """Where photos that are known were added anew, take each from the larger pack."""
         self.photos = _widest(self.photos)
 
-    def prints(self, photo_ids: pa.Array) -> NDArray[np.uint8]:
-        """The small prints of photos, uint8[n, 768] in their order; zeros where there is none."""
+    def prints(self, photo_ids: pa.Array, column: str = "print") -> NDArray[np.uint8]:
+        """The prints of photos in `column`: uint8[n, bytes] in their order; zeros where there is none."""
         while True:  # parts may be merged and removed while we look
-            found = np.zeros((len(photo_ids), PRINT_BYTES), np.uint8)
+            found = np.zeros((len(photo_ids), LOG_SCHEMA.field(column).type.byte_width), np.uint8)
             paths = [
                 _fetched(self._store, self._cache, info.key)
                 for info in self._store.list(keys.photo_log(self._way))
             ]
             with contextlib.suppress(FileNotFoundError):
                 for path in paths:
-                    _copy_prints(path, photo_ids, found)
+                    _copy_prints(path, photo_ids, column, found)
                 return found
 
     def compact(self) -> None:
@@ -192,16 +194,16 @@ def _widest(log: pa.Table) -> pa.Table:
     return _distinct(log.take(pc.sort_indices(log, sort_keys=order)), ["photo_id"])
 
 
-def _copy_prints(path: Path | None, photo_ids: pa.Array, found: NDArray[np.uint8]) -> None:
+def _copy_prints(path: Path | None, photo_ids: pa.Array, column: str, found: NDArray[np.uint8]) -> None:
     """Put the prints that one part has into their rows of `found`. Raises `FileNotFoundError` where it is gone."""
     if path is None:
         raise FileNotFoundError("a part of the photo log")
     with pa.memory_map(str(path)) as file:
-        for batch in pq.ParquetFile(file).iter_batches(_BATCH, columns=["photo_id", "print"]):
+        for batch in pq.ParquetFile(file).iter_batches(_BATCH, columns=["photo_id", column]):
             rows = pc.index_in(batch["photo_id"], photo_ids)
-            wanted = pc.and_(pc.is_valid(rows), pc.is_valid(batch["print"])).to_numpy(zero_copy_only=False)
-            prints = batch["print"]
-            flat = np.frombuffer(prints.buffers()[1], np.uint8).reshape(-1, PRINT_BYTES)
+            wanted = pc.and_(pc.is_valid(rows), pc.is_valid(batch[column])).to_numpy(zero_copy_only=False)
+            prints = batch[column]
+            flat = np.frombuffer(prints.buffers()[1], np.uint8).reshape(-1, found.shape[1])
             at = rows.fill_null(0).to_numpy(zero_copy_only=False)
             found[at[wanted]] = flat[prints.offset : prints.offset + len(prints)][wanted]
 

@@ -26,11 +26,8 @@ class CurationConfig:
     """Longer side over shorter, at most; banners and strips of film are longer, belts and ties hardly."""
     min_deviation: float = 3.0
     """Grey levels (0..255) by which a photo's colours deviate, at least; below, it is a blank placeholder."""
-    near_bits: int = 6
-    """Bits of 64 by which the perceptual hashes of near duplicates differ, at most. Saved anew: 0 to 2 (measured)."""
-    near_rmse: float = 8.0
-    """Grey levels by which 16 x 16 thumbnails of near duplicates differ, at most. Saved anew: under 3, the nearest
-    pair of different things 18 (measured on the sample); real garments laid out alike start at about 12."""
+    find_copies: bool = True
+    """Take re-posted copies (padded, framed, cropped by up to 4 %, brightened, with a badge) for one photo."""
     min_category: int = knob(
         10,
         "Smallest category",
@@ -74,8 +71,6 @@ class CurationConfig:
             ("min_side", 1, 10_000),
             ("max_ratio", 1, 1_000),
             ("min_deviation", 0, 100),
-            ("near_bits", 0, 16),
-            ("near_rmse", 0, 100),
             ("min_category", 1, 1_000_000),
             ("seller_cap", 0, 1_000_000_000),
             ("val_share", 0, 0.9),

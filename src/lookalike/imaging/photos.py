@@ -47,6 +47,7 @@ from lookalike.imaging.limits import (
     check_memory,
     check_pixels,
 )
+from lookalike.imaging.prints import prints_of
 from lookalike.imaging.profiles import profile_of
 
 Box = tuple[float, float, float, float]
@@ -99,6 +100,8 @@ class PreparedPhoto:
     """64-bit DCT hash (imagehash.phash): photos that look alike differ in few bits."""
     small: np.ndarray
     """uint8[32, 32, 3], the whole photo as RGB, aspect ratio not kept."""
+    prints: np.ndarray
+    """uint8[2, 32, 32, 3]: the whole, and without its margins; copies are known by them."""
 
 
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -195,8 +198,9 @@ def prepare(
         whole = _resized(image, header, size, profile)
         stored = data if shorter <= keep_side else _jpeg(whole, quality=90)
         small = np.array(whole.resize((_SMALL_SIDE, _SMALL_SIDE), Image.Resampling.BILINEAR))
+        prints = prints_of(whole)
         bits = np.packbits(imagehash.phash(whole).hash.reshape(-1))
-    return PreparedPhoto(info, stored, int.from_bytes(bits.tobytes(), "big"), small)
+    return PreparedPhoto(info, stored, int.from_bytes(bits.tobytes(), "big"), small, prints)
 
 
 def _checked(data: bytes, limits: Limits) -> Header:
