@@ -87,7 +87,7 @@ def test_the_form_of_a_flow_knows_choices_bounds_and_descriptions(served: Prefec
     schema = next(d for d in served.ask("/deployments/filter", {}) if d["name"] == "retrain")[
         "parameter_openapi_schema"
     ]
-    assert schema["definitions"]["RecipeName"]["enum"] == list(RECIPES)
+    assert schema["definitions"]["RecipeName"]["enum"] == ["auto", *RECIPES]
     fields = schema["definitions"]["Retrain"]["properties"]
     assert (fields["margin"]["minimum"], fields["margin"]["maximum"]) == (0, 1)
     assert all(field.get("description") for field in fields.values())
