@@ -8,7 +8,7 @@ from tasks import stages, steps
 
 @flow(name="index")
 def index(parameters: Index) -> str:
-    """Build the index; returns the reference of the index snapshot."""
+    """Build the index, or a delta over the live one; returns the reference of what is to be published."""
     return stages.leave_reference(
-        steps.build_index(parameters.store, parameters.extraction, parameters.shards)
+        steps.build_index(parameters.store, parameters.extraction, parameters.shards, parameters.difference)
     )

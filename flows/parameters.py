@@ -169,6 +169,11 @@ class Index(_Sharded):
     """Build an index snapshot from the codes of an extraction."""
 
     extraction: Reference = Field(title="Extraction", description="Its reference.")
+    difference: bool = Field(
+        default=False,
+        title="By difference",
+        description="Make a delta over what is live, or nothing, where that is cheaper than a new index.",
+    )
 
 
 class _Gate(_Parameters):
@@ -295,5 +300,11 @@ class Reindex(DataGate, _Retention, _Sharded, _Catalogue):
     """Bring the live index up to the current catalogue, with the live model release.
 
     Curates as the live snapshot was curated: columns, smallest category and caps are taken from there, and what the
-    live model release tells apart stays.
+    live model release tells apart stays. Where little has changed a delta is published, where nothing has nothing is.
     """
+
+    base: bool = Field(
+        default=False,
+        title="New base",
+        description="Build the index anew, however little has changed.",
+    )

@@ -16,6 +16,8 @@ from tasks.stages import run_stage
 def reindex(parameters: Reindex = Reindex()) -> str | State[str]:
     """New listings become searchable and sold ones go; codes are extracted for new photos alone.
 
+    What is published is a delta where that is cheaper than a new index; where nothing has changed, what is live stays.
+
     Ends as *Held* before anything is read where a roll-back holds publishing.
     """
     store, threads = parameters.store, parameters.threads
@@ -31,9 +33,14 @@ def reindex(parameters: Reindex = Reindex()) -> str | State[str]:
     )
     curated = run_stage(curate, curating)
     extraction = run_stage(extract, Extract(store=store, threads=threads, curated=curated, release=release))
-    built = run_stage(
-        index, Index(store=store, threads=threads, extraction=extraction, shards=parameters.shards)
+    indexing = Index(
+        store=store,
+        threads=threads,
+        extraction=extraction,
+        shards=parameters.shards,
+        difference=not parameters.base,
     )
+    built = run_stage(index, indexing)
     try:
         live = run_stage(
             publish,

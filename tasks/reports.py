@@ -56,11 +56,12 @@ def release(store: ObjectStore, ref: Ref) -> None:
     )
 
 
-def index(store: ObjectStore, ref: Ref) -> None:
-    """Listings per leaf category."""
+def index(store: ObjectStore, ref: Ref, why: str = "") -> None:
+    """Listings per leaf category, and why it is a delta or a new base."""
     categories = read_manifest(store, ref).meta["categories"]
     rows = [{"category": name, "listings": count} for name, count in sorted(categories.items())]
-    _table("index-snapshot", rows, f"{ref.kind}/{ref.id}: {sum(categories.values()):,} listings")
+    title = f"{ref.kind}/{ref.id}: {sum(categories.values()):,} listings"
+    _table("index-snapshot", rows, f"{title}; {why}" if why else title)
 
 
 def gate(report: GateReport, new: Ref, live: Ref | None) -> None:

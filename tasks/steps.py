@@ -163,10 +163,15 @@ def extract_part(
 
 
 @task(**patient())
-def build_index(store: str, extraction: str, shards: int) -> str:
-    """Extraction -> index snapshot, with its rows per category as a table."""
-    place = open_workplace(store)
-    ref = steps.index(place, Ref.parse(extraction), shards=shards, progress=ProgressArtifacts())
+def build_index(store: str, extraction: str, shards: int, difference: bool) -> str:
+    """Extraction -> index snapshot, or a delta over what is live, with the listings per category as a table."""
+    place, codes = open_workplace(store), Ref.parse(extraction)
+    if difference:
+        made = steps.refresh(place, codes, shards=shards, progress=ProgressArtifacts())
+        get_run_logger().info("%s: %s", made.ref, made.why)
+        reports.index(place.store, made.ref, made.why)
+        return str(made.ref)
+    ref = steps.index(place, codes, shards=shards, progress=ProgressArtifacts())
     reports.index(place.store, ref)
     return str(ref)
 

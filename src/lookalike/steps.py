@@ -260,6 +260,37 @@ def refresh(
     )
 
 
+def reindex(
+    place: Workplace,
+    catalogue: str,
+    *,
+    shards: int = 0,
+    base: bool = False,
+    told: Callable[[str], None] = lambda _: None,
+    progress: Progress = silent,
+) -> Refreshed:
+    """The current catalogue under the live model release: curate as the live one was, extract what is new, `refresh`.
+
+    `told` hears what was made and why. Raises `PublishingHeld` before anything is read while a roll-back holds
+    publishing, `SettingsError` where nothing is live.
+    """
+    require_not_held(place)
+    curation, live = live_curation(place), publication.published(place.store)
+    columns = curation.pop("columns")
+    curated = curate(
+        place,
+        catalogue,
+        CurationConfig(**curation),
+        columns=columns,
+        release=live.live.release,
+        progress=progress,
+    )
+    extraction = extract(place, curated, live.live.release, progress=progress)
+    made = refresh(place, extraction, shards=shards, base=base, progress=progress)
+    told(made.why)
+    return made
+
+
 def _check_splits(place: Workplace, curated: Ref, splits: Collection[str] | None) -> None:
     """A misspelt split beside a right one would leave its listings out of the index without a word."""
     if not splits:

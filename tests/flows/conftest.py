@@ -140,7 +140,7 @@ class Shop:
         return found.live
 
     def live_curated(self) -> Ref:
-        return Ref.parse(read_manifest(self.store, self.live().index).inputs["curated"])
+        return Ref.parse(read_manifest(self.store, self.live().tip).inputs["curated"])
 
 
 def free_port() -> int:

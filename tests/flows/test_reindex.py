@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lookalike.catalogue.curation import CurationConfig, curate
 from lookalike.catalogue.snapshot import CuratedSnapshot
 from lookalike.coding.extraction import extract
 from lookalike.index.builder import build
-from lookalike.index.reader import IndexSnapshot
+from lookalike.index.layers import open_index
 from lookalike.publishing import publication
 from lookalike.storage import keys
 from lookalike.storage.artefacts import fetch, read_manifest
@@ -21,12 +23,13 @@ from .conftest import Prefect, Shop
 
 
 def searchable(shop: Shop) -> set[str]:
-    snapshot = IndexSnapshot.open(fetch(shop.store, shop.live().index, shop.cache))
+    base, *deltas = (fetch(shop.store, ref, shop.cache) for ref in shop.live().refs[1:])
+    index = open_index(base, deltas)
     return {
         listing_id
-        for category in snapshot.categories
-        for part in snapshot.partitions(category)
-        for listing_id in part.listing_ids.to_pylist()
+        for category in index.categories
+        for part in index.partitions(category)
+        for listing_id in part.listing_ids.filter(pa.array(part.alive_mask())).to_pylist()
     }
 
 
@@ -72,9 +75,25 @@ def test_it_keeps_the_categories_of_the_model_and_the_shards_of_the_index(
     prefect.result("reindex", shop.where())
 
     assert searchable(shop) == {row.listing_id for row in left}
-    meta = read_manifest(shop.store, shop.live().index).meta
+    meta = read_manifest(shop.store, shop.live().tip).meta
     assert meta["categories"]["home/lamp"] == 3
     assert meta["shards"] == 2
+
+
+def test_a_new_title_is_a_delta_unless_a_base_is_asked_for(
+    prefect: Prefect, shop: Shop, listings: tuple[Listing, ...]
+) -> None:
+    before = shop.live()
+    first, *rest = listings[:-50]
+    shop.offer((replace(first, title="Another title"), *rest))
+    prefect.result("reindex", shop.where())
+    live = shop.live()
+    assert (live.index, len(live.deltas)) == (before.index, 1)
+    assert read_manifest(shop.store, live.tip).meta["delta"] == {"rows": 1, "tombstones": 1, "merged": 0}
+    assert searchable(shop) == {row.listing_id for row in listings[:-50]}
+    prefect.result("reindex", shop.where() | {"base": True})
+    assert shop.live().index != before.index
+    assert not shop.live().deltas
 
 
 def test_an_unchanged_inventory_costs_nothing(prefect: Prefect, shop: Shop) -> None:

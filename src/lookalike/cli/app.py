@@ -47,6 +47,7 @@ _RECIPES += "\n\n".join(
 _WHOLE, _STEPS, _SEARCH, _CARE = "The whole way", "One step at a time", "Search", "Look after it"
 app.command(rich_help_panel=_WHOLE)(demo.demo)
 app.command(rich_help_panel=_WHOLE)(steps.run)
+app.command(rich_help_panel=_WHOLE)(steps.reindex)
 app.command(rich_help_panel=_STEPS)(steps.curate)
 app.command(rich_help_panel=_STEPS, epilog=_RECIPES)(steps.train)
 app.command(rich_help_panel=_STEPS)(steps.extract)

@@ -83,10 +83,11 @@ def passed_data_gate(out: Output, *, accept: bool) -> Callable[[DataGateReport],
 def show_live(out: Output, live: live_ref.LiveRef) -> None:
     record = live.live
     held = f"\n  {escape(publication.held_words(live.hold))}" if live.hold else ""
+    over = f" and {len(record.deltas)} deltas, the last {record.tip.id}" if record.deltas else ""
     out.result(
         {"live": record.to_json(), "hold": live.hold and dataclasses.asdict(live.hold)},
         f"[bold green]live[/bold green] #{record.sequence} ({record.action} by {record.by}, {record.at})\n"
-        f"  model release  {record.release.id}\n  index snapshot {record.index.id}{held}",
+        f"  model release  {record.release.id}\n  index snapshot {record.index.id}{over}{held}",
     )
 
 

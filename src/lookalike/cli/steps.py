@@ -1,4 +1,4 @@
-"""`curate`, `train`, `extract`, `index`, and `run`, which does them all and publishes."""
+"""`curate`, `train`, `extract`, `index`, `run`, which does them all and publishes, and `reindex`, by difference."""
 
 from __future__ import annotations
 
@@ -33,7 +33,15 @@ from lookalike.cli.options import (
 )
 from lookalike.cli.output import Output
 from lookalike.cli.previewing import show_preview
-from lookalike.cli.showing import curated_words, passed_data_gate, show_curated, show_index, show_release
+from lookalike.cli.showing import (
+    curated_words,
+    passed_data_gate,
+    show_curated,
+    show_index,
+    show_live,
+    show_release,
+)
+from lookalike.publishing import publication
 from lookalike.settings import FlowSettings, Launch, load
 from lookalike.storage.artefacts import Kind, read_manifest
 from lookalike.workplace import open_workplace
@@ -248,3 +256,42 @@ def run(
         show_index(out, place, refs["index"])
     made = {name: str(ref) for name, ref in refs.items()}
     out.result(made | {"curation": curated_words(place, refs["curated"])[0]}, "[bold green]live[/bold green]")
+
+
+def reindex(
+    catalogue: CatalogueUri,
+    base: Annotated[
+        bool, typer.Option("--base", help="Build the index anew, however little has changed.")
+    ] = False,
+    store: Store = None,
+    photo_root: PhotoRoots = None,
+    shards: Shards = 0,
+    threads: Threads = 0,
+    accept: Accept = False,
+    bound: Bounds = None,
+    as_json: Json = False,
+) -> None:
+    """Bring what is live up to the current catalogue, with the live model release, and publish it.
+
+    Where little has changed a delta is published, which costs what changed; where nothing has, nothing is. Columns and
+    rules of curation are those of the live snapshot.
+
+    [dim]Example:[/dim] lookalike reindex --catalogue s3://shop/listings.parquet --store s3://shop/lookalike
+    """
+    out, place = Output(as_json=as_json), open_workplace(store, photo_root, threads=threads)
+    bounds, before = parse_bounds(bound), publication.published(place.store).live
+    with out.progress() as progress:
+        made = steps.reindex(place, catalogue, shards=shards, base=base, told=out.note, progress=progress)
+        live = steps.publish(
+            place,
+            made.ref,
+            replaces=before.release,
+            bounds=bounds,
+            accept=accept,
+            told=passed_data_gate(out, accept=accept),
+            progress=progress,
+        )
+    if as_json:
+        out.result({"made": made.made, "why": made.why, "live": live.live.to_json()}, "")
+    else:
+        show_live(out, live)
