@@ -1,4 +1,4 @@
-"""What a change costs: seconds and bytes from changed tables to searchable, and searches over deltas beside a full build.
+"""What a change costs: from changed tables to searchable, and searches over deltas beside a full build.
 
     python -m benchmarks.deltas WORKDIR --rows 100000 1000000
 
@@ -84,7 +84,9 @@ class Catalogue:
                 "photo_id": pa.array([photo_id(i) for i in self.photo.tolist()], pa.utf8()),
                 "category": pa.array([f"category/{c:03d}" for c in self.category.tolist()], pa.utf8()),
                 "split": pa.array(["train"] * n, pa.utf8()),
-                "title": pa.array([f"Listing {i} of the catalogue" for i in self.listing.tolist()], pa.utf8()),
+                "title": pa.array(
+                    [f"Listing {i} of the catalogue" for i in self.listing.tolist()], pa.utf8()
+                ),
                 "price": pa.array(self.price),
                 "group": pa.array(texts, pa.utf8()),
                 "aspect_brand": pa.array([[f"brand {i % 500}"] for i in self.listing.tolist()]),
@@ -132,18 +134,19 @@ class Shop:
             self._add_codes(np.arange(start, min(start + SHARD_ROWS, rows)))
         self.catalogue = first_catalogue(rows)
         state = self.curate(self.catalogue)
-        self.generation = Generation(
-            build(self.local, state.curated, state.extraction, cache_dir=self.cache)
-        )
+        self.generation = Generation(build(self.local, state.curated, state.extraction, cache_dir=self.cache))
         live_ref.publish(self.local, self.release, self.generation.base, by="benchmark", expected=None)
 
     def _add_codes(self, photos: np.ndarray) -> None:
-        codes = np.random.default_rng([3, int(photos[0])]).integers(0, 256, (len(photos), BITS // 8), np.uint8)
+        codes = np.random.default_rng([3, int(photos[0])]).integers(
+            0, 256, (len(photos), BITS // 8), np.uint8
+        )
         fixed = pa.FixedSizeBinaryArray.from_buffers(
             pa.binary(BITS // 8), len(photos), [None, pa.py_buffer(codes)]
         )
         data = parquet(
-            pa.table({"photo_id": pa.array([photo_id(i) for i in photos.tolist()]), "code": fixed}), plain=True
+            pa.table({"photo_id": pa.array([photo_id(i) for i in photos.tolist()]), "code": fixed}),
+            plain=True,
         )
         sha256 = hashlib.sha256(data).hexdigest()
         key = keys.code_shard(self.release.id, sha256)
@@ -206,7 +209,13 @@ def follow(shop: Shop, state: State) -> dict[str, float | str]:
         )
     )
     size = sum(entry.size for entry in read_manifest(shop.local, tip).files)
-    return {"difference_s": compared, "delta_s": built, "live_ref_s": moved, "delta_bytes": size, "what": str(difference)}
+    return {
+        "difference_s": compared,
+        "delta_s": built,
+        "live_ref_s": moved,
+        "delta_bytes": size,
+        "what": str(difference),
+    }
 
 
 def open_generation(shop: Shop, copies: Copies, before: MappedListings | None) -> MappedListings:
@@ -255,7 +264,9 @@ def measure(root: Path, rows: int) -> dict[str, object]:
     served, opened = timed(lambda: open_generation(shop, copies, base_before))
     report |= followed | {"write_tables_s": tables, "open_delta_s": opened, "pod_bytes": shop.store.fetched}
     report["live_ref_bytes"] = len(shop.local.get(keys.LIVE_REF))
-    report["to_searchable_s"] = opened + sum(float(followed[f"{n}_s"]) for n in ("difference", "delta", "live_ref"))
+    report["to_searchable_s"] = opened + sum(
+        float(followed[f"{n}_s"]) for n in ("difference", "delta", "live_ref")
+    )
     report["search_1_delta_ms"] = search_ms(served)
     import lookalike.ingest.deltas as merging
 
@@ -278,7 +289,9 @@ def measure(root: Path, rows: int) -> dict[str, object]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("workdir", type=Path)
     parser.add_argument("--rows", type=int, nargs="+", default=[100_000, 1_000_000])
     options = parser.parse_args()

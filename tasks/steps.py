@@ -167,7 +167,7 @@ def build_index(store: str, extraction: str, shards: int, difference: bool) -> s
     """Extraction -> index snapshot, or a delta over what is live, with the listings per category as a table."""
     place, codes = open_workplace(store), Ref.parse(extraction)
     if difference:
-        made = steps.refresh(place, codes, shards=shards, progress=ProgressArtifacts())
+        made = reindexing.refresh(place, codes, shards=shards, progress=ProgressArtifacts())
         get_run_logger().info("%s: %s", made.ref, made.why)
         reports.index(place.store, made.ref, made.why)
         return str(made.ref)

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from lookalike.catalogue.listings import Catalogue
     from lookalike.catalogue.migration import Migrated
     from lookalike.index.searchable import Photos
-    from lookalike.ingest.refresh import Refreshed
     from lookalike.publishing.data_gate import DataGateReport
     from lookalike.quality.gate import GateConfig, GateReport
     from lookalike.settings import DataGateSettings
@@ -231,64 +230,6 @@ def index(
         cache_dir=place.cache_dir,
         progress=progress,
     )
-
-
-def refresh(
-    place: Workplace,
-    extraction: Ref,
-    *,
-    shards: int = 0,
-    base: bool = False,
-    progress: Progress = silent,
-) -> Refreshed:
-    """Extraction -> what to publish: a delta over what is live, a new base, or what is live already.
-
-    `base` asks for a new base. `shards` is as `index` has it.
-    """
-    from lookalike.ingest.refresh import refresh
-
-    live = live_ref.read_live(place.store)
-    return refresh(
-        place.store,
-        None if live is None else live.live.tip,
-        extraction,
-        shards=shards or load(FlowSettings).shards or publication.live_shards(place.store),
-        photos=publication.live_photos(place.store),
-        base=base,
-        cache_dir=place.cache_dir,
-        progress=progress,
-    )
-
-
-def reindex(
-    place: Workplace,
-    catalogue: str,
-    *,
-    shards: int = 0,
-    base: bool = False,
-    told: Callable[[str], None] = lambda _: None,
-    progress: Progress = silent,
-) -> Refreshed:
-    """The current catalogue under the live model release: curate as the live one was, extract what is new, `refresh`.
-
-    `told` hears what was made and why. Raises `PublishingHeld` before anything is read while a roll-back holds
-    publishing, `SettingsError` where nothing is live.
-    """
-    require_not_held(place)
-    curation, live = live_curation(place), publication.published(place.store)
-    columns = curation.pop("columns")
-    curated = curate(
-        place,
-        catalogue,
-        CurationConfig(**curation),
-        columns=columns,
-        release=live.live.release,
-        progress=progress,
-    )
-    extraction = extract(place, curated, live.live.release, progress=progress)
-    made = refresh(place, extraction, shards=shards, base=base, progress=progress)
-    told(made.why)
-    return made
 
 
 def _check_splits(place: Workplace, curated: Ref, splits: Collection[str] | None) -> None:

@@ -307,7 +307,9 @@ def test_reindex(call: Call, shop: Shop) -> None:
     assert "0 new, 1 changed, 0 gone" in said["why"]
     assert said["live"]["index"] == shop.live == shop.said["publish"]["live"]["index"]
     (delta,) = said["live"]["deltas"]
-    found = call("search", "--listing", listings[0]["listing_id"], "-k", 3, "--store", shop.store, "--threads", 1)
+    found = call(
+        "search", "--listing", listings[0]["listing_id"], "-k", 3, "--store", shop.store, "--threads", 1
+    )
     assert (found["index"], found["delta"]) == (shop.live, delta)
     verified = call("verify", "--store", shop.store)
     assert delta in verified["verified"]

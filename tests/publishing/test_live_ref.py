@@ -39,6 +39,26 @@ def test_publishing_moves_the_live_ref_and_rolling_back_returns(store: ObjectSto
     assert [r.sequence for r in (*live.history, live.live)] == [1, 2, 3, 4, 5]
 
 
+def test_deltas_are_published_rolled_back_and_rejected_one_by_one(store: ObjectStore) -> None:
+    deltas = [Ref(Kind.DELTA, f"{i:016x}", f"{i:064x}") for i in range(3)]
+    live = publish(store, RELEASE, INDEXES[0], by="test", expected=None)
+    for count in (1, 2):
+        live = publish(store, RELEASE, INDEXES[0], by="test", expected=live, deltas=tuple(deltas[:count]))
+    assert read_live(store) == live
+    assert (live.live.index, live.live.deltas, live.live.tip) == (INDEXES[0], tuple(deltas[:2]), deltas[1])
+    again = publish(store, RELEASE, INDEXES[0], by="test", expected=live, deltas=tuple(deltas[:2]))
+    assert again is live
+    live = roll_back(store, by="test", expected=live)
+    assert live.live.deltas == (deltas[0],)
+    assert live.rejection(deltas[1]) is not None
+    assert live.rejection(RELEASE, INDEXES[0], deltas[0]) is None, "what is live again is not rejected"
+    live = roll_back(store, by="test", expected=live)
+    assert (live.live.tip, live.live.deltas) == (INDEXES[0], ())
+    assert live.rejection(INDEXES[0]) is None
+    entry = json.loads(store.get(keys.LIVE_REF))["records"][0]
+    assert "deltas" not in entry, "files of a base alone are those of earlier versions"
+
+
 def test_publishing_what_is_live_changes_nothing(store: ObjectStore) -> None:
     live = publish(store, RELEASE, INDEXES[0], by="test", expected=None)
     assert publish(store, RELEASE, INDEXES[0], by="test", expected=live) is live

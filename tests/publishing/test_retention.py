@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from lookalike.errors import LostRace
+from lookalike.index.generation import Generation, read_generation
 from lookalike.publishing import live_ref
 from lookalike.publishing.retention import RetentionConfig, apply, plan
 from lookalike.storage import keys
@@ -73,6 +74,35 @@ def age(store: DirectoryStore, key: str) -> None:
 
 def remaining(store: ObjectStore) -> set[str]:
     return {info.key for info in store.list()}
+
+
+def test_deltas_of_kept_generations_stay_with_their_base_and_others_go(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path / "store")
+    base = chain(store, "base")
+    publish(store, base)
+    tips: list[Ref] = []
+    for name, over in (("one", 0), ("two", 1), ("merged", 0)):
+        new = chain(store, name, base.release)
+        inputs = Generation(base.index, tuple(tips[:over])).inputs()
+        writer = ArtefactWriter(
+            store, Kind.DELTA, inputs={**inputs, "curated": str(new.curated)}, config={"name": name}
+        )
+        writer.add("tombstones.parquet", name.encode())
+        tips.append(writer.commit())
+        deltas = read_generation(store, tips[-1]).deltas
+        live = live_ref.read_live(store)
+        live_ref.publish(store, base.release, base.index, by="test", expected=live, deltas=deltas)
+    young = chain(store, "newest", base.release)  # else the newest of a kind would stay for that
+    apply(store, plan(store, RetentionConfig(records=1, releases=0), now=LATER))
+    live = live_ref.read_live(store)
+    assert live is not None
+    assert live.live.deltas == (tips[2],)
+    for ref in (base.index, base.curated, tips[0], tips[1], tips[2], young.index):
+        fetch(store, ref, tmp_path / "cache")
+    apply(store, plan(store, RetentionConfig(records=0, releases=0), now=LATER))
+    fetch(store, base.index, tmp_path / "cache")
+    fetch(store, tips[2], tmp_path / "cache")
+    assert not any(tip.id in key for tip in tips[:2] for key in remaining(store))
 
 
 @pytest.mark.parametrize("records", [0, 1, 3])

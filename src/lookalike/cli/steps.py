@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from lookalike import starts, steps
+from lookalike import reindexing, starts, steps
 from lookalike.catalogue.rules import CurationConfig
 from lookalike.cli.options import (
     Accept,
@@ -281,7 +281,9 @@ def reindex(
     out, place = Output(as_json=as_json), open_workplace(store, photo_root, threads=threads)
     bounds, before = parse_bounds(bound), publication.published(place.store).live
     with out.progress() as progress:
-        made = steps.reindex(place, catalogue, shards=shards, base=base, told=out.note, progress=progress)
+        made = reindexing.reindex(
+            place, catalogue, shards=shards, base=base, told=out.note, progress=progress
+        )
         live = steps.publish(
             place,
             made.ref,
