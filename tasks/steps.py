@@ -15,7 +15,7 @@ from prefect.exceptions import TerminationSignal
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
-from lookalike import starts, steps
+from lookalike import reindexing, starts, steps
 from lookalike.catalogue.rules import CurationConfig
 from lookalike.errors import LostRace, SettingsError, TrainingError, TrainingStopped
 from lookalike.publishing import live_ref, publication

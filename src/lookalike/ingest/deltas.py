@@ -26,7 +26,7 @@ from lookalike.catalogue.photo_store import shard_name
 from lookalike.catalogue.snapshot import PHOTOS as STORED_PHOTOS
 from lookalike.coding.shards import read_codes
 from lookalike.columns import STORED
-from lookalike.index import tombstones
+from lookalike.index import likeness, tombstones
 from lookalike.index.builder import widths_of, write_segments
 from lookalike.index.generation import MOST_DELTAS, PLACES, Generation
 from lookalike.index.layers import DeltaLayer, living_rows, open_delta
@@ -125,7 +125,8 @@ def build_delta(
         for file in files:
             writer.add(file.name, file, give=True)
     own = {"rows": len(rows.searchable), "tombstones": len(dead), "merged": len(absorbed)}
-    return writer.commit(shape | dict(difference.counts) | {"delta": own})
+    measured = {likeness.META: base.meta[likeness.META]} if likeness.META in base.meta else {}
+    return writer.commit(shape | dict(difference.counts) | measured | {"delta": own})
 
 
 def _new_rows(
