@@ -142,9 +142,12 @@ def first_photo(store: ObjectStore, ref: Ref, cache_dir: Path) -> bytes:
     Raises `ObjectNotFound`, or `CorruptObject` where the snapshot has none.
     """
     artefact = fetch(store, ref, cache_dir, [PHOTOS])
-    photos = _checked(artefact, PHOTOS, PHOTOS_SCHEMA)
-    if photos.num_rows == 0:
-        raise _corrupt(artefact, PHOTOS, "has no photo")
+    columns = ["photo_id", "shard", "offset", "length"]
+    try:
+        batches = pq.ParquetFile(artefact.path(PHOTOS)).iter_batches(1, columns=columns)
+        photos = pa.Table.from_batches([next(batches)])
+    except (pa.ArrowException, OSError, StopIteration) as error:
+        raise _corrupt(artefact, PHOTOS, f"has no photo that can be read: {error!r}") from error
     return PhotoStore(store, artefact.manifest, photos, cache_dir).peek(photos["photo_id"][0].as_py())
 
 
