@@ -83,6 +83,7 @@ def test_likeness_is_the_share_of_own_photos_that_are_farther() -> None:
         {"likeness": None},
         {"likeness": {"nearest": 3, "asked": 9, "bits": [0, 8], "distances": [1, 2]}},
         {"likeness": {"nearest": 5, "asked": 9, "bits": [0, 8], "distances": [2, 1]}},
+        {"likeness": {"nearest": 5, "asked": 9, "distances": [1, 2]}},
     ],
 )
 def test_an_index_that_says_nothing_we_know_has_no_measure(meta: dict[str, object]) -> None:

@@ -79,7 +79,7 @@ class Likeness:
     def from_meta(cls, meta: Mapping[str, Any]) -> Self | None:
         """That of an index; None where its manifest has none, because it is older or has too few listings."""
         body = meta.get(META)
-        if not isinstance(body, Mapping) or body.get("nearest") != NEAREST:
+        if not isinstance(body, Mapping) or body.get("nearest") != NEAREST or "bits" not in body:
             return None
         distances = [float(each) for each in body["distances"]]
         if len(distances) < 2 or distances != sorted(distances):
