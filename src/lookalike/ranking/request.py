@@ -35,9 +35,10 @@ class RankingConfig:
     """The fewest categories that routing opens, however sure it is of the first."""
     maximum_categories: int = 5
     """The most categories that routing opens; 0: no limit. A request that names categories is not limited."""
-    unsure: float = 0.5
+    unsure: float = 0.0
     """Where the likeliest category is less probable, every third hit comes from all that is not opened, by look alone
-    (`beyond`); 0: never. Such a query scans the whole index."""
+    (`beyond`). 0: never. Such a query scans the whole index. On 300 clothing photos (recipe `frozen`), 0.5 lowered
+    precision@10 from 77.2 to 75.6 % and found something right among the first ten for 84.3 instead of 85.0 %."""
     candidates: int = 300
     """Nearest rows that are ranked; more where k or the grouping needs more."""
     asymmetric: bool = True
