@@ -8,6 +8,7 @@ where they enter (storage, photos, index files, the Kubernetes API), with the ca
     LookalikeError
     ├── SettingsError            a setting or an option is wrong
     ├── CatalogueError           the catalogue as a whole cannot be used
+    │   ├── NothingLeft          all its rows were left out, or all but too few
     │   └── PhotoOutside         a photo's place is not one that the catalogue may name
     ├── PhotoError               these bytes are not a photo we take (`rule` says which rule)
     ├── TrainingError            nothing to learn from, the loss is not a number, or a rank is gone
@@ -34,7 +35,8 @@ where they enter (storage, photos, index files, the Kubernetes API), with the ca
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 _LISTED_AT_MOST = 12
 """Names that a message lists; a shop may have thousands of categories."""
@@ -54,6 +56,14 @@ class SettingsError(LookalikeError):
 
 class CatalogueError(LookalikeError):
     """The catalogue as a whole cannot be used: unreadable, a required column missing, nothing left."""
+
+
+class NothingLeft(CatalogueError):
+    """No row of a catalogue can be used, or too few to learn from. `left_out` are those that cannot, with reasons."""
+
+    def __init__(self, message: str, left_out: Sequence[Any]) -> None:
+        super().__init__(message)
+        self.left_out = left_out
 
 
 class PhotoOutside(CatalogueError):

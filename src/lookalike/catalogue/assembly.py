@@ -34,7 +34,7 @@ from lookalike.catalogue.snapshot import (
 from lookalike.catalogue.splits import TRAIN, Splits, Tied, assign_splits
 from lookalike.catalogue.suspects import Labelled, find_suspects
 from lookalike.catalogue.tally import Tally, mending
-from lookalike.errors import CatalogueError
+from lookalike.errors import NothingLeft
 
 MOST_SHARING = 20
 """A further photo that more listings share shows a size chart or a brand, and not the thing: it ties nothing."""
@@ -96,7 +96,7 @@ def assemble(
     lost = [row for x in kept for row in x.lost]
     categories = sorted({plan.becomes[x.listing.category] for x in kept})
     tally = Tally.of(catalogue, [x.listing for x in kept], gone, lost)
-    _check(catalogue, config, categories, tally, at_least=1 if known else 2)
+    _check(catalogue, config, categories, tally, gone, at_least=1 if known else 2)
 
     tied = [
         Tied(
@@ -169,7 +169,13 @@ def _plan(pictured: Sequence[Pictured], config: CurationConfig, known: Collectio
 
 
 def _check(
-    catalogue: Catalogue, config: CurationConfig, categories: Sequence[str], tally: Tally, *, at_least: int
+    catalogue: Catalogue,
+    config: CurationConfig,
+    categories: Sequence[str],
+    tally: Tally,
+    left_out: Sequence[LeftOut],
+    *,
+    at_least: int,
 ) -> None:
     if len(categories) >= at_least:
         return
@@ -180,11 +186,11 @@ def _check(
         names = ", ".join(f"{name} {n:,}" for name, n in given.most_common(5))
         why += f"; no row's split is {TRAIN}, but {names}"
     if not categories:
-        raise CatalogueError(f"{catalogue.uri}: nothing is left to learn from{why}")
+        raise NothingLeft(f"{catalogue.uri}: nothing is left to learn from{why}", left_out)
     message = (
         f"{catalogue.uri}: only the category {categories[0]} is left, and telling things apart takes two"
     )
-    raise CatalogueError(f"{message} (each with {config.min_category} photos){why}")
+    raise NothingLeft(f"{message} (each with {config.min_category} photos){why}", left_out)
 
 
 def _groups(kept: Sequence[Pictured], photo_group: Mapping[str, str]) -> list[str]:

@@ -28,6 +28,7 @@ from lookalike.catalogue.assembly import Assembled, assemble
 from lookalike.catalogue.examination import Examined, examine
 from lookalike.catalogue.exports import Layout
 from lookalike.catalogue.intake import take_in
+from lookalike.catalogue.left_out import write_left_out
 from lookalike.catalogue.listings import LeftOut, Listing
 from lookalike.catalogue.packs import require_packs
 from lookalike.catalogue.photo_log import PhotoLog
@@ -37,8 +38,8 @@ from lookalike.catalogue.reading import read_catalogue
 from lookalike.catalogue.report import Findings, plan_in, report_json
 from lookalike.catalogue.report_page import report_page
 from lookalike.catalogue.rules import CurationConfig
-from lookalike.catalogue.snapshot import LISTING_PHOTOS, LISTINGS, PHOTOS, REPORT, REPORT_PAGE
-from lookalike.errors import StorageError
+from lookalike.catalogue.snapshot import LEFT_OUT, LISTING_PHOTOS, LISTINGS, PHOTOS, REPORT, REPORT_PAGE
+from lookalike.errors import CatalogueError, NothingLeft, StorageError
 from lookalike.progress import Progress, silent
 from lookalike.settings import S3Settings
 from lookalike.storage import keys
@@ -88,53 +89,61 @@ def curate(
     """
     config = config or CurationConfig()
     layout = layout or Layout()
-    catalogue = read_catalogue(catalogue_uri, columns=columns, photo_roots=photo_roots, layout=layout, s3=s3)
-    chosen, over_cap = _capped(catalogue.listings, config.seller_cap)
-    images = list(dict.fromkeys(image for listing in chosen for image in listing.images))
-    cache_dir.mkdir(parents=True, exist_ok=True)
-    with _under_way(store) as note, tempfile.TemporaryDirectory(prefix="curate-", dir=cache_dir) as folder:
-        log = PhotoLog.open(store, cache_dir, config)
-        photos = take_in(
-            catalogue, images, log, store, config, folder=Path(folder), note=note, progress=progress
+    with _losses_kept(store, catalogue_uri, cache_dir):
+        catalogue = read_catalogue(
+            catalogue_uri, columns=columns, photo_roots=photo_roots, layout=layout, s3=s3
         )
-        catalogue.check_unchanged()
-
-        digest = digest_of_photos(*picture(chosen, photos), catalogue.left_out)
-
-        def writer_for(known: Collection[str], sides: Mapping[str, str]) -> ArtefactWriter:
-            settings = asdict(config) | {"rules": _RULES, "columns": dict(columns or {})}
-            settings |= {"layout": said} if (said := layout.said()) else {}
-            return ArtefactWriter(
-                store,
-                Kind.CURATED,
-                inputs={"catalogue": catalogue.digest, "photos": digest}
-                | ({"sides": digest_of(dict(sides))} if sides else {}),
-                config=settings | ({"known": sorted(known)} if known else {}),
+        chosen, over_cap = _capped(catalogue.listings, config.seller_cap)
+        images = list(dict.fromkeys(image for listing in chosen for image in listing.images))
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        with (
+            _under_way(store) as note,
+            tempfile.TemporaryDirectory(prefix="curate-", dir=cache_dir) as folder,
+        ):
+            log = PhotoLog.open(store, cache_dir, config)
+            photos = take_in(
+                catalogue, images, log, store, config, folder=Path(folder), note=note, progress=progress
             )
+            catalogue.check_unchanged()
 
-        before = {} if parent is None else _splits_in(store, parent, cache_dir)
-        done = None
-        if parent is not None and _made_alike(store, parent, (writer_for((), {}), writer_for(known, {}))):
-            done = parent
-        elif not before:
-            done = writer_for((), {}).existing() or (writer_for(known, {}).existing() if known else None)
-        if done and known and not _knows(store, done, known, cache_dir):
-            done = writer_for(known, {}).existing() if not before else None
-        if done is not None:
-            return done
-        examined = examine(log, {x for x in photos.values() if isinstance(x, str)}, config)
-        judged = {
-            image: examined.refused.get(photo, photo) if isinstance(photo, str) else photo
-            for image, photo in photos.items()
-        }
-        pictured, without = picture(chosen, judged)
-        snapshot = assemble(catalogue, config, known, pictured, examined, [*over_cap, *without], before)
-        writer = writer_for(snapshot.known, snapshot.sides)
-        if (done := writer.existing()) is not None:
-            return done
-        report = report_json(snapshot.findings)
-        page = _page(store, snapshot.findings, report, examined, log)
-        return _write(writer, snapshot, report, page, progress)
+            digest = digest_of_photos(*picture(chosen, photos), catalogue.left_out)
+
+            def writer_for(known: Collection[str], sides: Mapping[str, str]) -> ArtefactWriter:
+                settings = asdict(config) | {"rules": _RULES, "columns": dict(columns or {})}
+                settings |= {"layout": said} if (said := layout.said()) else {}
+                return ArtefactWriter(
+                    store,
+                    Kind.CURATED,
+                    inputs={"catalogue": catalogue.digest, "photos": digest}
+                    | ({"sides": digest_of(dict(sides))} if sides else {}),
+                    config=settings | ({"known": sorted(known)} if known else {}),
+                )
+
+            before = {} if parent is None else _splits_in(store, parent, cache_dir)
+            done = None
+            if parent is not None and _made_alike(store, parent, (writer_for((), {}), writer_for(known, {}))):
+                done = parent
+            elif not before:
+                done = writer_for((), {}).existing() or (writer_for(known, {}).existing() if known else None)
+            if done and known and not _knows(store, done, known, cache_dir):
+                done = writer_for(known, {}).existing() if not before else None
+            if done is not None:
+                return done
+            examined = examine(log, {x for x in photos.values() if isinstance(x, str)}, config)
+            judged = {
+                image: examined.refused.get(photo, photo) if isinstance(photo, str) else photo
+                for image, photo in photos.items()
+            }
+            pictured, without = picture(chosen, judged)
+            snapshot = assemble(catalogue, config, known, pictured, examined, [*over_cap, *without], before)
+            writer = writer_for(snapshot.known, snapshot.sides)
+            if (done := writer.existing()) is not None:
+                return done
+            report = report_json(snapshot.findings)
+            page = _page(store, snapshot.findings, report, examined, log)
+            left_out = Path(folder) / LEFT_OUT
+            write_left_out(left_out, snapshot.findings.left_out, snapshot.findings.lost)
+            return _write(writer, snapshot, report, page, left_out, progress)
 
 
 def _splits_in(store: ObjectStore, ref: Ref, cache_dir: Path) -> dict[str, str]:
@@ -160,7 +169,12 @@ def _knows(store: ObjectStore, ref: Ref, known: Collection[str], cache_dir: Path
 
 
 def _write(
-    writer: ArtefactWriter, snapshot: Assembled, report: bytes, page: bytes, progress: Progress
+    writer: ArtefactWriter,
+    snapshot: Assembled,
+    report: bytes,
+    page: bytes,
+    left_out: Path,
+    progress: Progress,
 ) -> Ref:
     """Store the tables beside the packs that they refer to. Raises `ObjectNotFound` where one of these has gone."""
     for number, pack in enumerate(snapshot.packs):
@@ -175,8 +189,25 @@ def _write(
     for done, (name, data) in enumerate(files.items(), 1):
         writer.add(name, data)
         progress("write snapshot", done, len(files))
+    writer.add(LEFT_OUT, left_out, give=True)
     require_packs(writer.store, snapshot.packs)
     return writer.commit(snapshot.meta)
+
+
+@contextmanager
+def _losses_kept(store: ObjectStore, catalogue: str, cache_dir: Path) -> Iterator[None]:
+    """Where nothing is left, all rows with their reasons are stored nevertheless, and the error says where."""
+    try:
+        yield
+    except NothingLeft as error:
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        key = keys.refused(catalogue)
+        with tempfile.TemporaryDirectory(prefix="refused-", dir=cache_dir) as folder:
+            path = Path(folder) / LEFT_OUT
+            write_left_out(path, error.left_out)
+            store.upload(key, path, give=True)
+        place = store.local_path(key) or f"{store.uri}/{key}"
+        raise CatalogueError(f"{error}; all {len(error.left_out):,} with their reasons: {place}") from error
 
 
 @contextmanager

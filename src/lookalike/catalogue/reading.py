@@ -25,7 +25,7 @@ from lookalike.catalogue.presets import folded
 from lookalike.catalogue.prices import decimal_mark
 from lookalike.catalogue.sources import databases
 from lookalike.catalogue.tables import RowProblem, Table
-from lookalike.errors import CatalogueError, SettingsError
+from lookalike.errors import CatalogueError, NothingLeft, SettingsError
 from lookalike.settings import S3Settings
 
 _PRICES = 1_000
@@ -85,7 +85,8 @@ def _read(uri: str, export: Export, s3: S3Settings | None) -> Catalogue:
             raise CatalogueError(f"{uri} has a header and no listings")
         gone = tally.by_reason(left_out)
         why = f"{tally.spoken(gone, table.unit)}{tally.mending(gone)}"
-        raise CatalogueError(f"{uri}: none of its {sum(x.rows for x in left_out):,} rows can be used: {why}")
+        message = f"{uri}: none of its {sum(x.rows for x in left_out):,} rows can be used: {why}"
+        raise NothingLeft(message, left_out)
     aspects = tuple(ours.removeprefix(ASPECT_PREFIX) for ours in chosen if ours.startswith(ASPECT_PREFIX))
     return Catalogue(
         uri,

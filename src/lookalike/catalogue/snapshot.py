@@ -23,7 +23,7 @@ from lookalike.storage.artefacts import Artefact, Ref, fetch, read_manifest
 from lookalike.storage.objects import ObjectStore
 
 LISTINGS, LISTING_PHOTOS, PHOTOS = "listings.parquet", "listing_photos.parquet", "photos.parquet"
-REPORT, REPORT_PAGE = "report.json", "report.html"
+REPORT, REPORT_PAGE, LEFT_OUT = "report.json", "report.html", "left-out.csv"
 ASPECT_PREFIX = "aspect_"
 
 PHOTOS_SCHEMA = pa.schema(

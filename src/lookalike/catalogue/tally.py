@@ -15,7 +15,7 @@ from lookalike.catalogue.listings import Catalogue, LeftOut, Listing
 from lookalike.catalogue.tables import CUT_OFF
 from lookalike.imaging.limits import FORMATS
 
-_ADVICE = {
+ADVICE = {
     "access denied": "let the credentials read these photos",
     "blank": "give a photo that shows the thing",
     "category too small": "add listings to the category, or lower --min-category",
@@ -196,7 +196,7 @@ def by_reason(left_out: Iterable[LeftOut]) -> dict[str, Count]:
     """Rows that were left out, the most frequent reason first."""
     rows = [*left_out]
     said = ((row.reason, row.line, row.listing_id, row.detail) for row in rows)
-    return _counted(said, _ADVICE, "", [row.rows for row in rows])
+    return _counted(said, ADVICE, "", [row.rows for row in rows])
 
 
 def spoken(counts: Mapping[str, Count], unit: str) -> str:

@@ -34,7 +34,8 @@ def show_curated(out: Output, place: Workplace, ref: Ref) -> None:
     out.result(
         {"curated": str(ref), **told},
         f"[bold]{ref.kind}/{ref.id}[/bold]: {told['listings']:,} listings, {told['photos']:,} photos\n"
-        f"{account}\n  report: {escape(told['report'])}",
+        f"{account}\n  report: {escape(told['report'])}"
+        + (f"\n  all that is left out: {escape(told['left_out_rows'])}" if told["left_out_rows"] else ""),
     )
 
 
@@ -44,9 +45,14 @@ def curated_words(place: Workplace, ref: Ref) -> tuple[dict[str, Any], list[str]
 
     manifest = read_manifest(place.store, ref)
     tally = read_tally(place.store, ref, place.cache_dir)
-    page = manifest.file("report.html").key
+    places = {
+        file.name: str(place.store.local_path(file.key) or f"{place.store.uri}/{file.key}")
+        for file in manifest.files
+        if file.name in ("report.html", "left-out.csv")
+    }
     told = {
-        "report": str(place.store.local_path(page) or f"{place.store.uri}/{page}"),
+        "report": places["report.html"],
+        "left_out_rows": places.get("left-out.csv", ""),
         **manifest.meta,
         **tally.meta,  # with the most frequent reason first
         "summary": tally.lines()[0],

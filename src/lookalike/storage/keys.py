@@ -11,6 +11,7 @@
     photos/packs/<digest>.tar       packs of photos, shared by all curated snapshots
     photos/<how>/log/<digest>.parquet   what is known of photos that were decoded in one way
     photos/<how>/seen/<digest>.parquet  which photo an address led to, at which version
+    refused/<catalogue>.csv         all rows of a catalogue of which nothing was left, with their reasons
     checkpoints/<id>/...            work in progress on the artefact of that id: what it is made from, where it stands
     refs/live.json                  the one mutable object
     refs/damaged/<time>.json        a live ref that could not be read, as `lookalike repair` found it
@@ -19,6 +20,8 @@
 """
 
 from __future__ import annotations
+
+import hashlib
 
 LIVE_REF = "refs/live.json"
 CONDITIONS = "refs/conditions.json"
@@ -56,6 +59,11 @@ def code_shards(release_id: str) -> str:
 def code_shard(release_id: str, sha256: str) -> str:
     """One code shard, named by its content."""
     return f"codes/{release_id}/{sha256}.parquet"
+
+
+def refused(catalogue: str) -> str:
+    """The rows of a catalogue, by its address, of which nothing was left at its last curation."""
+    return f"refused/{hashlib.sha256(catalogue.encode()).hexdigest()[:16]}.csv"
 
 
 def pack(sha256: str) -> str:
