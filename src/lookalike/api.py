@@ -101,12 +101,14 @@ class Shop:
         box: Box | None = None,
         alpha: float | None = None,
         colour: float | None = None,
+        every_photo: bool = False,
     ) -> Results:
         """The listings that look like `photo`, or like the listing named.
 
         `categories` are leaf categories, or paths above them, instead of the predicted ones. `aspects` and `price`
         filter: a listing must have one of the values of each aspect named. `box` (x, y, width, height as fractions of
-        the photo) is the part to search with. `alpha` and `colour` are `SearchRequest`'s. Raises `QueryError` where
+        the photo) is the part to search with. `alpha`, `colour` and `every_photo` are
+        `SearchRequest`'s. Raises `QueryError` where
         the request is wrong and `PhotoError` where the photo is none.
         """
         wanted = tuple(
@@ -114,7 +116,12 @@ class Shop:
             for name, values in sorted((aspects or {}).items())
         )
         request = SearchRequest(
-            k=k, categories=tuple(categories), filters=Filters(wanted, *price), blend=alpha, colour=colour
+            k=k,
+            categories=tuple(categories),
+            filters=Filters(wanted, *price),
+            blend=alpha,
+            colour=colour,
+            every_photo=every_photo,
         )
         if listing_id is not None:
             if photo is not None:

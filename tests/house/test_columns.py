@@ -50,7 +50,7 @@ writer = ArtefactWriter(made.store, Kind.CURATED, inputs={"with": str(made.curat
 writer.add("listings.parquet", parquet(listings))
 index = build(made.store, writer.commit(), made.extraction, cache_dir=root)
 local = MappedListings(IndexSnapshot.open(fetch(made.store, index, root)), Scanner(1))
-code = local.find(listings["listing_id"][7].as_py())[1]
+(code,) = local.find(listings["listing_id"][7].as_py())[1]
 wanted = [Wanted(code, ("a",), Filters(), 40)]
 (found,) = local.nearest(wanted)
 (batch,) = wire.read_found(wire.found_bytes(wanted, [found]), wanted)

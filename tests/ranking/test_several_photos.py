@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
+from lookalike.coding.extraction import extract
+from lookalike.imaging.photos import load_square
 from lookalike.index.builder import build
 from lookalike.index.hamming import Scanner
 from lookalike.index.reader import IndexSnapshot
 from lookalike.index.segment import segment_name
 from lookalike.ranking.listings import IndexedListing, Wanted
 from lookalike.ranking.local import MappedListings
-from lookalike.ranking.request import Filters
+from lookalike.ranking.request import Filters, Query, SearchRequest
+from lookalike.ranking.search import open_searcher
 from lookalike.sharding import wire
 from lookalike.sharding.remote import RemoteCandidates, merge_nearest, merge_summaries
 from lookalike.storage.artefacts import fetch
+from lookalike.storage.directory import DirectoryStore
 from tests.index.conftest import Snapshot, make_snapshot
+from tests.shop import SIDE, open_shop, render, write_curated
 
 ROWS = {"a": 70, "b/c": 200, "b/d": 3}
 MOST, BITS, SHARDS = 6, 64, 3
@@ -65,6 +72,10 @@ def asked(made: Snapshot) -> list[Wanted]:
             k=int(rng.choice([1, 2, 7, 30, 100, 400])),
             weights=rng.random(BITS).astype(np.float32),
             aspects=("color",),
+            others=tuple(
+                (codes[int(rng.integers(len(codes)))], rng.random(BITS).astype(np.float32))
+                for _ in range(i % 3)
+            ),
         )
         for i in range(QUERIES)
     ]
@@ -87,13 +98,29 @@ def brute_force(made: Snapshot, wanted: Wanted) -> Found:
         if low is not None and high is not None:
             passes &= price is not None and low <= price <= high
         if passes:
-            nearest = min((distance(wanted.code, made.codes[photo]), n) for n, photo in photos[listing_id])
+            nearest = min(
+                (distance(code, made.codes[photo]), n)
+                for n, photo in photos[listing_id]
+                for code in wanted.codes
+            )
             found.append((nearest[0], listing_id, nearest[1]))
     return [(listing_id, n, d) for d, listing_id, n in sorted(found)[: wanted.k]]
 
 
 def distance(one: npt.NDArray[np.uint8], other: npt.NDArray[np.uint8]) -> int:
     return int(np.bitwise_count(one ^ other).sum())
+
+
+def test_a_listing_has_the_codes_of_its_photos_in_their_order(
+    made: Snapshot, opened: list[MappedListings]
+) -> None:
+    for listing_id in made.listings["listing_id"].to_pylist()[::9]:
+        mine = [r["photo_id"] for r in made.photos.to_pylist() if r["listing_id"] == listing_id]
+        expected = [made.codes[photo].tobytes() for photo in mine if photo in made.codes]
+        for found in (each.find(listing_id) for each in opened):
+            told = wire.read_listing(wire.listing_json(found))
+            assert told is None or [code.tobytes() for code in told[1]] == expected
+        assert any(each.find(listing_id) for each in opened[1:]) == bool(expected)
 
 
 def through_rankers(opened: list[MappedListings], wanted: list[Wanted]) -> Iterator[RemoteCandidates]:
@@ -161,3 +188,36 @@ def test_so_many_photos_are_indexed_as_asked_for(
     wanted = [r for r in made.photos.to_pylist() if r["photo_id"] in made.codes and r["ordinal"] < most]
     assert len(snapshot) == len(wanted)
     assert sum(snapshot.listings.values()) == len({row["listing_id"] for row in wanted})
+
+
+def test_a_shop_finds_a_listing_by_its_second_photo_and_not_itself(tmp_path: Path) -> None:
+    """A vase that is also shown as a boot: it is found as either, once, and looks for both when asked to."""
+    store, cache = DirectoryStore(tmp_path / "store"), tmp_path / "cache"
+    shop = open_shop(store, cache, per_category=8)
+    boot = render("shoes/boot", 40)
+    photo_id = hashlib.md5(boot, usedforsecurity=False).hexdigest()
+    rows = [replace(row, more_photos=(boot,)) if row.listing_id == "3-005" else row for row in shop.listings]
+    curated = write_curated(store, tuple(rows), cache)
+    extraction = extract(store, curated, shop.release, cache_dir=cache, threads=1)
+    index = build(store, curated, extraction, shards=2, cache_dir=cache)
+    searcher = open_searcher(*(fetch(store, ref, cache) for ref in (shop.release, index)), threads=1)
+    every = SearchRequest(k=200, categories=("home", "shoes"))
+    (found,) = searcher.search_all([Query(every, photo=load_square(boot, SIDE))])
+    first = found.hits[0]
+    assert (first.listing_id, first.photo_id, first.photo_ordinal, first.distance) == (
+        "3-005",
+        photo_id,
+        1,
+        0,
+    )
+    assert [hit.listing_id for hit in found.hits].count("3-005") == 1
+    main, all_photos = searcher.search_all(
+        [
+            Query(replace(every, blend=1.0, every_photo=every_photo), listing_id="3-005")
+            for every_photo in (False, True)
+        ]
+    )
+    assert "3-005" not in {hit.listing_id for answer in (main, all_photos) for hit in answer.hits}
+    boots = [[hit.category for hit in answer.hits[:3]].count("shoes/boot") for answer in (main, all_photos)]
+    assert boots[0] == 0
+    assert boots[1] >= 1

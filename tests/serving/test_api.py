@@ -103,6 +103,9 @@ def test_more_like_a_listing_needs_no_photo(client: httpx.Client) -> None:
     conforms(reply.json(), "Answer")
     assert {hit["category"] for hit in reply.json()["hits"]} == {"home/vase"}
     assert "home/vase#2" not in [hit["group"] for hit in reply.json()["hits"]]
+    every = client.post("/v1/search", params={"listing_id": "3-005", "k": 4, "photos": "all"})
+    assert every.json()["hits"] == reply.json()["hits"], "it has one photo"
+    assert client.post("/v1/search", params={"listing_id": "3-005", "photos": "some"}).status_code == 400
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,12 @@ def search(
             show_default="0.05",
         ),
     ] = None,
+    every_photo: Annotated[
+        bool,
+        typer.Option(
+            "--every-photo", help="With --listing: near to any of its photos, not the main one alone."
+        ),
+    ] = False,
     sheet: Annotated[
         Path | None, typer.Option(help="Write the query and its hits as a picture (PNG).")
     ] = None,
@@ -109,6 +115,7 @@ def search(
         blend=alpha,
         colour=colour,
         least_likeness=least_likeness,
+        every_photo=every_photo,
     )
     data = None
     if listing is None:

@@ -29,7 +29,7 @@ class MappedCandidates:
         self,
         job: ScanJob,
         nearest: Nearest,
-        weights: np.ndarray | None,
+        weights: Sequence[np.ndarray],
         stated: Callable[[Partition], StatedAspects],
     ) -> None:
         self.distance = nearest.distance
@@ -57,9 +57,10 @@ class MappedCandidates:
         return self._gather(lambda p, rows: self._stated(p).chances(aspect, probabilities, rows))
 
     def expected_distances(self) -> np.ndarray:
-        assert self._weights is not None
-        rescorer = Rescorer(self._weights)
-        return self._gather(lambda p, rows: rescorer.distances(p.codes, rows)).astype(np.float32)
+        rescorers = [Rescorer(weights) for weights in self._weights]
+        found = [self._gather(lambda p, rows, r=r: r.distances(p.codes, rows)) for r in rescorers]  # type: ignore[misc]
+        nearest: np.ndarray = np.min(found, axis=0).astype(np.float32)
+        return nearest
 
     def listings(self, aspects: Collection[str]) -> list[IndexedListing]:
         rows = zip(self._nearest.partition.tolist(), self._nearest.row.tolist(), strict=True)

@@ -38,6 +38,8 @@ class EncodedQuery:
     """What the reply says of the query's aspects."""
     own_category: str | None = None
     """The category of the listing that was asked for, which the model may not know."""
+    other_codes: tuple[np.ndarray, ...] = ()
+    """u8[bits // 8] each, of further photos of the listing that was asked for."""
     own_group: str | None = None
     """The group of the listing that was asked for, whose members are no answer to it."""
 
@@ -68,12 +70,14 @@ def predict_aspects(models: AspectModels, encoding: Encoding) -> list[Prediction
     return models.predict(encoding.features, encoding.probabilities)
 
 
-def of_listing(listing: IndexedListing, code: np.ndarray, card: ModelCard) -> EncodedQuery:
-    """The query that looks for more like one listing of the index, whose stored code is u8[bits // 8]."""
+def of_listing(listing: IndexedListing, codes: np.ndarray, card: ModelCard) -> EncodedQuery:
+    """The query that looks for more like one listing of the index, by the stored codes u8[n, bits // 8] of some of its
+    photos, the main one first."""
     chances = np.array([c == listing.category for c in card.categories], np.float32)
     return EncodedQuery(
-        code=code,
-        bit_probabilities=np.unpackbits(code).astype(np.float32),
+        code=codes[0],
+        other_codes=tuple(codes[1:]),
+        bit_probabilities=np.unpackbits(codes[0]).astype(np.float32),
         probabilities=chances,
         expected=Expectation.of_listing(listing.aspects, listing.price),
         aspects={name: [(value, 1.0) for value in values] for name, values in listing.aspects.items()},

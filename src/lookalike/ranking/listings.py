@@ -33,6 +33,19 @@ class Wanted:
     """f32[bits]: how sure the query is that each bit is 1, where candidates are to be re-scored by it."""
     aspects: tuple[str, ...] = ()
     """Those aspects that candidates will be asked about."""
+    others: tuple[tuple[np.ndarray, np.ndarray | None], ...] = ()
+    """Further codes of the query, each with its weights: what counts of a listing is the nearest to any of them."""
+
+    @property
+    def codes(self) -> tuple[np.ndarray, ...]:
+        """The code and the others, u8[bits // 8] each."""
+        return (self.code, *(code for code, _ in self.others))
+
+    @property
+    def all_weights(self) -> tuple[np.ndarray, ...]:
+        """The weights of each code, f32[bits]; none where candidates are not to be re-scored."""
+        found = (self.weights, *(weights for _, weights in self.others))
+        return tuple(weights for weights in found if weights is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +141,8 @@ class Listings(Protocol):
         """The candidates of every query, found together. Raises `ServiceBusy` where nobody can be asked."""
 
     def find(self, listing_id: str) -> tuple[IndexedListing, np.ndarray] | None:
-        """A listing with all its aspects, and the code u8[bits // 8] of its first photo; None where there is no such
-        listing."""
+        """A listing with all its aspects, and the codes u8[photos, bits // 8] of its photos, in their order; None where
+        there is no such listing."""
 
     def memory(self) -> Memory:
         """How much of the snapshot's files this process holds."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 from threading import Lock
 
 import numpy as np
@@ -18,7 +19,7 @@ from lookalike.index.reader import Memory, Partition
 from lookalike.ranking.candidates import MappedCandidates, listing_of
 from lookalike.ranking.listings import Candidates, IndexedListing, Listings, Summary, Wanted
 from lookalike.ranking.request import Filters
-from lookalike.ranking.scan import ScanJob, scan
+from lookalike.ranking.scan import ScanJob, nearest_of_any, scan
 from lookalike.ranking.stated import Dictionaries, StatedAspects
 from lookalike.storage.artefacts import Artefact
 
@@ -72,18 +73,21 @@ class MappedListings:
         self.summary = replace(self._summarise(), likeness=likeness)
 
     def nearest(self, wanted: Sequence[Wanted]) -> list[Candidates]:
-        jobs = [self._job(w) for w in wanted]
+        jobs = [self._jobs(w) for w in wanted]
+        found = iter(scan(self.scanner, [job for each in jobs for job in each]))
         return [
-            MappedCandidates(job, found, w.weights, self.stated)
-            for w, job, found in zip(wanted, jobs, scan(self.scanner, jobs), strict=True)
+            MappedCandidates(
+                each[0], nearest_of_any(each, list(islice(found, len(each)))), w.all_weights, self.stated
+            )
+            for w, each in zip(wanted, jobs, strict=True)
         ]
 
     def find(self, listing_id: str) -> tuple[IndexedListing, np.ndarray] | None:
         place = self._place(listing_id)
         if place is None:
             return None
-        partition, row = place
-        return listing_of(partition, row, self.stated(partition)), partition.codes[row]
+        partition, row, last = place
+        return listing_of(partition, row, self.stated(partition)), partition.codes[row:last]
 
     def memory(self) -> Memory:
         return self.index.memory()
@@ -92,20 +96,21 @@ class MappedListings:
         """What the listings of one of this index's partitions state."""
         return self._stated[id(partition)]
 
-    def _place(self, listing_id: str) -> tuple[Partition, int] | None:
-        """Where a listing's first photo lies: rows are sorted by listing id, so by binary search in each partition."""
+    def _place(self, listing_id: str) -> tuple[Partition, int, int] | None:
+        """Where a listing lies, by binary search in each partition: its first row, and the one after its last."""
         wanted = pa.array([listing_id.encode(errors="surrogatepass")], pa.binary())
         for category in self.index.categories:
             for partition in self.index.partitions(category):
                 first, last = (int(span[0]) for span in find_rows(partition.listing_ids, wanted))
                 if first < last and partition.is_alive(first):
-                    return partition, first
+                    return partition, first, last
         return None
 
-    def _job(self, wanted: Wanted) -> ScanJob:
+    def _jobs(self, wanted: Wanted) -> list[ScanJob]:
+        """A scan for each code of a query."""
         partitions = tuple(p for category in wanted.categories for p in self.index.partitions(category))
         allowed = tuple(self._allowed(partition, wanted.filters) for partition in partitions)
-        return ScanJob(wanted.code, partitions, allowed, wanted.k)
+        return [ScanJob(code, partitions, allowed, wanted.k) for code in wanted.codes]
 
     def _allowed(self, partition: Partition, filters: Filters) -> np.ndarray | None:
         """The rows that pass the filters, remembered: shoppers turn pages and keep their filters."""

@@ -153,6 +153,8 @@ class SearchRequest:
     """How many times a bit about colours counts, 0 to 16; None: as configured."""
     least_likeness: float | None = None
     """Below it nothing is said to look like the query, 0 to 1; None: as configured."""
+    every_photo: bool = False
+    """Of a listing as query: look for what is near to any of its photos, not to the main one alone."""
     exclude: frozenset[str] = frozenset()
     """Listings that are not to be answered."""
 

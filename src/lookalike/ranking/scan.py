@@ -67,8 +67,19 @@ def _rows_of(job: ScanJob) -> int:
 
 def _one_of_each_listing(job: ScanJob, nearest: Nearest) -> Nearest:
     """The job's k first listings among these rows, each by its first row."""
-    if all(partition.firsts is None for partition in job.partitions):
-        return nearest
+    return (
+        nearest if all(partition.firsts is None for partition in job.partitions) else _distinct(job, nearest)
+    )
+
+
+def nearest_of_any(jobs: Sequence[ScanJob], found: Sequence[Nearest]) -> Nearest:
+    """The k nearest listings of several scans of the same rows, each by the photo that is nearest in any of them."""
+    if len(jobs) == 1:
+        return found[0]
+    return _distinct(jobs[0], _merge(replace(jobs[0], k=sum(map(len, found))), found))
+
+
+def _distinct(job: ScanJob, nearest: Nearest) -> Nearest:
     keys = np.empty((len(nearest), 2), np.int64)
     keys[:, 0] = nearest.partition
     for place in np.unique(nearest.partition).tolist():
@@ -134,7 +145,7 @@ def _merge(job: ScanJob, parts: Sequence[Nearest]) -> Nearest:
         kept = np.flatnonzero(distance <= np.partition(distance, job.k - 1)[job.k - 1])
         distance, partition, row = distance[kept], partition[kept], row[kept]
     ids = [job.partitions[p].listing_ids[r].as_py() for p, r in zip(partition, row.tolist(), strict=True)]
-    order = sorted(range(len(ids)), key=lambda i: (distance[i], ids[i]))[: job.k]
+    order = sorted(range(len(ids)), key=lambda i: (distance[i], ids[i], row[i]))[: job.k]
     return Nearest(distance[order], partition[order], row[order])
 
 

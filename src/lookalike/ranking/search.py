@@ -182,7 +182,8 @@ class Searcher:
             milliseconds["aspects"] = (time.perf_counter() - encoded) * 1e3
         remaining = iter(of_photos)
         return [
-            next(remaining) if q.listing_id is None else self._of_listing(q.listing_id) for q in queries
+            next(remaining) if q.listing_id is None else self._of_listing(q.listing_id, q.request)
+            for q in queries
         ], milliseconds
 
     def understand(self, encoding: Encoding) -> list[EncodedQuery]:
@@ -204,11 +205,12 @@ class Searcher:
         stated = self.summary.stated.get(self.card.categories[int(probabilities.argmax())])
         return predicted if stated is None else {n: v for n, v in predicted.items() if n in stated}
 
-    def _of_listing(self, listing_id: str) -> EncodedQuery:
+    def _of_listing(self, listing_id: str, request: SearchRequest) -> EncodedQuery:
         found = self.listings.find(listing_id)
         if found is None:
             raise QueryError(f"unknown listing: {listing_id}")
-        return encode.of_listing(*found, self.card)
+        listing, codes = found
+        return encode.of_listing(listing, codes if request.every_photo else codes[:1], self.card)
 
     def _open(self, query: EncodedQuery, request: SearchRequest) -> tuple[str, ...]:
         if request.everything:
@@ -228,15 +230,20 @@ class Searcher:
         return tuple(self.card.categories[i] for i in indices)
 
     def _wanted(self, query: EncodedQuery, request: SearchRequest, categories: tuple[str, ...]) -> Wanted:
+        emphasis = self._emphasis(request)
+
+        def weights(probabilities: np.ndarray) -> np.ndarray | None:
+            return emphasis.moved(probabilities) if self.config.asymmetric else None
+
+        others = ((code, weights(np.unpackbits(code).astype(np.float32))) for code in query.other_codes)
         return Wanted(
             code=query.code,
             categories=categories,
             filters=request.filters,
             k=max(self.config.candidates, request.k),
-            weights=self._emphasis(request).moved(query.bit_probabilities)
-            if self.config.asymmetric
-            else None,
+            weights=weights(query.bit_probabilities),
             aspects=tuple(query.expected.aspects),
+            others=tuple(others),
         )
 
     def _by_look(

@@ -287,7 +287,7 @@ def _try_out(listings: MappedListings, shard: int) -> None:
     for category, (listing_id, _) in islice(listings.summary.examples.items(), 1):
         found = listings.find(listing_id)
         distances = (
-            listings.nearest([Wanted(found[1], (category,), Filters(), 1)])[0].distance if found else ()
+            listings.nearest([Wanted(found[1][0], (category,), Filters(), 1)])[0].distance if found else ()
         )
         if list(distances) != [0]:
             name = listings.summary.name

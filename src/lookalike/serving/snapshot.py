@@ -180,7 +180,8 @@ def _code_of(searcher: Searcher, listing_id: str) -> np.ndarray:
     found = searcher.listings.find(listing_id)
     if found is None:
         raise ReleaseError(f"{searcher.summary.name}: it names listing {listing_id} and does not have it")
-    return found[1]
+    code: np.ndarray = found[1][0]
+    return code
 
 
 def _agreement(searcher: Searcher, shelf: PhotoShelf, photo_id: str, code: np.ndarray) -> float | None:

@@ -24,7 +24,7 @@ from lookalike.ranking.request import Answer, Filters, SearchRequest
 
 PARAMETERS = (
     "listing_id", "k", "categories", "everything", "aspects", "price", "box", "alpha", "colour", "least_likeness",
-    "exclude",
+    "photos", "exclude",
 )  # fmt: skip
 _REPEATED = ("categories", "aspects", "exclude")
 _MAXIMUM_REPEATS = 100
@@ -69,10 +69,17 @@ def parse_parameters(items: Iterable[tuple[str, str]]) -> SearchParameters:
         least_likeness=parse_number("least_likeness", single["least_likeness"])
         if "least_likeness" in single
         else None,
+        every_photo=_every_photo(single.get("photos", "main")),
         exclude=frozenset(repeated["exclude"]),
     )
     box = parse_box(single["box"]) if "box" in single else None
     return SearchParameters(request, box, single.get("listing_id"))
+
+
+def _every_photo(text: str) -> bool:
+    if text not in ("main", "all"):
+        raise QueryError(f"photos is main or all, not {text[:40]!r}")
+    return text == "all"
 
 
 def answer_json(answer: Answer, milliseconds: Mapping[str, float]) -> dict[str, Any]:

@@ -48,11 +48,18 @@ class WireError(LookalikeError):
 def wanted_bytes(wanted: Sequence[Wanted]) -> bytes:
     """Queries, at least one, as an Arrow stream of one record batch, a row for each."""
     width = len(wanted[0].code)
-    weights = [None if w.weights is None else w.weights.astype("<f4").tobytes() for w in wanted]
+    weights = [_weight_bytes(w.weights) for w in wanted]
     batch = pa.RecordBatch.from_pydict(
         {
             "code": pa.array([w.code.tobytes() for w in wanted], pa.binary(width)),
             "weights": pa.array(weights, pa.binary(32 * width)),
+            "other_codes": pa.array(
+                [[code.tobytes() for code, _ in w.others] for w in wanted], pa.list_(pa.binary(width))
+            ),
+            "other_weights": pa.array(
+                [[_weight_bytes(weights) for _, weights in w.others] for w in wanted],
+                pa.list_(pa.binary(32 * width)),
+            ),
             "categories": pa.array([list(w.categories) for w in wanted], pa.list_(pa.utf8())),
             "filters": pa.array([json.dumps(asdict(w.filters), allow_nan=False) for w in wanted], pa.utf8()),
             "k": pa.array([w.k for w in wanted], pa.int64()),
@@ -73,17 +80,31 @@ def read_wanted(data: bytes, bits: int) -> list[Wanted]:
                 categories=tuple(row["categories"]),
                 filters=_filters(json.loads(row["filters"])),
                 k=int(row["k"]),
-                weights=None if row["weights"] is None else np.frombuffer(row["weights"], "<f4"),
+                weights=_weights(row["weights"]),
                 aspects=tuple(row["aspects"]),
+                others=tuple(
+                    (np.frombuffer(code, np.uint8), _weights(weights))
+                    for code, weights in zip(row["other_codes"], row["other_weights"], strict=True)
+                ),
             )
             for row in batch.to_pylist()
         ]
     except (KeyError, ValueError, TypeError) as error:
         raise WireError(f"these are no queries that a ranker knows: {error}") from error
-    widths = {(len(w.code) * 8, bits if w.weights is None else len(w.weights)) for w in wanted}
-    if widths != {(bits, bits)} or any(w.k < 0 for w in wanted):
+    pairs = [pair for w in wanted for pair in ((w.code, w.weights), *w.others)]
+    widths = {(len(code) * 8, bits if weights is None else len(weights)) for code, weights in pairs}
+    alike = all((weights is None) == (w.weights is None) for w in wanted for _, weights in w.others)
+    if widths != {(bits, bits)} or not alike or any(w.k < 0 for w in wanted):
         raise WireError(f"a query is not one of {bits} bits")
     return wanted
+
+
+def _weight_bytes(weights: np.ndarray | None) -> bytes | None:
+    return None if weights is None else weights.astype("<f4").tobytes()
+
+
+def _weights(data: bytes | None) -> np.ndarray | None:
+    return None if data is None else np.frombuffer(data, "<f4")
 
 
 def found_bytes(wanted: Sequence[Wanted], found: Sequence[Candidates]) -> bytes:
@@ -131,7 +152,10 @@ def read_summary(body: Mapping[str, Any]) -> Summary:
 
 def listing_json(found: tuple[IndexedListing, np.ndarray] | None) -> dict[str, Any]:
     """What `find` says, None included: that a shard does not have a listing is an answer, not an error."""
-    return {"found": None if found is None else asdict(found[0]) | {"code": found[1].tobytes().hex()}}
+    if found is None:
+        return {"found": None}
+    listing, codes = found
+    return {"found": asdict(listing) | {"codes": [code.tobytes().hex() for code in codes]}}
 
 
 def read_listing(body: Mapping[str, Any]) -> tuple[IndexedListing, np.ndarray] | None:
@@ -140,12 +164,12 @@ def read_listing(body: Mapping[str, Any]) -> tuple[IndexedListing, np.ndarray] |
         if body["found"] is None:
             return None
         fields = dict(body["found"])
-        code = np.frombuffer(bytes.fromhex(fields.pop("code")), np.uint8)
+        codes = np.stack([np.frombuffer(bytes.fromhex(code), np.uint8) for code in fields.pop("codes")])
         aspects = {name: tuple(values) for name, values in fields.pop("aspects").items()}
         listing = IndexedListing(**fields, aspects=aspects)
         if set(listing.columns) != {column.name for column in SHOWN}:
             raise ValueError(f"its columns are {sorted(listing.columns)}")
-        return listing, code
+        return listing, codes
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise WireError(f"this is no listing: {error}") from error
 
