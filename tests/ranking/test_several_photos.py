@@ -9,17 +9,19 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pytest
 
 from lookalike.coding.extraction import extract
 from lookalike.imaging.photos import load_square
 from lookalike.index.builder import build
-from lookalike.index.hamming import Scanner
-from lookalike.index.reader import IndexSnapshot
+from lookalike.index.hamming import Scanner, bitmap
+from lookalike.index.reader import IndexSnapshot, Partition
 from lookalike.index.segment import segment_name
 from lookalike.ranking.listings import IndexedListing, Wanted
 from lookalike.ranking.local import MappedListings
 from lookalike.ranking.request import Filters, Query, SearchRequest
+from lookalike.ranking.scan import ScanJob, scan
 from lookalike.ranking.search import open_searcher
 from lookalike.sharding import wire
 from lookalike.sharding.remote import RemoteCandidates, merge_nearest, merge_summaries
@@ -221,3 +223,19 @@ def test_a_shop_finds_a_listing_by_its_second_photo_and_not_itself(tmp_path: Pat
     boots = [[hit.category for hit in answer.hits[:3]].count("shoes/boot") for answer in (main, all_photos)]
     assert boots[0] == 0
     assert boots[1] >= 1
+
+
+def test_a_listing_of_many_near_photos_leaves_room_for_others() -> None:
+    """Listing `a` has 60 photos, all nearer than the one photo of each of 40 others."""
+    ids = ["a"] * 60 + [f"b{i:02d}" for i in range(40)]
+    codes = np.zeros((100, BITS // 8), np.uint8)
+    codes[60:, 0] = 255
+    texts = pa.array(ids, pa.utf8())
+    firsts = np.array([0, *range(60, 100)])
+    part = Partition("c", codes, texts, texts, texts, np.zeros(100), {}, firsts=firsts)
+    job = ScanJob(codes[0], (part,), (None,), 5)
+    (found,) = scan(Scanner(1), [job])
+    assert [ids[row] for row in found.row] == ["a", "b00", "b01", "b02", "b03"]
+    allowed = bitmap(np.arange(100) < 61)
+    (found,) = scan(Scanner(1), [replace(job, allowed=(allowed,))])
+    assert [ids[row] for row in found.row] == ["a", "b00"]
