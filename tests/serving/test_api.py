@@ -112,7 +112,7 @@ def test_more_like_a_listing_needs_no_photo(client: httpx.Client) -> None:
     ("status", "kind", "body", "parameters"),
     [
         (400, "photo-empty", b"", {}),
-        (415, "photo-type", b"GIF89a not taken", {}),
+        (415, "photo-type", b"%PDF-1.7 not taken", {}),
         (422, "photo-truncated", VASE[: len(VASE) // 2], {}),
         (400, "query", VASE, {"k": "0"}),
         (400, "query", VASE, {"k": "many"}),

@@ -23,10 +23,17 @@ EVERY = 3
 
 def by_look(query: EncodedQuery, category_bits: int) -> EncodedQuery:
     """The query without what its first `category_bits` say."""
-    code, probabilities = np.unpackbits(query.code), query.bit_probabilities.copy()
-    code[:category_bits] = _pattern(category_bits)
-    probabilities[:category_bits] = 0.5
-    return replace(query, code=np.packbits(code), bit_probabilities=probabilities)
+    (code, probabilities), *others = (
+        _blind(*pair, category_bits) for pair in ((query.code, query.bit_probabilities), *query.others)
+    )
+    return replace(query, code=code, bit_probabilities=probabilities, others=tuple(others))
+
+
+def _blind(code: np.ndarray, probabilities: np.ndarray, category_bits: int) -> tuple[np.ndarray, np.ndarray]:
+    bits, blind = np.unpackbits(code), probabilities.copy()
+    bits[:category_bits] = _pattern(category_bits)
+    blind[:category_bits] = 0.5
+    return np.packbits(bits), blind
 
 
 def mixed(routed: Sequence[Hit], beyond: Sequence[Hit], k: int, *, grouped: bool) -> list[Hit]:

@@ -38,8 +38,8 @@ class EncodedQuery:
     """What the reply says of the query's aspects."""
     own_category: str | None = None
     """The category of the listing that was asked for, which the model may not know."""
-    other_codes: tuple[np.ndarray, ...] = ()
-    """u8[bits // 8] each, of further photos of the listing that was asked for."""
+    others: tuple[tuple[np.ndarray, np.ndarray], ...] = ()
+    """Code and bit probabilities, as above, of further photos of the listing that was asked for."""
     own_group: str | None = None
     """The group of the listing that was asked for, whose members are no answer to it."""
 
@@ -76,7 +76,7 @@ def of_listing(listing: IndexedListing, codes: np.ndarray, card: ModelCard) -> E
     chances = np.array([c == listing.category for c in card.categories], np.float32)
     return EncodedQuery(
         code=codes[0],
-        other_codes=tuple(codes[1:]),
+        others=tuple((code, np.unpackbits(code).astype(np.float32)) for code in codes[1:]),
         bit_probabilities=np.unpackbits(codes[0]).astype(np.float32),
         probabilities=chances,
         expected=Expectation.of_listing(listing.aspects, listing.price),

@@ -209,8 +209,7 @@ class Searcher:
         found = self.listings.find(listing_id)
         if found is None:
             raise QueryError(f"unknown listing: {listing_id}")
-        listing, codes = found
-        return encode.of_listing(listing, codes if request.every_photo else codes[:1], self.card)
+        return encode.of_listing(found[0], found[1][: None if request.every_photo else 1], self.card)
 
     def _open(self, query: EncodedQuery, request: SearchRequest) -> tuple[str, ...]:
         if request.everything:
@@ -230,20 +229,15 @@ class Searcher:
         return tuple(self.card.categories[i] for i in indices)
 
     def _wanted(self, query: EncodedQuery, request: SearchRequest, categories: tuple[str, ...]) -> Wanted:
-        emphasis = self._emphasis(request)
-
-        def weights(probabilities: np.ndarray) -> np.ndarray | None:
-            return emphasis.moved(probabilities) if self.config.asymmetric else None
-
-        others = ((code, weights(np.unpackbits(code).astype(np.float32))) for code in query.other_codes)
+        move = self._emphasis(request).moved if self.config.asymmetric else lambda _: None
         return Wanted(
             code=query.code,
             categories=categories,
             filters=request.filters,
             k=max(self.config.candidates, request.k),
-            weights=weights(query.bit_probabilities),
+            weights=move(query.bit_probabilities),
             aspects=tuple(query.expected.aspects),
-            others=tuple(others),
+            others=tuple((code, move(probabilities)) for code, probabilities in query.others),
         )
 
     def _by_look(
