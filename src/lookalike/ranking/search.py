@@ -182,8 +182,7 @@ class Searcher:
             milliseconds["aspects"] = (time.perf_counter() - encoded) * 1e3
         remaining = iter(of_photos)
         return [
-            next(remaining) if q.listing_id is None else self._of_listing(q.listing_id, q.request)
-            for q in queries
+            next(remaining) if q.listing_id is None else self._of_listing(q, q.listing_id) for q in queries
         ], milliseconds
 
     def understand(self, encoding: Encoding) -> list[EncodedQuery]:
@@ -205,11 +204,11 @@ class Searcher:
         stated = self.summary.stated.get(self.card.categories[int(probabilities.argmax())])
         return predicted if stated is None else {n: v for n, v in predicted.items() if n in stated}
 
-    def _of_listing(self, listing_id: str, request: SearchRequest) -> EncodedQuery:
+    def _of_listing(self, query: Query, listing_id: str) -> EncodedQuery:
         found = self.listings.find(listing_id)
         if found is None:
             raise QueryError(f"unknown listing: {listing_id}")
-        return encode.of_listing(found[0], found[1][: None if request.every_photo else 1], self.card)
+        return encode.of_listing(found[0], found[1][: None if query.request.every_photo else 1], self.card)
 
     def _open(self, query: EncodedQuery, request: SearchRequest) -> tuple[str, ...]:
         if request.everything:
