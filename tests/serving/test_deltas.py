@@ -59,6 +59,9 @@ def search(process: Running, target: str, body: bytes = b"") -> dict[str, Any]:
     assert reply.status_code == 200, reply.text
     answer: dict[str, Any] = reply.json()
     del answer["milliseconds"]
+    for measured in (answer, *answer["hits"]):  # likeness is measured when a base is built, and stays with it
+        for name in ("likeness", "alike", "nothing_alike"):
+            measured.pop(name, None)
     return answer
 
 
