@@ -233,6 +233,7 @@ def test_sellers_can_be_capped_and_kept_on_one_side(shop: Shop) -> None:
         if row["seller"]:
             sides[row["seller"]].add(row["split"])
     assert all(len(found) == 1 for found in sides.values())
+    assert snapshot.report["ties"]["by"] == ["photo_groups", "product", "seller"]
 
 
 def test_the_same_input_gives_the_same_bytes_in_another_place(shop: Shop, tmp_path: Path) -> None:

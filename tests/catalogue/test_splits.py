@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lookalike.catalogue.splits import Splits, Tied, assign_splits
+from tests.catalogue.conftest import Shop, photos, plain
 
 
 def tied(group: str, product: str = "", seller: str = "", split: str = "", category: str = "a") -> Tied:
@@ -126,3 +127,12 @@ def test_two_sides_that_a_new_photo_ties_keep_out_of_each_other() -> None:
     again = [replace(x, before=side) for x, side in zip((one, other, bridge), found.split, strict=True)]
     assert assigned(again).split == found.split
     assert assigned([replace(x, given="val") for x in again]).split == ["val"] * 3
+
+
+def test_sellers_tie_by_default_unless_one_side_would_be_all(shop: Shop) -> None:
+    for number, sellers in ((10, ["photo_groups", "product", "seller"]), (2, ["photo_groups", "product"])):
+        shop.write([row | {"seller": f"S{i % number}"} for i, row in enumerate(plain(20))], photos(20))
+        snapshot = shop.curate()
+        assert snapshot.report["ties"]["by"] == sellers
+        page = (shop.store.root / snapshot.artefact.manifest.file("report.html").key).read_text()
+        assert ("Sellers tie nothing" in page) == (number == 2)

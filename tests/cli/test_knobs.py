@@ -106,6 +106,6 @@ def test_a_new_field_is_in_the_forms_and_a_reindex_takes_it_over(
         "maximum": 9,
     }
     assert found["forms"] == {"Curate": field, "Retrain": field, "Reindex": None}
-    assert found["asked"] == {"min_category": 10, "seller_cap": 0, "keep_sellers": False, "pages_read": 4}
+    assert found["asked"] == {"min_category": 10, "seller_cap": 0, "keep_sellers": True, "pages_read": 4}
     assert found["live"]["pages_read"] == 3, "the live snapshot is older than the field"
     assert not found["torch"], "naming the steps imports no torch"

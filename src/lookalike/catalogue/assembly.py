@@ -31,7 +31,7 @@ from lookalike.catalogue.snapshot import (
     PHOTOS_SCHEMA,
     listings_schema,
 )
-from lookalike.catalogue.splits import TRAIN, Splits, Tied, assign_splits
+from lookalike.catalogue.splits import TRAIN, Splits, Tied, assign_splits, leaves_two_sides
 from lookalike.catalogue.suspects import Labelled, find_suspects
 from lookalike.catalogue.tally import Tally, mending
 from lookalike.errors import NothingLeft
@@ -148,9 +148,13 @@ def _ties(kept: Sequence[Pictured], photo_group: Mapping[str, str]) -> list[tupl
 
 
 def _split(tied: Sequence[Tied], config: CurationConfig) -> Splits:
+    ties = ["photo_groups"] + ["product"] * config.keep_products
+    sold = config.keep_sellers and any(x.seller for x in tied)
+    if sold and leaves_two_sides(tied, [*ties, "seller"]):
+        ties.append("seller")
     return assign_splits(
         tied,
-        ties=["photo_groups"] + ["product"] * config.keep_products + ["seller"] * config.keep_sellers,
+        ties=ties,
         leak_ties={"photo": ["photo_groups"], "product": ["photo_groups", "product"], "nothing": []}[
             config.leaks
         ],

@@ -63,6 +63,8 @@ def report_json(found: Findings) -> bytes:
         "catalogue": {
             "digest": found.catalogue.digest,
             "ignored_columns": list(found.catalogue.ignored_columns),
+            "preset": found.catalogue.preset,
+            "notes": list(found.catalogue.notes),
             "rows": found.tally.rows,
         },
         "kept": {
@@ -97,6 +99,11 @@ def report_json(found: Findings) -> bytes:
             "near_pairs": len(found.near_pairs),
         },
         "leaks": len(found.splits.leaks),
+        "ties": {
+            "by": list(found.splits.ties),
+            "groups": found.splits.groups,
+            "largest": found.splits.largest,
+        },
         "suspects": _counted(x.evidence for x in found.suspects),
         "rows": {
             "left_out": [asdict(row) for row in found.left_out[:MOST_ROWS]],

@@ -25,6 +25,8 @@ _PAGE_ROWS = 200
 _PAGE_CATEGORIES = 120
 _PAGE_SUSPECTS = 48
 
+_TIES = {"photo_groups": "a photo", "product": "a product", "seller": "a seller"}
+
 
 def report_page(
     found: Findings,
@@ -91,8 +93,22 @@ class _Page:
             )
         if ignored := report["catalogue"]["ignored_columns"]:
             notes.append("Columns without a meaning here were ignored: " + ", ".join(ignored) + ".")
+        if preset := report["catalogue"]["preset"]:
+            notes.append(f"The table was read by the preset {preset}.")
+        notes += [f"{note[:1].upper()}{note[1:]}." for note in report["catalogue"]["notes"]]
+        notes.append(self.tied())
         said = "".join(f"<p>{escape(note)}</p>" for note in notes)
         return f"<h1>Curation report</h1><section class=tiles>{shown}</section>{said}<h2>Splits</h2>{splits}"
+
+    def tied(self) -> str:
+        """What holds listings together on one side of the splits."""
+        ties = self.report["ties"]
+        by = " or ".join(_TIES[name] for name in ties["by"])
+        said = f"Listings that share {by} are on one side of the splits: {ties['groups']:,} groups, "
+        said += f"the largest of {ties['largest']:,} listings."
+        if "seller" not in ties["by"] and self.report["kept"]["sellers"]:
+            said += " Sellers tie nothing: too few listings would be left for the other side, or it was not asked for."
+        return said
 
     def left_out(self) -> str:
         counts = self.report["left_out"]["by_reason"]

@@ -46,12 +46,13 @@ class CurationConfig:
     keep_products: bool = True
     """Keep listings of one product on one side of the split; near duplicates always stay together."""
     keep_sellers: bool = knob(
-        False,
+        True,
         "Keep sellers together",
-        "Keep each seller's listings on one side of the splits.",
+        "Keep each seller's listings on one side of the splits, where that leaves two sides.",
         option="sellers_apart",
     )
-    """Keep listings of one seller on one side: their photos share a background, and a network can cheat by it."""
+    """Keep listings of one seller on one side: their photos share a background, and a network can cheat by it. Where
+    sellers and products hold nearly all listings together, sellers tie nothing; the report says so."""
     leaks: Literal["photo", "product", "nothing"] = "photo"
     """Which training listings move to the split `leak` where the catalogue gives splits. `photo`: those that share a
     photo (or nearly) with a held-out one. `product`: those that share a photo or a product. `nothing`: none. Not by

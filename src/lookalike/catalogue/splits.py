@@ -1,10 +1,10 @@
 """Who is learnt from and who is held out, so that nothing held out has been seen in another listing.
 
-Listings that share a photo, nearly share one, or offer the same product (on request, come from the same seller) hang
-together and go to one side. A listing keeps the side that it had in the parent snapshot, and a new one joins those it
-hangs together with; else the side follows from a SHA-256 of what holds them together. Splits that the catalogue gives
-are kept. Training listings that hang together with held-out ones are moved to the split `leak`, which is searched but
-not learnt from; that also befalls listings of both sides that a new photo ties.
+Listings that share a photo, nearly share one, or offer the same product, or come from the same seller, hang together
+and go to one side. A listing keeps the side that it had in the parent snapshot, and a new one joins those it hangs
+together with; else the side follows from a SHA-256 of what holds them together. Splits that the catalogue gives are
+kept. Training listings that hang together with held-out ones are moved to the split `leak`, which is searched but not
+learnt from; that also befalls listings of both sides that a new photo ties.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ import numpy as np
 
 from lookalike.catalogue.duplicates import components
 
+MOST_TOGETHER = 0.4
+"""Share of the listings in one group, beyond which sellers tie nothing: the group would be all that is learnt from."""
 TRAIN, VAL, TEST, LEAK = "train", "val", "test", "leak"
 
 
@@ -43,6 +45,12 @@ class Splits:
 
     split: list[str]
     leaks: list[int]
+    ties: tuple[str, ...] = ()
+    """What holds listings together on one side, as names of fields of `Tied`."""
+    groups: int = 0
+    """Groups of listings that are held together; a listing that nothing ties is one."""
+    largest: int = 0
+    """Listings of the largest group."""
 
 
 def assign_splits(
@@ -75,7 +83,15 @@ def assign_splits(
         for place, tied in enumerate(listings)
     ]
     _teach_every_category(listings, group, keys, split)
-    return Splits(split, _take_out_leaks(listings, leak_ties, split))
+    sizes = Counter(group)
+    leaks = _take_out_leaks(listings, leak_ties, split)
+    return Splits(split, leaks, ties, len(sizes), max(sizes.values(), default=0))
+
+
+def leaves_two_sides(listings: Sequence[Tied], ties: Iterable[str]) -> bool:
+    """Whether `ties` hold no group together that is too large to be on one side of the splits."""
+    sizes = Counter(_groups(listings, ties))
+    return max(sizes.values(), default=0) <= MOST_TOGETHER * len(listings)
 
 
 def _groups(listings: Sequence[Tied], ties: Iterable[str]) -> list[int]:
