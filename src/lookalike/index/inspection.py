@@ -54,7 +54,7 @@ def verify(artefact: Artefact) -> list[str]:
         return [str(error)]
     problems = _snapshot_problems(snapshot)
     meta = artefact.manifest.meta
-    if meta.get("rows") != len(snapshot) or meta.get("categories") != dict(snapshot.rows):
+    if meta.get("rows") != len(snapshot) or meta.get("categories") != dict(snapshot.listings):
         problems.append(f"{artefact.ref}: the manifest counts other rows than there are (rule: manifest)")
     return problems
 
