@@ -22,7 +22,7 @@ from lookalike.index.builder import build
 from lookalike.publishing.live_ref import publish
 from lookalike.ranking.request import Filters, Query, SearchRequest
 from lookalike.ranking.search import Searcher, open_searcher
-from lookalike.serving.wire import hit_json
+from lookalike.serving.wire import answer_json
 from lookalike.storage.artefacts import Ref, fetch
 from tests.e2e.cluster import Namespace, eventually, open_bucket
 from tests.shop import CATEGORIES, SIDE, Shop, open_shop, render
@@ -164,12 +164,8 @@ class Replies:
             self.hits.append((number, body["hits"]))
 
     def differing(self, expected: list[list[dict[str, Any]]]) -> list[int]:
-        """The questions whose hits are not those of one process, titles aside."""
-        return [
-            number
-            for number, hits in self.hits
-            if [{k: v for k, v in hit.items() if k != "title"} for hit in hits] != expected[number]
-        ]
+        """The questions whose hits are not those of one process."""
+        return [number for number, hits in self.hits if hits != expected[number]]
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +176,7 @@ def asked() -> list[Question]:
 @pytest.fixture(scope="module")
 def expected(site: Site, asked: list[Question]) -> list[list[dict[str, Any]]]:
     """The hits that one process gives, one search at a time as a single client asks."""
-    return [[hit_json(hit) for hit in site.local.search_all([question.query])[0].hits] for question in asked]
+    return [answer_json(site.local.search_all([question.query])[0], {})["hits"] for question in asked]
 
 
 def test_200_searches_get_the_top_100_of_one_process(
