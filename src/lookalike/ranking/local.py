@@ -73,13 +73,14 @@ class MappedListings:
         self.summary = replace(self._summarise(), likeness=likeness)
 
     def nearest(self, wanted: Sequence[Wanted]) -> list[Candidates]:
-        jobs = [self._jobs(w) for w in wanted]
-        found = iter(scan(self.scanner, [job for each in jobs for job in each]))
+        # Questions that differ in their weights alone are scanned for once.
+        asked = {key: self._jobs(w) for key, w in {_rows_asked_for(w): w for w in wanted}.items()}
+        found = iter(scan(self.scanner, [job for each in asked.values() for job in each]))
+        nearest = {key: nearest_of_any(each, list(islice(found, len(each)))) for key, each in asked.items()}
         return [
-            MappedCandidates(
-                each[0], nearest_of_any(each, list(islice(found, len(each)))), w.all_weights, self.stated
-            )
-            for w, each in zip(wanted, jobs, strict=True)
+            MappedCandidates(asked[key][0], nearest[key], w.all_weights, self.stated)
+            for w in wanted
+            for key in (_rows_asked_for(w),)
         ]
 
     def find(self, listing_id: str) -> tuple[IndexedListing, np.ndarray] | None:
@@ -155,6 +156,11 @@ class MappedListings:
             examples=examples,
             delta=index.delta,
         )
+
+
+def _rows_asked_for(wanted: Wanted) -> tuple[object, ...]:
+    """What decides which rows are the nearest: not by which weights they are scored afterwards."""
+    return (*(code.tobytes() for code in wanted.codes), wanted.categories, wanted.filters, wanted.k)
 
 
 def _first(partition: Partition) -> tuple[str, str]:
