@@ -7,10 +7,12 @@ from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
 from lookalike.ranking.listings import Candidates
 
 
-def first_of_each_group(groups: Iterable[Hashable], *, limit: int) -> list[int]:
+def first_of_each_group(
+    groups: Iterable[Hashable], *, limit: int, seen: set[Hashable] | None = None
+) -> list[int]:
     """Positions of the first row of each group, in order, `limit` at most. `groups` come best row first, and no further
-    ones are taken than needed."""
-    seen: set[Hashable] = set()
+    ones are taken than needed. Groups `seen` before have their row; those that are found are added to them."""
+    seen = set() if seen is None else seen
     kept: list[int] = []
     for position, group in enumerate(groups):
         if group in seen:

@@ -19,6 +19,8 @@ from lookalike.ranking.similarity import UNKNOWN, Judged
 
 MAXIMUM_K = 200
 """The most hits that one request may ask for."""
+MAXIMUM_REACH = 1000
+"""The last place of an answer that a request may ask for: `offset` and `k` together."""
 MAXIMUM_COLOUR = 16.0
 """The most that a bit about colours may count; beyond, nothing else is seen."""
 
@@ -40,7 +42,8 @@ class RankingConfig:
     (`beyond`). 0: never. Such a query scans the whole index. On 300 clothing photos (recipe `frozen`), 0.5 lowered
     precision@10 from 77.2 to 75.6 % and found something right among the first ten for 84.3 instead of 85.0 %."""
     candidates: int = 300
-    """Nearest rows that are ranked; more where k or the grouping needs more."""
+    """Nearest listings that are ordered together, whatever k is. Where an answer needs more, those beyond follow,
+    ordered among themselves: so an answer of ten is the beginning of one of two hundred."""
     asymmetric: bool = True
     """Score candidates by the query's real-valued activations against their bits, not by Hamming distance."""
     colour: float = 4.0
@@ -142,6 +145,8 @@ class SearchRequest:
     """What the searcher wants. Raises `QueryError` where a value is out of range."""
 
     k: int = 24
+    offset: int = 0
+    """Hits to pass over: those of the pages before. An answer does not depend on where it is cut."""
     categories: tuple[str, ...] = ()
     """Open exactly these leaf categories, or all leaves below a path (`expand_categories`); empty: the likeliest."""
     everything: bool = False
@@ -163,12 +168,19 @@ class SearchRequest:
             raise QueryError("everything: leave it out where categories are named, or leave them out")
         if not 1 <= self.k <= MAXIMUM_K:
             raise QueryError(f"k must be between 1 and {MAXIMUM_K}, not {self.k}")
+        if self.offset < 0 or self.reach > MAXIMUM_REACH:
+            raise QueryError(f"offset and k together may be at most {MAXIMUM_REACH}, not {self.reach}")
         if self.blend is not None and not 0 <= self.blend <= 1:
             raise QueryError(f"alpha must be between 0 and 1, not {self.blend:g}")
         if self.colour is not None and not 0 <= self.colour <= MAXIMUM_COLOUR:
             raise QueryError(f"colour must be between 0 and {MAXIMUM_COLOUR:g}, not {self.colour:g}")
         if self.least_likeness is not None and not 0 <= self.least_likeness <= 1:
             raise QueryError(f"least_likeness must be between 0 and 1, not {self.least_likeness:g}")
+
+    @property
+    def reach(self) -> int:
+        """Hits that must be found: those passed over, too."""
+        return self.offset + self.k
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,9 @@ nearest rows. (Asymmetric distances for binary codes: Gordo et al., IEEE TPAMI 3
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Self
+
 import numpy as np
 from numba import njit
 
@@ -31,15 +34,24 @@ def bit_probabilities(activations: np.ndarray, thresholds: np.ndarray | float) -
     return p
 
 
-def appearances(distances: np.ndarray, bits: int, *, relative: bool) -> np.ndarray:
-    """f64[m], 0 to 1, of candidates: between the nearest and the farthest, or by the length of the code."""
-    found: np.ndarray
-    if relative:
-        spread = max(float(np.ptp(distances)), _LEAST_SPREAD * bits)
-        found = 1 - (distances - distances.min()) / spread
-    else:
-        found = 1 - distances / bits
-    return found
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """From which distance to which appearance falls from 1 to 0, in bits."""
+
+    nearest: float
+    spread: float
+
+    @classmethod
+    def of(cls, distances: np.ndarray, bits: int, *, relative: bool) -> Self:
+        """From the nearest to the farthest of these candidates, or by the length of the code."""
+        if not relative:
+            return cls(0, bits)
+        return cls(float(distances.min()), max(float(np.ptp(distances)), _LEAST_SPREAD * bits))
+
+    def appearances(self, distances: np.ndarray) -> np.ndarray:
+        """f64[m], 0 to 1, of candidates at these distances."""
+        found: np.ndarray = np.maximum(0.0, 1 - (distances - self.nearest) / self.spread)
+        return found
 
 
 class Rescorer:

@@ -33,10 +33,11 @@ from lookalike.ranking.request import (
     SearchRequest,
     expand_categories,
 )
-from lookalike.ranking.rescoring import appearances
+from lookalike.ranking.rescoring import Scale
 from lookalike.ranking.rewards import matched, rewards
 from lookalike.ranking.routing import open_categories
-from lookalike.ranking.similarity import UNKNOWN, Judged, by_shape, in_words, judge, shape_distances
+from lookalike.ranking.similarity import UNKNOWN, Judged, by_shape, distances_by_listing, in_words_of, judge
+from lookalike.ranking.steps import Before
 from lookalike.ranking.trust import trusted
 from lookalike.storage.artefacts import Artefact
 
@@ -147,7 +148,7 @@ class Searcher:
             queries, requests, wanted, candidates, alone, shapes, strict=False
         ):
             started = time.perf_counter()
-            near = {} if shape is None else self._distances(shape)
+            near = {} if shape is None else distances_by_listing(shape, self.card.bits, self.summary.likeness)
             hits, missing = self._hits(query, request, want, found, near)
             if look is not None:
                 others, _ = self._hits(look[0], request, look[1], next(more), {})
@@ -155,7 +156,7 @@ class Searcher:
             judged = self._judge(query, request, shape)
             answers.append(
                 Answer(
-                    hits=hits,
+                    hits=hits[request.offset :],
                     categories=guesses(query, want.categories, self._number, everything=request.everything),
                     aspects=query.aspects,
                     release=self.summary.release,
@@ -233,7 +234,7 @@ class Searcher:
             code=query.code,
             categories=categories,
             filters=request.filters,
-            k=max(self.config.candidates, request.k),
+            k=self.config.candidates,
             weights=move(query.bit_probabilities),
             aspects=tuple(query.expected.aspects),
             others=tuple((code, move(probabilities)) for code, probabilities in query.others),
@@ -259,7 +260,7 @@ class Searcher:
         """Both kinds of hits in one order, in which no score rises."""
         hits: list[Hit] = []
         beyond = [replace(hit, beyond=True) for hit in others]
-        for hit in mixed(routed, beyond, request.k, grouped=self.config.group):
+        for hit in mixed(routed, beyond, request.reach, grouped=self.config.group):
             score = min(hit.score, hits[-1].score) if hits else hit.score
             hits.append(replace(self._measured(query, request, hit), score=score))
         return tuple(hits)
@@ -273,7 +274,7 @@ class Searcher:
         distance, measure = int(differing.sum()), self.summary.likeness
         near = None if measure is None else float(differing[slice(*measure.bits)].sum())
         same = distance <= self.config.same_photo * self.card.bits
-        ((likeness, words),) = self._alike(request, [near], [same])
+        ((likeness, words),) = in_words_of(self.summary.likeness, self._least(request), [near], [same])
         return replace(hit, distance=distance, likeness=likeness, alike=words)
 
     def _emphasis(self, request: SearchRequest) -> Emphasis:
@@ -289,20 +290,13 @@ class Searcher:
             None if measure is None else replace(want, weights=by_shape(query.code, measure.bits), aspects=())
         )
 
-    def _distances(self, shape: Candidates) -> dict[str, float]:
-        """The distance of each candidate's nearest photo in the bits that likeness is measured by."""
-        measure, found = self.summary.likeness, dict[str, float]()
-        assert measure is not None
-        distances = shape_distances(shape.expected_distances(), self.card.bits, measure.bits).tolist()
-        for listing_id, distance in zip(shape.listing_ids(), distances, strict=True):
-            found[listing_id] = min(distance, found.get(listing_id, distance))
-        return found
-
     def _judge(self, query: EncodedQuery, request: SearchRequest, shape: Candidates | None) -> Judged:
         if shape is None:
             return UNKNOWN
         others = without(shape, request.exclude, query.own_group)
-        nearest = np.sort(np.array(list(self._distances(others).values())))
+        nearest = np.sort(
+            np.array(list(distances_by_listing(others, self.card.bits, self.summary.likeness).values()))
+        )
         return judge(self.summary.likeness, nearest, self._least(request))
 
     def _rows(self, categories: Collection[str]) -> int:
@@ -316,12 +310,15 @@ class Searcher:
         found: Candidates,
         near: Mapping[str, float],
     ) -> tuple[tuple[Hit, ...], tuple[int, ...]]:
-        """The best k of the candidates, and the shards missing; more are scanned until there are k, or no more rows."""
-        reachable = self._rows(wanted.categories)
+        """The best of the candidates, and the shards missing. More are scanned until there are enough, or no more rows;
+        they follow those before, so that an answer does not depend on how many hits are asked for."""
+        reachable, before, hits = self._rows(wanted.categories), Before(), list[Hit]()
         while True:
-            hits = self._order(query, request, found, near)
-            if len(hits) == request.k or len(found) < wanted.k or wanted.k >= reachable:
-                return hits, found.missing
+            beyond = found.take(range(before.candidates, len(found))) if before.candidates else found
+            hits += self._order(query, request, beyond, near, before)
+            if len(hits) == request.reach or len(found) < wanted.k or wanted.k >= reachable:
+                return tuple(hits), found.missing
+            before.candidates = len(found)
             wanted = replace(wanted, k=min(reachable, wanted.k * 4))
             (found,) = self.listings.nearest([wanted])
 
@@ -331,23 +328,27 @@ class Searcher:
         request: SearchRequest,
         candidates: Candidates,
         near: Mapping[str, float],
+        before: Before,
     ) -> tuple[Hit, ...]:
         if request.exclude or query.own_group is not None:
             candidates = without(candidates, request.exclude, query.own_group)
         if not len(candidates):
             return ()
-        scores = self._scores(query, request, candidates)
+        scores = np.minimum(self._scores(query, request, candidates, before), before.score)
         # Whatever aspects say, nothing looks more like a photo than the photo itself.
         same = candidates.distance <= self.config.same_photo * self.card.bits
         scores[same] = 1.0
         # Candidates come by distance and listing id, and a stable sort keeps that order among equal scores.
         order = np.lexsort((-scores, ~same)).tolist()
+        limit = request.reach - before.hits
         if self.config.group:
-            kept = first_of_each_group(groups_of(candidates, order, request.k), limit=request.k)
-            order = [order[i] for i in kept]
-        best = order[: request.k]
+            groups = groups_of(candidates, order, limit)
+            order = [order[i] for i in first_of_each_group(groups, limit=limit, seen=before.groups)]
+        best = order[:limit]
+        before.passed(scores[best])
         shown = candidates.take(best)
-        alike = self._alike(request, [near.get(each) for each in shown.listing_ids()], same[best].tolist())
+        distances = [near.get(each) for each in shown.listing_ids()]
+        alike = in_words_of(self.summary.likeness, self._least(request), distances, same[best].tolist())
         return tuple(
             Hit(
                 listing_id=found.listing_id,
@@ -372,24 +373,17 @@ class Searcher:
             )
         )
 
-    def _alike(
-        self, request: SearchRequest, distances: Sequence[float | None], same: Sequence[bool]
-    ) -> list[tuple[float | None, str | None]]:
-        """The likeness of hits at these distances, as a number and in words; None where they are not known."""
-        measure, least = self.summary.likeness, self._least(request)
-        found: list[tuple[float | None, str | None]] = [(None, None)] * len(distances)
-        for i, distance in enumerate(distances):
-            if measure is not None and distance is not None:
-                likeness = round(float(measure.of(np.array([distance]))[0]), 4)
-                found[i] = likeness, in_words(likeness, least, same_photo=same[i])
-        return found
-
-    def _scores(self, query: EncodedQuery, request: SearchRequest, candidates: Candidates) -> np.ndarray:
+    def _scores(
+        self, query: EncodedQuery, request: SearchRequest, candidates: Candidates, before: Before
+    ) -> np.ndarray:
         """f64[m], 0 to 1: the blend of appearance and aspect reward."""
         distances = candidates.distance
         if self.config.asymmetric:
             distances = self._emphasis(request).distances(candidates.expected_distances())
-        appearance = appearances(distances, self.card.bits, relative=self.config.relative)
+        scale = before.scale = before.scale or Scale.of(
+            distances, self.card.bits, relative=self.config.relative
+        )
+        appearance = scale.appearances(distances)
         blend = self.config.blend if request.blend is None else request.blend
         if not query.expected or blend == 1:
             return appearance

@@ -9,7 +9,9 @@ listing is nearer than half of the catalogue's own photos are to their nearest, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -68,3 +70,34 @@ def in_words(likeness: float, least: float, *, same_photo: bool) -> str:
         if likeness >= from_:
             return words
     return NOT
+
+
+def in_words_of(
+    measure: Likeness | None, least: float, distances: Sequence[float | None], same: Sequence[bool]
+) -> list[tuple[float | None, str | None]]:
+    """The likeness of hits at these distances, as a number and in words; None where they are not known."""
+    found: list[tuple[float | None, str | None]] = [(None, None)] * len(distances)
+    for i, distance in enumerate(distances):
+        if measure is not None and distance is not None:
+            likeness = round(float(measure.of(np.array([distance]))[0]), 4)
+            found[i] = likeness, in_words(likeness, least, same_photo=same[i])
+    return found
+
+
+class Measurable(Protocol):
+    """Candidates that were asked for with the weights of `by_shape`."""
+
+    def listing_ids(self) -> list[str]: ...
+
+    def expected_distances(self) -> np.ndarray: ...
+
+
+def distances_by_listing(shape: Measurable, bits: int, measure: Likeness | None) -> dict[str, float]:
+    """The distance of each candidate's nearest photo in the bits, of so many, that likeness is measured by."""
+    found = dict[str, float]()
+    if measure is None:
+        return found
+    distances = shape_distances(shape.expected_distances(), bits, measure.bits).tolist()
+    for listing_id, distance in zip(shape.listing_ids(), distances, strict=True):
+        found[listing_id] = min(distance, found.get(listing_id, distance))
+    return found

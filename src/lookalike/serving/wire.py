@@ -23,8 +23,8 @@ from lookalike.ranking.parameters import (
 from lookalike.ranking.request import Answer, Filters, SearchRequest
 
 PARAMETERS = (
-    "listing_id", "k", "categories", "everything", "aspects", "price", "box", "alpha", "colour", "least_likeness",
-    "photos", "exclude",
+    "listing_id", "k", "offset", "categories", "everything", "aspects", "price", "box", "alpha", "colour",
+    "least_likeness", "photos", "exclude",
 )  # fmt: skip
 _REPEATED = ("categories", "aspects", "exclude")
 _MAXIMUM_REPEATS = 100
@@ -61,6 +61,7 @@ def parse_parameters(items: Iterable[tuple[str, str]]) -> SearchParameters:
     low, high = parse_price(single["price"]) if "price" in single else (None, None)
     request = SearchRequest(
         k=parse_integer("k", single["k"]) if "k" in single else defaults.k,
+        offset=parse_integer("offset", single["offset"]) if "offset" in single else 0,
         categories=tuple(repeated["categories"]),
         everything=parse_flag("everything", single["everything"]) if "everything" in single else False,
         filters=Filters(parse_aspects(repeated["aspects"]), low, high),
