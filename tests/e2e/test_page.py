@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from lookalike.publishing.live_ref import publish
 from lookalike.serving.config import ServingConfig
@@ -115,6 +115,51 @@ def test_a_photo_of_nothing_in_the_shop_is_told_so_and_everything_can_be_searche
     expect(page.locator("#status")).not_to_contain_text("all categories")
     choose(page, vase)
     expect(page.locator("#message")).to_be_hidden()
+
+
+def test_more_hits_of_the_same_search_follow_below(page: Page, vase: Path) -> None:
+    choose(page, vase)
+    expect(page.locator("#more-hits")).to_be_hidden()
+    page.locator("#categories .chip", has_text="Everything").click()
+    expect(hits(page)).to_have_count(24)
+    for shown in (48, 72):
+        with page.expect_response(f"**/v1/search*offset={shown - 24}*"):
+            page.locator("#more-hits").click()
+        expect(hits(page)).to_have_count(shown)
+        expect(page.locator("#status")).to_have_text(f"{shown} hits shown")
+        expect(hits(page).nth(shown - 24).locator("button").first).to_be_focused()
+    listings = [hits(page).nth(i).get_attribute("data-listing") for i in range(72)]
+    assert len(set(listings)) == 72
+    page.locator("#more-hits").click()
+    expect(page.locator("#status")).to_have_text("There are no more")
+    expect(page.locator("#more-hits")).to_be_hidden()
+
+
+def test_the_shops_own_page_of_a_listing_is_a_link(page: Page, vase: Path) -> None:
+    choose(page, vase)
+
+    def with_columns(route: Route) -> None:
+        reply = route.fetch()
+        body = reply.json()
+        for hit, url in zip(
+            body["hits"], ("https://shop.example/a?b=1", "javascript:alert(1)", None), strict=False
+        ):
+            hit |= {"url": url, "price": 12.5, "currency": "EUR"}
+        route.fulfill(response=reply, json=body)
+
+    page.route("**/v1/search*", with_columns)
+    choose(page, vase)
+    expect(hits(page).first.locator(".facts strong")).to_have_text(re.compile("12.50"))
+    expect(hits(page).first.locator(".facts strong")).to_have_text(re.compile("€|EUR"))
+    hits(page).first.locator(".photo").click()
+    link = page.locator("#detail-link")
+    expect(link).to_have_attribute("href", "https://shop.example/a?b=1")
+    expect(link).to_have_attribute("rel", "noopener noreferrer")
+    for number in (1, 2):
+        page.keyboard.press("Escape")
+        hits(page).nth(number).locator(".photo").click()
+        expect(page.locator("#detail")).to_be_visible()
+        expect(link).to_be_hidden()
 
 
 def test_filters_narrow_the_results_and_can_be_cleared(page: Page, vase: Path) -> None:

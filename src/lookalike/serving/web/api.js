@@ -43,6 +43,7 @@ const encodePath = (id) => id.split("/").map(encodeURIComponent).join("/");
 // One search.
 export async function search(query, options, signal) {
   const parameters = new URLSearchParams({ k: options.k, alpha: options.alpha });
+  if (options.offset) parameters.set("offset", options.offset);
   if (options.colour !== null) parameters.set("colour", options.colour);
   if (options.everything) parameters.set("everything", "true");
   for (const category of options.categories) parameters.append("categories", category);

@@ -5,6 +5,7 @@ import { CropBox } from "./crop.js";
 import { card, chip, count, example, facts, leaf, node, price, problem, skeletons, timing } from "./view.js";
 
 const K = 24;
+const LAST = 1000; // the last place that the API answers
 const VALUES_AT_FIRST = 8;
 const LIKELY = 0.3; // an aspect value that is less probable is not offered
 const $ = (id) => document.getElementById(id);
@@ -29,19 +30,21 @@ function later(milliseconds) {
   state.timer = setTimeout(run, milliseconds);
 }
 
-async function run() {
+async function run({ offset = 0 } = {}) {
   clearTimeout(state.timer);
   if (!state.query) return;
   state.running?.abort();
   const mine = (state.running = new AbortController());
-  showBusy();
+  if (!offset) showBusy();
   const started = performance.now();
   try {
     const reply = await search(state.query, {
-      k: K, alpha: $("alpha").value, colour: colourAsked(), categories: state.chosen ?? [], everything: state.everything, aspects: state.aspects,
+      k: K, offset, alpha: $("alpha").value, colour: colourAsked(), categories: state.chosen ?? [], everything: state.everything, aspects: state.aspects,
       price: [$("price-from").value, $("price-to").value], box: state.query.kind === "photo" ? crop.value : null,
     }, mine.signal);
-    if (mine === state.running) showReply(reply, performance.now() - started);
+    if (mine !== state.running) return;
+    if (offset) showMore(reply);
+    else showReply(reply, performance.now() - started);
   } catch (error) {
     if (error.name !== "AbortError" && mine === state.running) showProblem(error);
   }
@@ -103,6 +106,7 @@ function showQuery() {
 }
 
 function showBusy() {
+  $("more-hits").hidden = true;
   $("status").textContent = "Searching …";
   $("message").hidden = true;
   $("results").setAttribute("aria-busy", "true");
@@ -123,9 +127,10 @@ function showReply(reply, roundTrip) {
   showUnderstood(reply);
   $("timing").replaceChildren(...timing(reply, roundTrip));
   $("timing").hidden = false;
-  $("grid").replaceChildren(...reply.hits.map((hit) => card(hit, reply.bits, { open: showDetail, more: searchListing })));
+  $("grid").replaceChildren(...cards(reply));
   const searched = reply.categories.filter((guess) => guess.opened).length;
   $("status").textContent = `${reply.hits.length} hits among ${count(reply.scanned)} listings in ${state.everything ? "all categories" : searched === 1 ? "1 category" : `${searched} categories`}`;
+  offerMore(reply);
   const empty = reply.hits.length === 0;
   $("message").hidden = !empty && !reply.nothing_alike;
   $("message").className = "message";
@@ -136,6 +141,23 @@ function showReply(reply, roundTrip) {
       node("p", {}, "Open more categories, or let more listings through."),
       node("div", { className: "row" }, node("button", { type: "button", className: "button", onclick: clearFilters }, "Clear filters")));
   }
+}
+
+const cards = (reply) => reply.hits.map((hit) => card(hit, reply.bits, { open: showDetail, more: searchListing }));
+
+// The next hits of the same search, below those that are shown; the first of them gets the focus.
+function showMore(reply) {
+  settled();
+  const next = cards(reply);
+  $("grid").append(...next);
+  offerMore(reply);
+  $("status").textContent = next.length ? `${$("grid").children.length} hits shown` : "There are no more";
+  next[0]?.querySelector("button").focus();
+}
+
+function offerMore(reply) {
+  const shown = $("grid").children.length;
+  $("more-hits").hidden = reply.hits.length < K || shown + K > LAST;
 }
 
 // Said above the nearest hits, which stay: they may still be worth a look.
@@ -214,7 +236,11 @@ async function showDetail(hit) {
   $("detail-photo").alt = hit.title || leaf(hit.category);
   $("detail-title").textContent = hit.title || leaf(hit.category);
   $("detail-path").textContent = hit.category.replaceAll("/", " › ");
-  $("detail-price").textContent = hit.price === null ? "" : price(hit.price);
+  $("detail-price").textContent = hit.price === null ? "" : price(hit.price, hit.currency);
+  const link = webAddress(hit.url);
+  $("detail-link").hidden = link === null;
+  if (link) $("detail-link").href = link;
+  else $("detail-link").removeAttribute("href");
   $("detail-facts").replaceChildren();
   $("detail-more").onclick = () => { dialog.close(); searchListing(hit); };
   dialog.showModal();
@@ -225,6 +251,7 @@ async function showDetail(hit) {
 
 async function showStart() {
   settled();
+  $("more-hits").hidden = true;
   $("understood").hidden = $("timing").hidden = $("message").hidden = true;
   $("status").textContent = state.stock ? "" : "Loading …";
   $("grid").replaceChildren();
@@ -242,6 +269,16 @@ async function showStart() {
   if (state.query) return;
   $("status").textContent = "Give a photo, or start from one of these.";
   $("grid").replaceChildren(...stock.examples.map((entry) => example({ ...entry, listings: stock.categories[entry.category] }, { more: searchListing })));
+}
+
+// The catalogue decides what a listing's address is: only one of the web becomes a link.
+function webAddress(url) {
+  try {
+    const found = new URL(url ?? "");
+    return /^https?:$/.test(found.protocol) ? found.href : null;
+  } catch {
+    return null;
+  }
 }
 
 // --- filters -------------------------------------------------------------------------------------------------
@@ -328,6 +365,7 @@ for (const id of ["file", "camera", "file-again"]) {
 $("whole").onclick = () => crop.reset();
 $("clear").onclick = () => goStart();
 $("clear-filters").onclick = clearFilters;
+$("more-hits").onclick = () => run({ offset: $("grid").children.length });
 $("colour").addEventListener("input", () => { showColour(); later(250); });
 $("alpha").addEventListener("input", () => { $("alpha-value").textContent = `${Math.round($("alpha").value * 100)} % looks`; later(250); });
 for (const id of ["price-from", "price-to"]) $(id).addEventListener("input", () => { countFilters(); later(450); });

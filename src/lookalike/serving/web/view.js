@@ -20,7 +20,16 @@ export const leaf = (category) => {
 const number = new Intl.NumberFormat();
 const money = new Intl.NumberFormat(undefined, { minimumFractionDigits: 2, maximumFractionDigits: 2 });
 export const count = (value) => number.format(value);
-export const price = (value) => money.format(value);
+
+// An amount in its currency as this browser's language writes it; without one, the number alone.
+export function price(value, currency) {
+  try {
+    return currency ? new Intl.NumberFormat(undefined, { style: "currency", currency }).format(value) : money.format(value);
+  } catch { // not a currency's code: the shop's own words stand
+    return `${money.format(value)} ${currency}`;
+  }
+}
+
 
 export function chip(label, detail, pressed, onToggle) {
   return node("button", { type: "button", className: "chip", ariaPressed: String(pressed), onclick: onToggle }, label, detail ? node("small", {}, detail) : null);
@@ -42,7 +51,7 @@ export function card(hit, bits, actions) {
     node("div", { className: "text" },
       node("h3", {}, title),
       node("p", { className: "facts" },
-        node("strong", {}, hit.price === null ? "" : price(hit.price)),
+        node("strong", {}, hit.price === null ? "" : price(hit.price, hit.currency)),
         likeness(hit)),
       tags.length ? node("div", { className: "tags" }, ...tags) : null,
       node("button", { type: "button", className: "more", ariaLabel: `More like ${title}`, onclick: () => actions.more(hit) }, "More like this")));
