@@ -330,3 +330,21 @@ def test_a_phone_sees_everything_without_scrolling_sideways(
     background = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
     assert (background == "rgb(18, 22, 20)") == (scheme == "dark")
     context.close()
+
+
+def test_a_phone_shows_hits_on_its_first_screen(browser: Browser, process: Running, vase: Path) -> None:
+    with browser.new_context(
+        viewport={"width": 390, "height": 664},
+        has_touch=True,
+        is_mobile=True,
+        base_url=str(process.client.base_url),
+    ) as context:
+        page = context.new_page()
+        page.goto("/")
+        choose(page, vase)
+        box = hits(page).first.locator("img").bounding_box()
+        assert box is not None
+        assert box["y"] + box["height"] <= 664, "the whole first picture, on an iPhone 13 with its bars"
+        photo = page.locator("#query-photo").bounding_box()
+        assert photo is not None
+        assert min(photo["width"], photo["height"]) >= 100, "large enough to draw a box on"
