@@ -42,7 +42,7 @@ NARROW = ("PCA", "ITQ", "signs", "signs, medians")
 """Defined up to as many bits as there are features, so tried below that too."""
 UNDRAWN = ("PCA", "signs", "signs, medians")
 """Without anything random."""
-RATES = {"sigmoid": 0.1, "regularised": 0.1, "greedy": 0.01, "orthogonal": 10.0}
+RATES = {"sigmoid": 0.1, "paper": 0.1, "regularised": 0.1, "greedy": 0.01, "orthogonal": 10.0}
 """Tried on validation photos of clothing: 0.1 and 1 for sigmoid; 0.1, 1, 10 for orthogonal; one for the others."""
 SPLIT = {"split": 4, "split in half": 2}
 """One bit in so many is about the category."""

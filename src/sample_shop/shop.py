@@ -200,7 +200,9 @@ def _photo(offer: _Offer, seed: int, camera: Camera) -> bytes:
 def _write(path: Path, data: bytes | None) -> None:
     if data is None:
         path.unlink(missing_ok=True)
-    else:
+    elif (
+        not path.is_file() or path.read_bytes() != data
+    ):  # one that is touched would be read again by the next curation
         path.write_bytes(data)
 
 

@@ -139,14 +139,14 @@ def test_nothing_vanishes_without_a_word(run: Run, tmp_path: Path) -> None:
     for number, blot in enumerate(blots):
         if number % 2 == 0:
             Image.fromarray(blot).resize((120, 100)).save(tmp_path / f"{number}.png")
-        rows.append(f"L{number},{number}.png,{('a/x', 'a/y')[number // 2 % 2]},40.72 EUR\n")
+        rows.append(f"L{number},{number}.png,{('a/x', 'a/y')[number // 2 % 2]},on request\n")
     catalogue = tmp_path / "listings.csv"
     catalogue.write_text("listing_id,image,category,price\n" + "".join(rows))
     asked = ("curate", "--catalogue", catalogue, "--min-category", 2, "--store", tmp_path / "store")
     said = run(*asked)
     assert said.code == 0, said.err
     assert "kept 15 of 30 rows; left out 15: missing 15 (line 3: there is no photo 1.png)" in said.out
-    assert "price not understood: 15, first line 2: '40.72 EUR'; left empty" in said.out
+    assert "price not understood: 15, first line 2: 'on request'; left empty" in said.out
     assert "missing: put the photo where the row says" in said.out
     told = run(*asked, "--json").json
     assert (told["rows"], told["listings"], told["priced"]) == (30, 15, 0)

@@ -31,6 +31,8 @@ aspect_margin = 0.0
 tick_share = 0.3
 box_margin = 0.0
 same_photo = 0.0
+unsure = 0.4
+least_likeness = 0.2
 group = false
 
 [serving]
@@ -52,6 +54,8 @@ ALL = RankingConfig(
     tick_share=0.3,
     box_margin=0.0,
     same_photo=0.0,
+    unsure=0.4,
+    least_likeness=0.2,
     group=False,
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -161,6 +162,7 @@ def test_a_packaged_file_that_was_changed_is_refused(
     (package / "__init__.py").write_text("")
     (package / "models" / "efficientnet-lite2-9656183e.pth").write_bytes(b"something else")
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, package.name, raising=False)
     with pytest.raises(ReleaseError, match="is not the file that was published as lite2"):
         load("lite2", HashNetwork("efficientnet_lite2", categories=len(CATEGORIES), bits=64), store)
 

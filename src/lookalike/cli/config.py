@@ -111,4 +111,5 @@ def toml(value: Any) -> str:
         return "{ " + ", ".join(f"{name} = {toml(each)}" for name, each in value.items()) + " }"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(toml, value)) + "]"
-    return json.dumps("..." if value is None or value is MISSING else str(value), ensure_ascii=False)
+    text = "..." if value is None or value is MISSING else str(value)
+    return json.dumps(text, ensure_ascii=False, allow_nan=False)
