@@ -238,23 +238,18 @@ def test_resume(call: Call, shop: Shop) -> None:
 
 
 def test_repair(call: Call, shop: Shop) -> None:
-    path = shop.store / "refs" / "live.json"
-    path.write_bytes(path.read_bytes()[:-30])
+    (path := shop.store / "refs" / "live.json").write_bytes(path.read_bytes()[:-30])
     repaired = call("repair", "--store", shop.store)
-    assert repaired["live"]["index"] == shop.live
-    assert repaired["hold"]["why"] == "the live ref was damaged and has been repaired"
-    assert call("resume", "--store", shop.store)["hold"] is None
+    assert (repaired["live"]["index"], "damaged" in repaired["hold"]["why"]) == (shop.live, True)
 
 
 def test_migrate(call: Call, shop: Shop) -> None:
-    """A store of this version has nothing to convert; one of 0.1 is in tests/publishing/test_old_store.py."""
     assert call("migrate", "--store", shop.store) == {"snapshots": 0, "added": 0, "known": 0, "left": 0}
 
 
 def test_keys(call: Call, tmp_path: Path) -> None:
-    made = call("keys", "page", "--file", tmp_path / "keys.txt")
-    assert made["line"] == (tmp_path / "keys.txt").read_text().rstrip("\n")
-    assert made["key"].startswith("lk_")
+    made = call("keys", "page", "--file", file := tmp_path / "keys.txt")
+    assert (made["line"] + "\n", made["key"][:3]) == (file.read_text(), "lk_")
 
 
 def test_retain(call: Call, shop: Shop) -> None:
@@ -286,8 +281,7 @@ def test_run(call: Call, shop: Shop) -> None:
     given = ("--catalogue", shop.sample.catalogue, "--min-category", 1, "--recipe", "tiny", "--threads", 1)
     said = call("run", *given, "--store", shop.store)
     curation = said.pop("curation")
-    for page in ("report", "left_out_rows"):  # they lie in the store that is searched
-        assert Path(curation.pop(page)).is_file()
+    assert all(Path(curation.pop(page)).is_file() for page in ("report", "left_out_rows"))
     assert curation.items() <= shop.said["curate"].items()
     assert curation["kept_rows"] + sum(curation["left_out"].values()) == curation["rows"]
     assert said == {
