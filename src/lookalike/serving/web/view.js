@@ -57,12 +57,12 @@ export function card(hit, bits, actions) {
       node("button", { type: "button", className: "more", ariaLabel: `More like ${title}`, onclick: () => actions.more(hit) }, "More like this")));
 }
 
-// How alike a hit is, in words; what they stand for is in the title.
+// How alike a hit is, in words; what they stand for is in the title. Of what is shown, nothing is called unlike: it was chosen.
 function likeness(hit) {
   const distance = `distance ${count(hit.distance)}`;
   if (hit.alike === null) return node("span", { className: "distance", title: "Hamming distance: bits in which the two codes differ" }, distance);
   const share = `${hit.alike}: ${Math.round(hit.likeness * 100)} % of this shop's own photos have nothing nearer`;
-  return node("span", { className: "distance", title: `${share}; ${distance} bits` }, hit.beyond ? "another kind" : hit.alike);
+  return node("span", { className: "distance", title: `${share}; ${distance} bits` }, hit.beyond ? "another kind" : hit.alike === "not alike" ? "less alike" : hit.alike);
 }
 
 export function example(entry, actions) {
