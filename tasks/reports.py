@@ -95,7 +95,8 @@ def data_gate(report: DataGateReport) -> None:
         }
         for row in report.rows
     ]
-    _table("data-gate", rows, f"{'passed' if report.passed else 'FAILED'}: {report.verdict()}")
+    warning = f". {report.warning}" if report.warning else ""
+    _table("data-gate", rows, f"{'passed' if report.passed else 'FAILED'}: {report.verdict()}{warning}")
 
 
 def live(store: ObjectStore, moved: LiveRef) -> None:

@@ -82,6 +82,8 @@ def passed_data_gate(out: Output, *, accept: bool) -> Callable[[DataGateReport],
     def say(report: DataGateReport) -> None:
         if report.live is not None and (report.passed or accept):  # else the error says it
             out.note(escape(f"{'' if report.passed else 'accepted: '}{report.verdict()}"))
+        if report.warning:
+            out.note(f"[yellow]{escape(report.warning)}[/yellow]")
 
     return say
 

@@ -12,13 +12,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lookalike.catalogue.snapshot import REPORT
 from lookalike.catalogue.tables import CUT_OFF
 from lookalike.catalogue.tally import Tally
 from lookalike.errors import CorruptObject, DataGateError, ObjectNotFound
+from lookalike.publishing.unlearned import in_words, unlearned_categories
 from lookalike.settings import DataGateSettings
 from lookalike.storage import audit
 from lookalike.storage.artefacts import Ref, fetch, read_manifest
@@ -75,6 +76,8 @@ class DataGateReport:
     rows: tuple[GateRow, ...] = ()
     why: str = ""
     """What became of the catalogue's rows: the main reason for leaving some out, with an example."""
+    warning: str = ""
+    """What a person should know and nothing is refused for: listings that the model was not trained on."""
 
     @property
     def breached(self) -> tuple[GateRow, ...]:
@@ -114,7 +117,9 @@ def guard(
     told: Callable[[DataGateReport], None],
 ) -> None:
     """Compare, tell, and put a refusal or an acceptance on record. Raises `DataGateError` unless passed or accepted."""
-    report = compare(store, new, live, settings, cache_dir=cache_dir)
+    release = Ref.parse(str(read_manifest(store, new).meta["release"]))
+    unlearned = unlearned_categories(store, release, new, cache_dir)
+    report = replace(compare(store, new, live, settings, cache_dir=cache_dir), warning=in_words(unlearned))
     told(report)
     if report.passed:
         return

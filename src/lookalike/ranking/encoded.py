@@ -15,7 +15,7 @@ from lookalike.aspects.models import AspectModels, Predictions
 from lookalike.coding.encoder import Encoding
 from lookalike.coding.release import ModelCard
 from lookalike.ranking.listings import IndexedListing
-from lookalike.ranking.request import CategoryGuess, Query
+from lookalike.ranking.request import CategoryGuess, Query, SearchRequest
 from lookalike.ranking.rescoring import bit_probabilities
 from lookalike.ranking.rewards import Expectation
 from lookalike.ranking.trust import Trusted
@@ -93,17 +93,20 @@ def photos_of(queries: Sequence[Query]) -> np.ndarray | None:
 
 
 def guesses(
-    query: EncodedQuery, opened: Sequence[str], known: Mapping[str, int], *, everything: bool
+    query: EncodedQuery, opened: Sequence[str], known: Mapping[str, int], request: SearchRequest
 ) -> tuple[CategoryGuess, ...]:
-    """The categories `opened`, of which `everything` is no news, and the likeliest others, likeliest first.
+    """The categories `opened` and the likeliest others, likeliest first. Those that were opened because everything was
+    asked for, or because the model does not know them, are no news.
 
     `known` is the place of each category in the query's probabilities.
     """
     names = list(known)
     likeliest = np.argsort(-query.probabilities, kind="stable")[:_GUESSES_SHOWN].tolist()
     shown = {names[i]: float(query.probabilities[i]) for i in likeliest}
-    for name in () if everything else opened:
+    for name in () if request.everything else opened:
         i = known.get(name)
+        if i is None and not request.categories:
+            continue
         shown[name] = 0.0 if i is None else float(query.probabilities[i])
     if query.own_category is not None:
         shown[query.own_category] = 1.0

@@ -41,6 +41,10 @@ class RankingConfig:
     """Where the likeliest category is less probable, every third hit comes from all that is not opened, by look alone
     (`beyond`). 0: never. Such a query scans the whole index. On 300 clothing photos (recipe `frozen`), 0.5 lowered
     precision@10 from 77.2 to 75.6 % and found something right among the first ten for 84.3 instead of 85.0 %."""
+    unlearned: bool = True
+    """Scan for every photo the categories, too, that the model was not trained on: no probability leads there. They are
+    few until the next training, and what is new is what shoppers look for. `publish` says how many listings they
+    have."""
     candidates: int = 300
     """Nearest listings that are ordered together, whatever k is. Where an answer needs more, those beyond follow,
     ordered among themselves: so an answer of ten is the beginning of one of two hundred."""
@@ -264,6 +268,8 @@ class Answer:
     """Shards of the index that no process could be asked about: their listings are not among the hits."""
     delta: str = ""
     """The last of the deltas that the index had; empty where it had none."""
+    unlearned: int = 0
+    """Listings among the rows scanned whose category the model was not trained on."""
     judged: Judged = UNKNOWN
     """How alike query and answer are, and whether nothing is."""
 

@@ -3,11 +3,50 @@
 The paper opens a fixed number of top categories. With probabilities that mean what they say (temperature scaling,
 `quality.calibration`), a sure photo opens one category and an unsure one several, and the mass is the chance that
 the right one is among them: the only place in a search where recall is given up for speed.
+
+No probability leads to a category that the model was not trained on: one that is new since, or was too small then. Its
+listings are scanned for every photo, so that they are found by their look until the model knows them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+
+from lookalike.ranking.encoded import EncodedQuery
+from lookalike.ranking.listings import Summary
+from lookalike.ranking.request import RankingConfig, SearchRequest, expand_categories
+
+
+class Router:
+    """Chooses the categories that a query opens, of the model's `categories` and those that an index has."""
+
+    def __init__(self, categories: Sequence[str], summary: Summary, config: RankingConfig) -> None:
+        self._categories, self._rows, self._config = categories, summary.rows, config
+        self._present = np.array([category in summary.rows for category in categories])
+        learned = frozenset(categories)
+        self.unlearned = tuple(category for category in summary.rows if category not in learned)
+        """Categories of the index that the model was not trained on."""
+
+    def open(self, query: EncodedQuery, request: SearchRequest) -> tuple[str, ...]:
+        """Leaf categories, likeliest first, those that the model does not know last. Raises `QueryError`."""
+        if request.everything:
+            return tuple(self._rows)
+        if request.categories:
+            return expand_categories(request.categories, self._rows)
+        if query.own_category in self.unlearned:
+            return (query.own_category,)
+        config = self._config
+        indices = open_categories(
+            query.probabilities,
+            self._present,
+            mass=config.probability_mass,
+            at_least=config.minimum_categories,
+            at_most=config.maximum_categories,
+        )
+        likeliest = tuple(self._categories[i] for i in indices)
+        return likeliest + (self.unlearned if config.unlearned and query.own_category is None else ())
 
 
 def open_categories(

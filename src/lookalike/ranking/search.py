@@ -35,7 +35,7 @@ from lookalike.ranking.request import (
 )
 from lookalike.ranking.rescoring import Scale
 from lookalike.ranking.rewards import matched, rewards
-from lookalike.ranking.routing import open_categories
+from lookalike.ranking.routing import Router
 from lookalike.ranking.similarity import UNKNOWN, Judged, by_shape, distances_by_listing, in_words_of, judge
 from lookalike.ranking.steps import Before
 from lookalike.ranking.trust import trusted
@@ -100,11 +100,16 @@ class Searcher:
         self.summary: Summary = listings.summary
         self.trusted = trusted(self.card.metrics.get("aspects", {}), self.config)
         check_fit(self.card, self.summary)
-        self._present = np.array([c in self.summary.rows for c in self.card.categories])
         self._aspect_names = sorted(
             {*self.summary.values, *self.card.aspects}
         )  # stated, or predicted at least
         self._number = {category: i for i, category in enumerate(self.card.categories)}
+        self._router = Router(self.card.categories, self.summary, self.config)
+
+    @property
+    def unlearned(self) -> tuple[str, ...]:
+        """The categories of the index that the model was not trained on."""
+        return self._router.unlearned
 
     def check(self, query: Query) -> None:
         """Raise the `QueryError` that searching for `query` would raise, before it costs anything."""
@@ -128,7 +133,7 @@ class Searcher:
         started = time.perf_counter()
         for request in requests:
             check_aspects(request.filters, self._aspect_names)
-        opened = [self._open(query, request) for query, request in zip(queries, requests, strict=True)]
+        opened = [self._router.open(query, request) for query, request in zip(queries, requests, strict=True)]
         wanted = [
             self._wanted(query, request, categories)
             for query, request, categories in zip(queries, requests, opened, strict=True)
@@ -157,12 +162,13 @@ class Searcher:
             answers.append(
                 Answer(
                     hits=hits[request.offset :],
-                    categories=guesses(query, want.categories, self._number, everything=request.everything),
+                    categories=guesses(query, want.categories, self._number, request),
                     aspects=query.aspects,
                     release=self.summary.release,
                     index=self.summary.name,
                     delta=self.summary.delta,
                     scanned=self._rows(want.categories if look is None else self.summary.rows),
+                    unlearned=self._unlearned_rows(query, request, want.categories),
                     judged=judged,
                     milliseconds={"scan": scan_ms, "rank": (time.perf_counter() - started) * 1e3},
                     missing_shards=missing,
@@ -210,23 +216,6 @@ class Searcher:
         if found is None:
             raise QueryError(f"unknown listing: {listing_id}")
         return encode.of_listing(found[0], found[1][: None if query.request.every_photo else 1], self.card)
-
-    def _open(self, query: EncodedQuery, request: SearchRequest) -> tuple[str, ...]:
-        if request.everything:
-            return tuple(self.summary.rows)
-        if request.categories:
-            return expand_categories(request.categories, self.summary.rows)
-        if query.own_category is not None and query.own_category not in self._number:
-            return (query.own_category,)  # newer than the model: no probability leads there
-        config = self.config
-        indices = open_categories(
-            query.probabilities,
-            self._present,
-            mass=config.probability_mass,
-            at_least=config.minimum_categories,
-            at_most=config.maximum_categories,
-        )
-        return tuple(self.card.categories[i] for i in indices)
 
     def _wanted(self, query: EncodedQuery, request: SearchRequest, categories: tuple[str, ...]) -> Wanted:
         move = self._emphasis(request).moved if self.config.asymmetric else lambda _: None
@@ -301,6 +290,11 @@ class Searcher:
 
     def _rows(self, categories: Collection[str]) -> int:
         return sum(self.summary.rows.get(category, 0) for category in categories)
+
+    def _unlearned_rows(self, query: EncodedQuery, request: SearchRequest, opened: Collection[str]) -> int:
+        """Rows that were scanned although nobody named their categories and the model does not know them."""
+        unasked = not request.categories and query.own_category is None
+        return self._rows(set(opened).intersection(self._router.unlearned)) if unasked else 0
 
     def _hits(
         self,

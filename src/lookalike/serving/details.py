@@ -7,6 +7,7 @@ listing id as it is, so looking one up is a binary search and no dictionary of a
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Collection
 from itertools import islice
 from typing import Any
 
@@ -70,15 +71,17 @@ def listing_json(listings: Listings, titles: Titles, listing_id: str) -> dict[st
     }
 
 
-def catalogue_json(summary: Summary, colour: float | None) -> dict[str, Any]:
+def catalogue_json(summary: Summary, colour: float | None, unlearned: Collection[str]) -> dict[str, Any]:
     """What there is to search for: categories, aspect values and prices, with counts, for the page's filters.
 
     `colour` is how much colours count unless a search says otherwise; None where codes have no bits about them.
+    `unlearned` are the categories that the model was not trained on.
     """
     low, high = summary.prices or (None, None)
     return {
         "listings": len(summary),
         "categories": dict(summary.rows),
+        "unlearned": {category: summary.rows[category] for category in unlearned},
         "aspects": {
             name: dict(sorted(values.items(), key=lambda item: (-item[1], item[0]))[:_VALUES_LISTED])
             for name, values in sorted(summary.values.items())

@@ -228,6 +228,7 @@ class Lifecycle:
         metrics.loads.labels("loaded").inc()
         metrics.load_seconds.set(loaded.load_seconds)
         metrics.listings.set(len(loaded.searcher.summary))
+        metrics.unlearned.set(sum(loaded.catalogue["unlearned"].values()))
         metrics.snapshot.clear()
         metrics.snapshot.labels(str(loaded.release.ref), str(loaded.index.ref)).set(1)
         metrics.ready.set(0 if self._draining else 1)

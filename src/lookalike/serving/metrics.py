@@ -60,6 +60,11 @@ class Metrics:
             registry=self.registry,
         )
         self.listings = Gauge("lookalike_listings", "Listings in the index served", registry=self.registry)
+        self.unlearned = Gauge(
+            "lookalike_unlearned_listings",
+            "Listings served whose category the model was not trained on, found by their look alone",
+            registry=self.registry,
+        )
         self.index_bytes = Gauge(
             "lookalike_index_bytes",
             "Bytes of the index served: mapped, and of these in memory now",

@@ -122,7 +122,9 @@ def open_snapshot(
         warm_up(searcher, config.batch_limit)
     try_out(searcher, shelf, categories=1 if of_base else _TRIED)
     titles = of_base.titles if of_base else Titles(curated_files)
-    catalogue = catalogue_json(searcher.summary, config.ranking.colour if searcher.card.colour_bits else None)
+    catalogue = catalogue_json(
+        searcher.summary, config.ranking.colour if searcher.card.colour_bits else None, searcher.unlearned
+    )
     seconds = time.monotonic() - started
     return ServedSnapshot(
         release_files, index_files, deltas, curated_files, searcher, shelf, titles, catalogue, seconds

@@ -102,5 +102,6 @@ def answer_json(answer: Answer, milliseconds: Mapping[str, float]) -> dict[str, 
         "index": answer.index,
         "delta": answer.delta or None,
         "scanned": answer.scanned,
+        "unlearned": answer.unlearned,
         "milliseconds": {name: round(value, 3) for name, value in milliseconds.items()},
     }
