@@ -37,7 +37,7 @@ def hits(page: Page) -> Locator:
 
 def categories_of(page: Page) -> set[str]:
     """Leading words of the hits' titles: `Vase no. 5`."""
-    return {title.split(" no. ")[0] for title in page.locator(".card h3").all_inner_texts()}
+    return {title.split(" no. ")[0] for title in page.locator(".card h2").all_inner_texts()}
 
 
 def searched(page: Page) -> None:
@@ -55,11 +55,8 @@ def test_a_chosen_photo_shows_look_alikes_with_what_they_are(page: Page, vase: P
     choose(page, vase)
     assert categories_of(page) == {"Vase"}
     first = hits(page).first
-    expect(first.locator(".score")).to_have_text(re.compile(r"^[01]\.\d\d$"))
     expect(first.locator(".distance")).to_have_text(re.compile("^(the same photo|very much alike)$"))
-    expect(first.locator(".distance")).to_have_attribute("title", re.compile(r"distance \d+ bits"))
     expect(first.locator(".tag", has_text="dark")).to_be_visible()
-    expect(page.locator("#timing")).to_contain_text("encode")
     expect(page.locator("#categories .chip[aria-pressed=true]")).to_have_text(re.compile("Vase"))
     expect(page.locator("#predicted-aspects .chip", has_text="dark")).to_be_visible()
     expect(first.locator("img.loaded")).to_be_visible()
@@ -232,7 +229,7 @@ def test_details_open_and_close_by_keyboard(page: Page, vase: Path) -> None:
     page.keyboard.press("Enter")
     dialog = page.locator("#detail")
     expect(dialog).to_be_visible()
-    expect(dialog.locator("dl")).to_contain_text("material")
+    expect(dialog.locator("dl")).to_contain_text("Material")
     page.keyboard.press("Escape")
     expect(dialog).to_be_hidden()
     expect(hits(page).first.locator(".photo")).to_be_focused()
@@ -245,8 +242,8 @@ def test_a_file_that_is_no_photo_says_what_is_wrong(page: Page, tmp_path: Path, 
     expect(page.get_by_role("alert")).to_contain_text("This file is not a photo")
     expect(page.locator("#unreadable")).to_be_visible()
     page.set_input_files("#file-again", vase)
-    searched(page)
     expect(page.locator("#message")).to_be_hidden()
+    searched(page)
 
 
 def test_an_unreachable_service_is_said_and_can_be_tried_again(page: Page, vase: Path) -> None:
@@ -260,7 +257,8 @@ def test_an_unreachable_service_is_said_and_can_be_tried_again(page: Page, vase:
 
 def test_the_blend_is_sent(page: Page, vase: Path) -> None:
     choose(page, vase)
-    with page.expect_response(lambda r: r.url.endswith("alpha=0.7")):
+    with page.expect_response(lambda r: "alpha=0.7&" in f"{r.url}&"):
+        page.locator("#tuning summary").click()
         page.locator("#alpha").focus()
         page.keyboard.press("ArrowLeft")
 
@@ -272,6 +270,7 @@ def test_how_much_colours_count_is_asked_where_codes_know_of_them(
         page = context.new_page()
         page.goto("/")
         choose(page, vase)
+        page.locator("#tuning summary").click()
         expect(page.locator("#alpha")).to_be_visible()
         expect(page.locator("#colour-slider")).to_be_hidden()
     shutil.copytree(shop.store.root, tmp_path / "store")
@@ -295,6 +294,7 @@ def test_how_much_colours_count_is_asked_where_codes_know_of_them(
         page.goto("/")
         with page.expect_response(lambda r: "/v1/search" in r.url and "colour=" not in r.url):
             choose(page, vase)
+        page.locator("#tuning summary").click()
         expect(page.locator("#colour-value")).to_have_text("as usual")
         page.locator("#colour").focus()
         with page.expect_response(lambda r: "colour=8&" in f"{r.url}&"):
@@ -323,8 +323,8 @@ def test_a_phone_sees_everything_without_scrolling_sideways(
     choose(page, vase)
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     small = page.evaluate(
-        "[...document.querySelectorAll('main button, main label.button')]"
-        ".filter((e) => e.offsetParent && e.offsetHeight < 24).length"
+        "[...document.querySelectorAll('main button, main label.button, main select')]"
+        ".filter((e) => e.offsetParent && e.offsetHeight < 44).length"
     )
     assert small == 0, "targets can be hit with a thumb"
     background = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")

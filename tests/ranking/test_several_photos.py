@@ -213,6 +213,9 @@ def test_a_shop_finds_a_listing_by_its_second_photo_and_not_itself(tmp_path: Pat
         0,
     )
     assert [hit.listing_id for hit in found.hits].count("3-005") == 1
+    known = searcher.listings.find("3-005")
+    assert known is not None
+    assert known[0].photos == (rows[29].photo_id, photo_id)
     main, all_photos = searcher.search_all(
         [
             Query(replace(every, blend=1.0, every_photo=every_photo), listing_id="3-005")

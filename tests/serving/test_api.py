@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,6 +15,7 @@ from openapi_spec_validator import validate
 from PIL import Image
 from starlette.routing import Route
 
+from lookalike.serving import app
 from lookalike.serving.description import openapi
 from lookalike.serving.observing import JsonFormatter
 from lookalike.serving.wire import PARAMETERS
@@ -21,6 +23,7 @@ from tests.serving.running import Running, eventually
 from tests.shop import Shop, render
 
 API = openapi()
+WEB = Path(app.__file__).parent / "web"
 VASE = render("home/vase", 5)
 JPEG = {"Content-Type": "image/jpeg"}
 
@@ -170,6 +173,7 @@ def test_listing_and_catalogue(client: httpx.Client, shop: Shop) -> None:
     row = next(row for row in shop.listings if row.listing_id == "3-005")
     assert listing["title"] == row.title
     assert listing["photo_id"] == row.photo_id
+    assert listing["photos"] == [row.photo_id]
     assert listing["aspects"] == {"mark": ["dark"], "material": ["cotton"]}
     catalogue = client.get("/v1/catalogue").json()
     conforms(catalogue, "Catalogue")
@@ -193,7 +197,9 @@ def test_the_page_and_its_parts_ask_nobody_else(client: httpx.Client) -> None:
     page = client.get("/")
     assert page.headers["content-type"].startswith("text/html")
     assert "default-src 'self'" in page.headers["content-security-policy"]
-    for name in ("app.js", "api.js", "view.js", "crop.js", "style.css", "icon.svg"):
+    names = sorted(path.name for path in WEB.iterdir() if path.name not in ("index.html", "client.js"))
+    assert {"app.js", "style.css", "icon.svg"} <= set(names)
+    for name in names:
         part = client.get(f"/web/{name}")
         assert part.status_code == 200
         outside = part.text.replace("http://www.w3.org/2000/svg", "")

@@ -62,6 +62,8 @@ class IndexedListing:
     """The aspects that were asked for and that it states."""
     columns: Mapping[str, Any]
     """What it states in each of `columns.SHOWN`; None where it states nothing."""
+    photos: tuple[str, ...] = ()
+    """Ids of all its photos in the index, in their order, where it was looked up by `Listings.find`; else none."""
 
     @property
     def price(self) -> float | None:

@@ -88,7 +88,9 @@ class MappedListings:
         if place is None:
             return None
         partition, row, last = place
-        return listing_of(partition, row, self.stated(partition)), partition.codes[row:last]
+        photos = tuple(partition.photo_ids[row:last].to_pylist())
+        listing = replace(listing_of(partition, row, self.stated(partition)), photos=photos)
+        return listing, partition.codes[row:last]
 
     def memory(self) -> Memory:
         return self.index.memory()

@@ -64,6 +64,7 @@ def listing_json(listings: Listings, titles: Titles, listing_id: str) -> dict[st
         "category": listing.category,
         "photo_id": listing.photo_id,
         "photo_ordinal": listing.photo_ordinal,
+        "photos": list(listing.photos) or [listing.photo_id],
         "group": listing.group,
         **listing.columns,
         "title": listing.columns["title"] or titles.get(listing_id),

@@ -155,7 +155,9 @@ def listing_json(found: tuple[IndexedListing, np.ndarray] | None) -> dict[str, A
     if found is None:
         return {"found": None}
     listing, codes = found
-    return {"found": asdict(listing) | {"codes": [code.tobytes().hex() for code in codes]}}
+    fields = asdict(listing)
+    photos = fields.pop("photos")  # beside the rest: an earlier version refuses fields that it does not know
+    return {"found": fields | {"codes": [code.tobytes().hex() for code in codes]}, "photos": photos}
 
 
 def read_listing(body: Mapping[str, Any]) -> tuple[IndexedListing, np.ndarray] | None:
@@ -166,7 +168,7 @@ def read_listing(body: Mapping[str, Any]) -> tuple[IndexedListing, np.ndarray] |
         fields = dict(body["found"])
         codes = np.stack([np.frombuffer(bytes.fromhex(code), np.uint8) for code in fields.pop("codes")])
         aspects = {name: tuple(values) for name, values in fields.pop("aspects").items()}
-        listing = IndexedListing(**fields, aspects=aspects)
+        listing = IndexedListing(**fields, aspects=aspects, photos=tuple(body.get("photos", ())))
         if set(listing.columns) != {column.name for column in SHOWN}:
             raise ValueError(f"its columns are {sorted(listing.columns)}")
         return listing, codes

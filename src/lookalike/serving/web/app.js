@@ -1,50 +1,142 @@
-// The search page: state, and what changes it. Rendering is in view.js, the crop box in crop.js, requests in api.js.
+// The search page: what is wanted, and what changes it. The address holds all of it (address.js), so back, reload and
+// links work. Rendering is in view.js, dialogs in details.js, filters in filters.js, the crop box in crop.js.
 
-import { Problem, catalogue, listing, photoUrl, search, shrink } from "./api.js";
+import { read, nothing, searchKey, write } from "./address.js";
+import { Problem, catalogue, listing, search } from "./api.js";
 import { CropBox } from "./crop.js";
-import { card, chip, count, example, facts, leaf, node, price, problem, skeletons, timing } from "./view.js";
+import { shareLink, showComparison, showDetail } from "./details.js";
+import { Filters } from "./filters.js";
+import { leave, visit } from "./history.js";
+import { count, learnCategories, titleOf } from "./names.js";
+import { keep, recall, shrink } from "./photos.js";
+import { enlarge, showQuery } from "./query.js";
+import { given, watchTransfers } from "./transfers.js";
+import { toolbar } from "./toolbars.js";
+import { showUnderstood } from "./understood.js";
+import { button, card, example, node, problem, skeletons, timing } from "./view.js";
 
 const K = 24;
 const LAST = 1000; // the last place that the API answers
-const VALUES_AT_FIRST = 8;
-const LIKELY = 0.3; // an aspect value that is less probable is not offered
+const ANSWERS_KEPT = 20;
 const $ = (id) => document.getElementById(id);
 
 const state = {
-  query: null, // {kind: "photo", blob, url} or {kind: "listing", id, photoId, title}
-  guesses: [], // categories as the last reply without a choice of categories gave them
-  chosen: null, // Set of categories, or null: as predicted
-  everything: false, // all categories, and some hits by look alone
-  aspects: new Map(), // name -> Set of values
+  wanted: nothing(),
+  query: null, // {kind: "photo", id, blob, url} or {kind: "listing", id, photoId, title}
+  guesses: new Map(), // query's id -> categories as a reply without a choice of categories gave them
+  answers: new Map(), // searchKey -> {replies, roundTrip, scroll}: what Back shows again
+  shown: null, // searchKey of what is shown
   stock: null, // /v1/catalogue
   running: null, // AbortController
   timer: 0,
+  sheet: false, // whether the sheet of filters is an entry of the history
+  picked: null, // the listing that another one is to be compared with
 };
 
-const crop = new CropBox($("crop"), () => { $("whole").hidden = !crop.value; later(200); });
+const crop = new CropBox($("crop"), () => { state.wanted.box = crop.value; $("whole").hidden = !crop.value; changed("box", 200); });
+const filters = new Filters(() => state.wanted, changed);
+
+// --- address and history -------------------------------------------------------------------------------------
+
+// Something of `wanted` changed: into the address, and search. `kind` names what changes bit by bit.
+function changed(kind = null, milliseconds = 0) {
+  clearTimeout(state.timer);
+  const go = () => { remember(); visit(write(state.wanted), { kind }); run(); };
+  if (milliseconds) state.timer = setTimeout(go, milliseconds);
+  else go();
+}
+
+function remember() {
+  const answer = state.answers.get(state.shown);
+  if (answer) answer.scroll = window.scrollY;
+}
+
+history.scrollRestoration = "manual";
+window.addEventListener("popstate", () => {
+  remember();
+  clearTimeout(state.timer);
+  if (state.sheet) { // what was chosen in the sheet stays, as a step of its own
+    state.sheet = false;
+    $("sheet").close();
+    if (searchKey(read(location.hash)) !== searchKey(state.wanted)) history.pushState({}, "", write(state.wanted));
+    return;
+  }
+  apply(read(location.hash));
+});
+
+// Bring the page in line with an address.
+async function apply(wanted) {
+  state.wanted = wanted;
+  filters.show();
+  const id = wanted.photo ?? wanted.listing;
+  if (id === null) {
+    forget();
+    await showStart();
+  } else if (state.query?.id !== id) {
+    state.running?.abort();
+    const query = await resolve(wanted);
+    if (state.wanted !== wanted) return;
+    if (!query) return;
+    setQuery(query);
+  }
+  crop.set(wanted.box);
+  $("whole").hidden = !crop.value;
+  if (id !== null && state.shown !== searchKey(wanted)) {
+    const known = state.answers.get(searchKey(wanted));
+    if (known) {
+      state.running?.abort();
+      showAnswer(known);
+      window.scrollTo(0, known.scroll);
+    } else await run();
+  }
+  openWanted();
+}
+
+async function resolve(wanted) {
+  try {
+    if (wanted.listing) {
+      const entry = await listing(wanted.listing);
+      return { kind: "listing", id: wanted.listing, photoId: entry.photo_id, title: titleOf(entry) };
+    }
+    const blob = await recall(wanted.photo);
+    if (blob) return photoQuery(wanted.photo, blob);
+    forget();
+    await showStart();
+    say("This photo is not here", "A photo is kept for a day, in the browser that it was given to. Give it again.");
+  } catch (error) {
+    forget();
+    showProblem(error);
+  }
+  return null;
+}
+
+const photoQuery = (id, blob) => ({ kind: "photo", id, blob, url: URL.createObjectURL(blob) });
 
 // --- searching -----------------------------------------------------------------------------------------------
-
-function later(milliseconds) {
-  clearTimeout(state.timer);
-  state.timer = setTimeout(run, milliseconds);
-}
 
 async function run({ offset = 0 } = {}) {
   clearTimeout(state.timer);
   if (!state.query) return;
   state.running?.abort();
   const mine = (state.running = new AbortController());
+  const key = searchKey(state.wanted);
   if (!offset) showBusy();
   const started = performance.now();
   try {
-    const reply = await search(state.query, {
-      k: K, offset, alpha: $("alpha").value, colour: colourAsked(), categories: state.chosen ?? [], everything: state.everything, aspects: state.aspects,
-      price: [$("price-from").value, $("price-to").value], box: state.query.kind === "photo" ? crop.value : null,
-    }, mine.signal);
+    const reply = await search(state.query, state.wanted, { k: K, offset }, mine.signal);
     if (mine !== state.running) return;
-    if (offset) showMore(reply);
-    else showReply(reply, performance.now() - started);
+    if (!offset) {
+      const answer = { replies: [reply], roundTrip: performance.now() - started, scroll: 0 };
+      state.answers.delete(key);
+      state.answers.set(key, answer);
+      if (state.answers.size > ANSWERS_KEPT) state.answers.delete(state.answers.keys().next().value);
+      if (!state.wanted.categories && !state.wanted.everything) state.guesses.set(state.query.id, reply.categories);
+      state.shown = key;
+      showAnswer(answer);
+    } else {
+      state.answers.get(key)?.replies.push(reply);
+      showMore(reply);
+    }
   } catch (error) {
     if (error.name !== "AbortError" && mine === state.running) showProblem(error);
   }
@@ -53,57 +145,52 @@ async function run({ offset = 0 } = {}) {
 async function searchPhoto(file) {
   if (!file) return;
   const blob = await shrink(file);
-  if (state.query?.url) URL.revokeObjectURL(state.query.url);
-  begin({ kind: "photo", blob, url: URL.createObjectURL(blob) });
-  remember(null);
+  begin(photoQuery(await keep(blob), blob));
 }
 
-function searchListing(entry, { push = true } = {}) {
-  begin({ kind: "listing", id: entry.listing_id, photoId: entry.photo_id, title: entry.title || leaf(entry.category) });
-  if (push) remember(entry);
+function searchListing(entry) {
+  const away = $("grid").contains(document.activeElement) || document.activeElement?.closest("dialog");
+  closeDialogs();
+  begin({ kind: "listing", id: entry.listing_id, photoId: entry.photo_id, title: titleOf(entry) });
   window.scrollTo({ top: 0 });
+  if (away) $("results").focus({ preventScroll: true }); // the card that was pressed is gone
 }
 
+// Another query: filters stay, what belonged to the query before does not.
 function begin(query) {
-  state.query = query;
-  state.chosen = null;
-  state.everything = false;
-  state.guesses = [];
-  $("understood").hidden = $("timing").hidden = true;
-  crop.reset({ silently: true });
-  showQuery();
+  remember();
+  const { aspects, price, alpha, colour, sort } = state.wanted;
+  state.wanted = { ...nothing(), aspects, price, alpha, colour, sort, [query.kind]: query.id };
+  visit(write(state.wanted));
+  setQuery(query);
   run();
 }
 
-function remember(entry) {
-  const hash = entry ? `#listing=${encodeURIComponent(entry.listing_id)}` : location.pathname;
-  history.pushState({ entry: entry && { listing_id: entry.listing_id, photo_id: entry.photo_id, title: entry.title, category: entry.category } }, "", hash);
+function setQuery(query) {
+  if (state.query?.url) URL.revokeObjectURL(state.query.url);
+  state.query = query;
+  state.shown = null;
+  $("understood").hidden = $("timing").hidden = true;
+  crop.set(null);
+  showQuery(query, crop);
+}
+
+function forget() {
+  state.running?.abort();
+  state.running = state.shown = null;
+  setQuery(null);
+}
+
+function goStart() {
+  remember();
+  const { aspects, price, alpha, colour, sort } = state.wanted;
+  state.wanted = { ...nothing(), aspects, price, alpha, colour, sort };
+  visit(write(state.wanted));
+  forget();
+  showStart();
 }
 
 // --- showing -------------------------------------------------------------------------------------------------
-
-function showQuery() {
-  const { query } = state;
-  $("drop").hidden = Boolean(query);
-  $("preview").hidden = !query;
-  if (!query) return;
-  const photo = query.kind === "photo";
-  const image = $("query-photo");
-  const legible = (yes) => {
-    image.hidden = !yes;
-    $("unreadable").hidden = yes;
-    crop.show(yes && photo);
-    $("crop-help").hidden = !(yes && photo);
-  };
-  image.onload = () => legible(true);
-  image.onerror = () => legible(false);
-  crop.show(false);
-  $("whole").hidden = true;
-  image.src = photo ? query.url : photoUrl(query.photoId, 480);
-  image.alt = photo ? "Your query photo" : `Photo of ${query.title}`;
-  $("query-label").hidden = photo;
-  $("query-label").textContent = photo ? "" : `More like “${query.title}”`;
-}
 
 function showBusy() {
   $("more-hits").hidden = true;
@@ -113,7 +200,13 @@ function showBusy() {
   const grid = $("grid");
   if (grid.querySelector("[data-listing]:not(.example)")) grid.classList.add("stale");
   else grid.replaceChildren(...skeletons(8));
+  nameResults();
+}
+
+function nameResults() {
   $("results-title").textContent = state.query.kind === "photo" ? "Listings that look like your photo" : "More like this";
+  document.title = state.query.kind === "photo" ? "Look-alikes of a photo · Lookalike" : `Like ${state.query.title} · Lookalike`;
+  $("share").hidden = state.query.kind === "photo";
 }
 
 function settled() {
@@ -121,33 +214,38 @@ function settled() {
   $("grid").classList.remove("stale");
 }
 
-function showReply(reply, roundTrip) {
+const entries = new Map(); // listing id -> the hit it was shown as
+
+const actions = {
+  open: (hit) => { state.wanted.show = hit.listing_id; visit(write(state.wanted), { opened: true }); openWanted(); },
+  more: searchListing,
+  compare: pick,
+  compared: (hit) => state.picked?.listing_id === hit.listing_id,
+};
+
+const cards = (reply) => reply.hits.map((hit) => { entries.set(hit.listing_id, hit); return card(hit, actions); });
+
+function showAnswer({ replies, roundTrip }) {
+  const [reply] = replies;
+  state.shown = searchKey(state.wanted);
   settled();
-  if (!state.chosen && !state.everything) state.guesses = reply.categories;
-  showUnderstood(reply);
+  nameResults();
+  const all = Object.keys(state.stock?.categories ?? {});
+  showUnderstood(reply, { asked: () => state.wanted, guesses: state.guesses.get(state.query.id) ?? [], all, filters, changed });
   $("timing").replaceChildren(...timing(reply, roundTrip));
   $("timing").hidden = false;
-  $("grid").replaceChildren(...cards(reply));
+  $("grid").replaceChildren(...replies.flatMap(cards));
   const searched = reply.categories.filter((guess) => guess.opened).length;
-  $("status").textContent = `${reply.hits.length} hits among ${count(reply.scanned)} listings in ${state.everything ? "all categories" : searched === 1 ? "1 category" : `${searched} categories`}`;
-  offerMore(reply);
+  $("status").textContent = `${reply.hits.length} hits among ${count(reply.scanned)} listings in ${state.wanted.everything ? "all categories" : searched === 1 ? "1 category" : `${searched} categories`}`;
+  $("sheet-done").textContent = reply.hits.length === 1 ? "Show the hit" : reply.hits.length ? "Show the hits" : "No hits";
+  offerMore(replies.at(-1));
   const empty = reply.hits.length === 0;
-  $("message").hidden = !empty && !reply.nothing_alike;
-  $("message").className = "message";
-  if (!empty && reply.nothing_alike) showNothingAlike();
-  if (empty) {
-    $("message").replaceChildren(
-      node("strong", {}, "Nothing passes these filters"),
-      node("p", {}, "Open more categories, or let more listings through."),
-      node("div", { className: "row" }, node("button", { type: "button", className: "button", onclick: clearFilters }, "Clear filters")));
-  }
+  $("message").hidden = true;
+  if (empty) say("Nothing passes these filters", "Take some away, or search in more categories.", filters.count() ? button("Clear filters", () => filters.clear()) : null);
+  else if (reply.nothing_alike) showNothingAlike();
 }
 
-const cards = (reply) => reply.hits.map((hit) => card(hit, reply.bits, { open: showDetail, more: searchListing }));
-
-// The next hits of the same search, below those that are shown; the first of them gets the focus.
 function showMore(reply) {
-  settled();
   const next = cards(reply);
   $("grid").append(...next);
   offerMore(reply);
@@ -160,257 +258,174 @@ function offerMore(reply) {
   $("more-hits").hidden = reply.hits.length < K || shown + K > LAST;
 }
 
-// Said above the nearest hits, which stay: they may still be worth a look.
-function showNothingAlike() {
-  const filtered = Number($("filter-count").textContent) > 0;
-  const narrowed = filtered || state.chosen;
-  const where = narrowed ? "Nothing among these listings" : "Nothing in this shop";
-  const wider = filtered
-    ? node("button", { type: "button", className: "button", onclick: clearFilters }, "Clear filters")
-    : state.everything ? null : node("button", { type: "button", className: "button", onclick: searchEverything }, "Search everything");
-  const what = state.query.kind === "photo" ? "your photo" : "this listing";
-  $("message").replaceChildren(...[
-    node("strong", {}, `${where} looks like ${what}`),
-    node("p", {}, "The nearest are below."),
-    wider && node("div", { className: "row" }, wider)].filter(Boolean));
+// Said above the hits, which stay.
+function say(title, text, action = null) {
+  $("message").className = "message";
+  $("message").removeAttribute("role");
+  $("message").replaceChildren(node("strong", {}, title), node("p", {}, text), ...(action ? [node("div", { className: "row" }, action)] : []));
+  $("message").hidden = false;
 }
 
-function searchEverything() {
-  state.everything = true;
-  state.chosen = null;
-  run();
+function showNothingAlike() {
+  const filtered = filters.count() > 0;
+  const where = filtered || state.wanted.categories ? "Nothing among these listings" : "Nothing in this shop";
+  const wider = filtered ? button("Clear filters", () => filters.clear())
+    : state.wanted.everything ? null : button("Search everything", () => { Object.assign(state.wanted, { everything: true, categories: null }); changed(); });
+  say(`${where} looks like ${state.query.kind === "photo" ? "your photo" : "this listing"}`, "The nearest are below.", wider);
 }
 
 function showProblem(error) {
   settled();
+  state.shown = null;
   $("status").textContent = "";
-  $("timing").hidden = true;
+  $("timing").hidden = $("more-hits").hidden = true;
   $("grid").replaceChildren();
   $("results-title").textContent = "That did not work";
+  if (error.type?.includes(":photo-")) $("unreadable").textContent = "No picture in this file";
   $("message").className = "message error";
   $("message").setAttribute("role", "alert");
-  $("message").replaceChildren(...problem(error, run));
+  $("message").replaceChildren(...problem(error, () => apply(read(location.hash))));
   $("message").hidden = false;
   if (!(error instanceof Problem) && !(error instanceof TypeError)) console.error(error);
 }
 
-function showUnderstood(reply) {
-  const opened = new Set(reply.categories.filter((guess) => guess.opened).map((guess) => guess.category));
-  const likely = state.guesses.filter((guess) => guess.opened || guess.probability >= 0.01);
-  const shown = new Map(likely.map((guess) => [guess.category, guess.probability]));
-  for (const category of opened) if (!shown.has(category) && !state.everything) shown.set(category, null);
-  const chips = [...shown].map(([category, probability]) =>
-    chip(leaf(category), probability === null ? "" : `${Math.round(probability * 100)} %`, !state.everything && opened.has(category), () => toggleCategory(category, opened)));
-  for (const [i, category] of [...shown.keys()].entries()) chips[i].title = category;
-  const others = Object.keys(state.stock?.categories ?? {}).filter((category) => !shown.has(category));
-  if (others.length) chips.push(categoryPicker(others, opened));
-  if (Object.keys(state.stock?.categories ?? {}).length > 1) {
-    const all = chip("Everything", "", state.everything, () => { state.everything = !state.everything; state.chosen = null; run(); });
-    all.title = "Search all categories, also for what only looks like it";
-    chips.push(all);
-  }
-  if (state.chosen) chips.push(node("button", { type: "button", className: "more-values", onclick: () => { state.chosen = null; run(); } }, "as predicted"));
-  $("categories").replaceChildren(...chips);
-  const aspects = Object.entries(reply.aspects).filter(([, values]) => values.length && values[0].probability >= LIKELY);
-  $("predicted").hidden = !aspects.length;
-  $("predicted-aspects").replaceChildren(...aspects.map(([name, values]) => {
-    const [{ value, probability }] = values;
-    const on = state.aspects.get(name)?.has(value) ?? false;
-    const button = chip(value, probability < 1 ? `${name} ${Math.round(probability * 100)} %` : name, on, () => toggleAspect(name, value));
-    button.title = on ? "Filter is on: only listings with it" : "Show only listings with it";
-    return button;
-  }));
-  $("understood").hidden = false;
-}
-
-function categoryPicker(others, opened) {
-  const select = node("select", { className: "chip", ariaLabel: "Search in another category" },
-    node("option", { value: "" }, "other …"), ...others.map((category) => node("option", { value: category }, category)));
-  select.onchange = () => select.value && toggleCategory(select.value, opened);
-  return select;
-}
-
-async function showDetail(hit) {
-  const dialog = $("detail");
-  $("detail-photo").src = photoUrl(hit.photo_id, 960);
-  $("detail-photo").alt = hit.title || leaf(hit.category);
-  $("detail-title").textContent = hit.title || leaf(hit.category);
-  $("detail-path").textContent = hit.category.replaceAll("/", " › ");
-  $("detail-price").textContent = hit.price === null ? "" : price(hit.price, hit.currency);
-  const link = webAddress(hit.url);
-  $("detail-link").hidden = link === null;
-  if (link) $("detail-link").href = link;
-  else $("detail-link").removeAttribute("href");
-  $("detail-facts").replaceChildren();
-  $("detail-more").onclick = () => { dialog.close(); searchListing(hit); };
-  dialog.showModal();
-  try {
-    $("detail-facts").replaceChildren(...facts(await listing(hit.listing_id)));
-  } catch { /* the listing may just have been sold: what the hit said stands */ }
-}
-
 async function showStart() {
   settled();
-  $("more-hits").hidden = true;
+  $("more-hits").hidden = $("share").hidden = true;
   $("understood").hidden = $("timing").hidden = $("message").hidden = true;
   $("status").textContent = state.stock ? "" : "Loading …";
   $("grid").replaceChildren();
   $("results-title").textContent = "Find it by photo";
-  try {
-    state.stock ??= await catalogue();
-  } catch (error) {
-    showProblem(error);
-    $("message").querySelector("button").onclick = () => showStart();
-    return;
-  }
+  document.title = "Lookalike · photo search";
+  if (!(await stocked()) || state.query) return;
   const { stock } = state;
-  $("stock").textContent = `${count(stock.listings)} listings in ${count(Object.keys(stock.categories).length)} categories`;
-  showFilters();
-  if (state.query) return;
   $("status").textContent = "Give a photo, or start from one of these.";
   $("grid").replaceChildren(...stock.examples.map((entry) => example({ ...entry, listings: stock.categories[entry.category] }, { more: searchListing })));
 }
 
-// The catalogue decides what a listing's address is: only one of the web becomes a link.
-function webAddress(url) {
+// What the catalogue holds, asked once; false where it cannot be had.
+async function stocked() {
+  if (state.stock) return true;
   try {
-    const found = new URL(url ?? "");
-    return /^https?:$/.test(found.protocol) ? found.href : null;
-  } catch {
-    return null;
+    state.stock = await catalogue();
+  } catch (error) {
+    showProblem(error);
+    return false;
+  }
+  const categories = Object.keys(state.stock.categories);
+  learnCategories(categories);
+  $("stock").textContent = `${count(state.stock.listings)} listings in ${count(categories.length)} categories`;
+  filters.learn(state.stock);
+  return true;
+}
+
+// --- dialogs -------------------------------------------------------------------------------------------------
+
+// Open what the address wants open, and close the rest.
+async function openWanted() {
+  const { show, compare } = state.wanted;
+  if (!show && $("detail").open) $("detail").close();
+  if (!compare && $("comparison").open) $("comparison").close();
+  try {
+    if (compare) {
+      const two = await Promise.all(compare.map(async (id) => entries.get(id) ?? listing(id)));
+      showComparison(two, { more: searchListing, isCurrent: () => state.wanted.compare === compare });
+    }
+    const entry = show && (entries.get(show) ?? (await listing(show)));
+    if (show && state.wanted.show === show) showDetail(entry, { more: searchListing, share: (title) => share(title, "detail-said") });
+  } catch (error) {
+    showProblem(error);
   }
 }
 
-// --- filters -------------------------------------------------------------------------------------------------
+function closeDialogs() {
+  state.wanted.show = state.wanted.compare = null;
+  for (const id of ["detail", "comparison", "sheet"]) if ($(id).open) $(id).close();
+}
 
-function showFilters() {
-  const { stock } = state;
-  $("price-filter").hidden = !stock.price;
-  if (stock.price) {
-    $("price-from").placeholder = String(Math.floor(stock.price.from));
-    $("price-to").placeholder = String(Math.ceil(stock.price.to));
+for (const [id, name] of [["detail", "show"], ["comparison", "compare"]]) {
+  $(id).addEventListener("close", () => {
+    if (!state.wanted[name]) return; // Back closed it
+    state.wanted[name] = null;
+    leave(write(state.wanted));
+  });
+}
+for (const dialog of document.querySelectorAll("dialog")) {
+  dialog.addEventListener("click", (event) => { if (event.target === dialog || event.target.closest("[data-close]")) dialog.close(); });
+}
+
+// The first of two to compare, or the second.
+function pick(hit) {
+  const first = state.picked;
+  state.picked = first?.listing_id === hit.listing_id || first ? null : hit;
+  if (first && first.listing_id !== hit.listing_id) {
+    state.wanted.compare = [first.listing_id, hit.listing_id];
+    visit(write(state.wanted), { opened: true });
+    openWanted();
   }
-  $("colour-slider").hidden = stock.colour === null;
-  if (stock.colour !== null && state.colourStep === undefined) {
-    state.colourStep = stock.colour > 0 ? Math.round(2 * Math.log2(stock.colour)) / 2 : -1;
-    $("colour").value = state.colourStep;
-    showColour();
+  $("pick").hidden = !state.picked;
+  $("pick-name").textContent = state.picked ? titleOf(state.picked) : "";
+  for (const one of $("grid").children) {
+    const toggle = one.querySelector(".compare");
+    if (toggle) toggle.ariaPressed = String(state.picked?.listing_id === one.dataset.listing);
   }
-  $("aspect-filters").replaceChildren(...Object.entries(stock.aspects).map(([name, values]) => aspectFilter(name, Object.entries(values))));
-  $("filters").hidden = !stock.price && !Object.keys(stock.aspects).length && stock.colour === null;
-  countFilters();
 }
 
-function aspectFilter(name, values) {
-  const chosen = state.aspects.get(name) ?? new Set();
-  const group = node("fieldset", {}, node("legend", {}, name.charAt(0).toUpperCase() + name.slice(1)));
-  const list = node("div", { className: "chips" });
-  const fill = (howMany) => {
-    const shown = values.filter(([value], i) => i < howMany || chosen.has(value));
-    list.replaceChildren(...shown.map(([value, n]) => chip(value, count(n), chosen.has(value), () => toggleAspect(name, value))));
-    if (shown.length < values.length) list.append(node("button", { type: "button", className: "more-values", onclick: () => fill(Infinity) }, `${values.length - shown.length} more`));
-  };
-  fill(VALUES_AT_FIRST);
-  group.append(list);
-  return group;
+async function share(title, place) {
+  $(place).textContent = await shareLink(location.href, title);
+  setTimeout(() => { $(place).textContent = ""; }, 6000);
 }
 
-function toggleCategory(category, opened) {
-  const chosen = new Set(state.chosen ?? (state.everything ? [] : opened));
-  state.everything = false;
-  if (!chosen.delete(category)) chosen.add(category);
-  state.chosen = chosen.size ? chosen : null;
-  run();
+function openSheet() {
+  if (state.sheet) return;
+  state.sheet = true;
+  history.pushState({ sheet: true, opened: true }, "", write(state.wanted));
+  $("sheet").showModal();
 }
 
-function toggleAspect(name, value) {
-  const values = state.aspects.get(name) ?? new Set();
-  if (!values.delete(value)) values.add(value);
-  if (values.size) state.aspects.set(name, values);
-  else state.aspects.delete(name);
-  showFilters();
-  run();
-}
+$("sheet").addEventListener("close", () => { if (history.state?.sheet) history.back(); });
 
-function clearFilters() {
-  state.aspects.clear();
-  $("price-from").value = $("price-to").value = "";
-  showFilters();
-  run();
+const wide = window.matchMedia("(min-width: 861px)");
+function placeFilters() {
+  if (wide.matches && $("sheet").open) $("sheet").close();
+  (wide.matches ? $("filters-place") : $("sheet-place")).append($("filters"));
 }
-
-// How many times colours count: the slider's steps are powers of two, its lower end none; null: as the shop set it.
-function colourAsked() {
-  const step = Number($("colour").value);
-  if ($("colour-slider").hidden || step === state.colourStep) return null;
-  return step < 0 ? 0 : 2 ** step;
-}
-
-function showColour() {
-  const asked = colourAsked();
-  $("colour-value").textContent = asked === null ? "as usual" : asked === 0 ? "not at all" : `${Math.round(asked * 10) / 10} times`;
-}
-
-function countFilters() {
-  const active = [...state.aspects.values()].reduce((sum, values) => sum + values.size, 0) + ($("price-from").value || $("price-to").value ? 1 : 0);
-  $("filter-count").textContent = String(active);
-  $("filter-count").hidden = !active;
-}
+wide.addEventListener("change", placeFilters);
 
 // --- events --------------------------------------------------------------------------------------------------
 
 for (const id of ["file", "camera", "file-again"]) {
   $(id).addEventListener("change", (event) => { searchPhoto(event.target.files[0]); event.target.value = ""; });
 }
-$("whole").onclick = () => crop.reset();
-$("clear").onclick = () => goStart();
-$("clear-filters").onclick = clearFilters;
+$("whole").onclick = () => { crop.set(null); state.wanted.box = null; $("whole").hidden = true; changed(); };
+$("enlarge").onclick = () => enlarge(!$("preview").classList.contains("large"));
+$("clear").onclick = goStart;
 $("more-hits").onclick = () => run({ offset: $("grid").children.length });
-$("colour").addEventListener("input", () => { showColour(); later(250); });
-$("alpha").addEventListener("input", () => { $("alpha-value").textContent = `${Math.round($("alpha").value * 100)} % looks`; later(250); });
-for (const id of ["price-from", "price-to"]) $(id).addEventListener("input", () => { countFilters(); later(450); });
-$("detail-close").onclick = () => $("detail").close();
-$("detail").addEventListener("click", (event) => { if (event.target === $("detail")) $("detail").close(); });
+$("share").onclick = () => share(document.title, "share-said");
+$("open-sheet").onclick = openSheet;
+$("pick-cancel").onclick = () => pick(state.picked);
 document.querySelector(".brand").onclick = (event) => { event.preventDefault(); goStart(); };
 
-document.addEventListener("paste", (event) => {
-  const file = [...(event.clipboardData?.files ?? [])][0];
-  if (file) { event.preventDefault(); searchPhoto(file); }
-});
-
-const carriesFile = (event) => event.dataTransfer?.types.includes("Files");
-let depth = 0;
-document.addEventListener("dragenter", (event) => { if (carriesFile(event)) { depth++; $("drop-veil").hidden = false; } });
-document.addEventListener("dragleave", (event) => { if (carriesFile(event) && --depth <= 0) { depth = 0; $("drop-veil").hidden = true; } });
-document.addEventListener("dragover", (event) => { if (carriesFile(event)) event.preventDefault(); });
-document.addEventListener("drop", (event) => {
-  if (!carriesFile(event)) return;
-  event.preventDefault();
-  depth = 0;
-  $("drop-veil").hidden = true;
-  searchPhoto(event.dataTransfer.files[0]);
-});
-
-window.addEventListener("popstate", (event) => {
-  if (event.state?.entry) searchListing(event.state.entry, { push: false });
-  else goStart({ push: false });
-});
-
-function goStart({ push = true } = {}) {
-  state.running?.abort();
-  state.running = state.query = null;
-  showQuery();
-  if (push && location.hash) history.pushState({}, "", location.pathname);
-  showStart();
+const NUMBERS = "lookalike.numbers";
+function showNumbers(on) {
+  document.body.classList.toggle("with-numbers", on);
+  $("numbers").checked = on;
+  try { localStorage.setItem(NUMBERS, on ? "1" : ""); } catch { /* not remembered, then */ }
 }
+$("numbers").onchange = () => showNumbers($("numbers").checked);
+try { showNumbers(localStorage.getItem(NUMBERS) === "1"); } catch { /* as the page stands */ }
 
-async function start() {
-  const wanted = new URLSearchParams(location.hash.slice(1)).get("listing");
-  await showStart();
-  if (wanted) {
-    try { searchListing(await listing(wanted), { push: false }); } catch (error) { showProblem(error); }
-  }
-}
+watchTransfers($("drop-veil"), async (transfer) => {
+  const photo = await given(transfer);
+  if (photo) searchPhoto(photo);
+  else say("No photo in that", "Paste or drop a picture, or save it first and choose the file.");
+});
 
-if (window.matchMedia("(min-width: 861px)").matches) $("filters").open = true;
-start();
+toolbar($("categories"), "Categories to search; arrow keys move");
+toolbar($("predicted-aspects"), "What the photo shows; arrow keys move");
+toolbar($("photo-actions"), "Your photo; arrow keys move");
+placeFilters();
+if (history.state?.sheet) history.replaceState({}, "", location.href);
+const first = read(location.hash);
+if (first.photo ?? first.listing) await stocked();
+apply(first);

@@ -44,17 +44,14 @@ export class CropBox {
     this.element.hidden = this.clip.hidden = !visible;
   }
 
-  reset({ silently = false } = {}) {
-    const changed = this.value !== null;
-    this.box = [...WHOLE];
-    this.#draw();
-    if (changed && !silently) this.onChange();
+  // A box from elsewhere, null for the whole photo. `onChange` is not called.
+  set(box) {
+    this.#set(box ? [...box] : [...WHOLE]);
   }
 
   #grab(event) {
-    if (event.button !== 0) return;
+    if (event.button !== 0 || this.element.hidden) return;
     const inside = this.element.contains(event.target);
-    if (!inside && event.pointerType !== "mouse") return; // a finger beside the box scrolls the page
     event.preventDefault();
     const area = this.frame.getBoundingClientRect();
     const at = (e) => [clamp((e.clientX - area.left) / area.width, 0, 1), clamp((e.clientY - area.top) / area.height, 0, 1)];
@@ -62,7 +59,7 @@ export class CropBox {
     const before = [...this.box];
     const whole = this.value === null;
     // Dragging inside a box that covers everything, or beside a smaller one, draws a new box.
-    const edges = event.target.dataset?.edges ?? (inside && !whole ? "move" : event.pointerType === "mouse" ? "draw" : "move");
+    const edges = event.target.dataset?.edges ?? (inside && !whole ? "move" : "draw");
     const target = inside ? this.element : this.frame;
     target.setPointerCapture(event.pointerId);
     this.element.focus({ preventScroll: true });

@@ -1,6 +1,7 @@
 // What the page shows, as elements. No state here: each function turns data into nodes.
 
 import { photoUrl } from "./api.js";
+import { aspectName, categoryName, count, price, titleOf } from "./names.js";
 
 export function node(tag, properties = {}, ...children) {
   const element = document.createElement(tag);
@@ -12,64 +13,66 @@ export function node(tag, properties = {}, ...children) {
   return element;
 }
 
-export const leaf = (category) => {
-  const name = category.slice(category.lastIndexOf("/") + 1).replaceAll(/[-_]/g, " ");
-  return name.charAt(0).toUpperCase() + name.slice(1);
-};
-
-const number = new Intl.NumberFormat();
-const money = new Intl.NumberFormat(undefined, { minimumFractionDigits: 2, maximumFractionDigits: 2 });
-export const count = (value) => number.format(value);
-
-// An amount in its currency as this browser's language writes it; without one, the number alone.
-export function price(value, currency) {
-  try {
-    return currency ? new Intl.NumberFormat(undefined, { style: "currency", currency }).format(value) : money.format(value);
-  } catch { // not a currency's code: the shop's own words stand
-    return `${money.format(value)} ${currency}`;
-  }
+// `key` names the chip, so that focus finds it again when the page is redrawn.
+export function chip(label, detail, pressed, key, onToggle) {
+  return node("button", { type: "button", className: "chip", ariaPressed: String(pressed), "data-key": key, onclick: onToggle },
+    node("span", {}, label), detail ? node("small", {}, detail) : null);
 }
 
-
-export function chip(label, detail, pressed, onToggle) {
-  return node("button", { type: "button", className: "chip", ariaPressed: String(pressed), onclick: onToggle }, label, detail ? node("small", {}, detail) : null);
-}
-
-function picture(photoId, alt) {
+export function picture(photoId, alt) {
   const image = node("img", { alt, loading: "lazy", decoding: "async", width: 240, height: 240, onload: () => image.classList.add("loaded") });
   image.src = photoUrl(photoId, 480);
   return image;
 }
 
-export function card(hit, bits, actions) {
-  const title = hit.title || leaf(hit.category);
+const COMPARE = "M4 6h6v12H4zM14 6h6v12h-6z"; // two side by side
+
+function drawing(path) {
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  svg.setAttribute("viewBox", "0 0 24 24");
+  svg.setAttribute("aria-hidden", "true");
+  const line = document.createElementNS("http://www.w3.org/2000/svg", "path");
+  line.setAttribute("d", path);
+  svg.append(line);
+  return svg;
+}
+
+export function card(hit, actions) {
+  const title = titleOf(hit);
   const tags = Object.entries(hit.matched_aspects).map(([name, value]) => node("span", { className: "tag", title: `${name}: ${value}` }, value));
   return node("li", { className: "card", "data-listing": hit.listing_id },
     node("button", { type: "button", className: "photo", ariaLabel: `Details of ${title}`, onclick: () => actions.open(hit) },
       picture(hit.photo_id, title),
-      node("span", { className: "score", title: "Score among these hits: appearance and aspects together" }, hit.score.toFixed(2))),
+      node("span", { className: "score numbers", title: "Score among these hits: appearance and aspects together" }, hit.score.toFixed(2))),
+    node("button", { type: "button", className: "compare", ariaPressed: String(actions.compared(hit)), ariaLabel: `Compare ${title}`, title: "Compare with another", onclick: () => actions.compare(hit) }, drawing(COMPARE)),
     node("div", { className: "text" },
-      node("h3", {}, title),
+      node("h2", {}, title),
       node("p", { className: "facts" },
         node("strong", {}, hit.price === null ? "" : price(hit.price, hit.currency)),
-        likeness(hit)),
+        node("span", { className: "distance" }, likeness(hit))),
+      hit.seller ? node("p", { className: "seller" }, hit.seller) : null,
       tags.length ? node("div", { className: "tags" }, ...tags) : null,
+      node("p", { className: "numbers" }, numbers(hit)),
       node("button", { type: "button", className: "more", ariaLabel: `More like ${title}`, onclick: () => actions.more(hit) }, "More like this")));
 }
 
-// How alike a hit is, in words; what they stand for is in the title. Of what is shown, nothing is called unlike: it was chosen.
-function likeness(hit) {
-  const distance = `distance ${count(hit.distance)}`;
-  if (hit.alike === null) return node("span", { className: "distance", title: "Hamming distance: bits in which the two codes differ" }, distance);
-  const share = `${hit.alike}: ${Math.round(hit.likeness * 100)} % of this shop's own photos have nothing nearer`;
-  return node("span", { className: "distance", title: `${share}; ${distance} bits` }, hit.beyond ? "another kind" : hit.alike === "not alike" ? "less alike" : hit.alike);
+// How alike a hit is, in words. Of what is shown, nothing is called unlike: it was chosen.
+export function likeness(hit) {
+  if (hit.alike === null) return "";
+  return hit.beyond ? "another kind" : hit.alike === "not alike" ? "less alike" : hit.alike;
+}
+
+function numbers(hit) {
+  const share = hit.likeness === null ? "" : `, likeness ${Math.round(hit.likeness * 100)} %`;
+  return `distance ${count(hit.distance)} bits${share}`;
 }
 
 export function example(entry, actions) {
+  const name = categoryName(entry.category);
   return node("li", { className: "card example", "data-listing": entry.listing_id },
-    node("button", { type: "button", className: "photo", ariaLabel: `Search for listings like ${entry.title || leaf(entry.category)}`, onclick: () => actions.more(entry) },
-      picture(entry.photo_id, entry.title || leaf(entry.category))),
-    node("div", { className: "text" }, node("h3", {}, leaf(entry.category)), node("p", { className: "facts" }, `${count(entry.listings)} listings`)));
+    node("button", { type: "button", className: "photo", ariaLabel: `Search for listings like ${entry.title || name}`, onclick: () => actions.more(entry) },
+      picture(entry.photo_id, entry.title || name)),
+    node("div", { className: "text" }, node("h2", {}, name), node("p", { className: "facts" }, `${count(entry.listings)} listings`)));
 }
 
 export function skeletons(howMany) {
@@ -95,6 +98,10 @@ export function timing(reply, roundTrip) {
   return [bar, legend];
 }
 
+export function button(label, onclick, className = "button") {
+  return node("button", { type: "button", className, onclick }, label);
+}
+
 export function problem(error, retry) {
   const known = {
     "photo-type": ["This file is not a photo", "Use a picture: JPEG, PNG, WebP, AVIF, HEIC, GIF, BMP or TIFF."],
@@ -105,6 +112,8 @@ export function problem(error, retry) {
     "photo-pixels": ["The photo is too large", "Use one with fewer pixels."],
     "photo-effort": ["The photo takes too much to open", "Use an ordinary JPEG, or one with fewer pixels."],
     "busy": ["The service is busy", "It is starting, or many are searching. Try again in a moment."],
+    "rate": ["That was too fast", "Wait a moment, then try again."],
+    "not-found": ["This listing is not here", "It may have been sold or taken off. Try another one."],
   }[error.type?.split(":").at(-1)];
   const offline = error instanceof TypeError;
   const [title, advice] = offline
@@ -114,12 +123,17 @@ export function problem(error, retry) {
     node("strong", {}, title),
     node("p", {}, advice),
     known && error.message ? node("p", { className: "hint" }, error.message) : null,
-    node("div", { className: "row" }, node("button", { type: "button", className: "button", onclick: retry }, "Try again")),
+    node("div", { className: "row" }, button("Try again", retry)),
     error.requestId ? node("p", { className: "id" }, `request ${error.requestId}`) : null,
   ].filter(Boolean);
 }
 
+// What a listing states, as terms and descriptions.
 export function facts(listing) {
-  return Object.entries(listing.aspects).flatMap(([name, values]) => [node("dt", {}, name), node("dd", {}, values.join(", "))])
-    .concat([node("dt", {}, "listing"), node("dd", {}, listing.listing_id)]);
+  const stated = Object.entries(listing.aspects).map(([name, values]) => [aspectName(name), values.join(", ")]);
+  if (listing.seller) stated.push(["Seller", listing.seller]);
+  if (listing.availability) stated.push(["Availability", listing.availability.replaceAll(/[-_]/g, " ")]);
+  return stated;
 }
+
+export const descriptions = (pairs) => pairs.flatMap(([name, value]) => [node("dt", {}, name), node("dd", {}, value)]);

@@ -1,0 +1,66 @@
+// What a search is made of, as the fragment of the page's address: back, reload, a new tab and a shared link bring it
+// back. The fragment never reaches a server's log.
+
+// Nothing asked yet. `photo` is the id under which photos.js keeps it; `show` the listing whose details are open.
+export const nothing = () => ({
+  photo: null, listing: null, box: null, categories: null, everything: false, aspects: new Map(),
+  price: ["", ""], alpha: null, colour: null, sort: "", show: null, compare: null,
+});
+
+const pairs = (text) => (text === null ? null : text.split(","));
+
+export function read(fragment) {
+  const given = new URLSearchParams(fragment.replace(/^#/, ""));
+  const wanted = nothing();
+  for (const name of ["photo", "listing", "show", "alpha", "colour"]) wanted[name] = given.get(name) || null;
+  if (wanted.photo) wanted.listing = null;
+  wanted.sort = given.get("sort") ?? "";
+  wanted.everything = given.get("everything") === "true";
+  const box = pairs(given.get("box"))?.map(Number);
+  if (box?.length === 4 && box.every((part) => part >= 0 && part <= 1)) wanted.box = box;
+  const categories = given.getAll("categories");
+  if (categories.length) wanted.categories = new Set(categories);
+  for (const pair of given.getAll("aspects")) {
+    const at = pair.indexOf("=");
+    if (at < 1) continue;
+    const name = pair.slice(0, at);
+    wanted.aspects.set(name, (wanted.aspects.get(name) ?? new Set()).add(pair.slice(at + 1)));
+  }
+  const ends = (given.get("price") ?? "..").split("..");
+  if (ends.length === 2 && ends.every((end) => end === "" || Number.isFinite(Number(end)))) wanted.price = ends;
+  const compared = pairs(given.get("compare"));
+  if (compared?.length === 2) wanted.compare = compared.map(decodeURIComponent);
+  return wanted;
+}
+
+const short = (part) => String(Math.round(part * 1e4) / 1e4);
+
+// The parameters of one search, which the API takes as they are but for `photo` and `listing`.
+export function parameters(wanted) {
+  const given = new URLSearchParams();
+  if (wanted.box) given.set("box", wanted.box.map(short).join(","));
+  if (wanted.everything) given.set("everything", "true");
+  for (const category of wanted.categories ?? []) given.append("categories", category);
+  for (const [name, values] of wanted.aspects) for (const value of values) given.append("aspects", `${name}=${value}`);
+  const [low, high] = wanted.price;
+  if (low !== "" || high !== "") given.set("price", `${low}..${high}`);
+  for (const name of ["colour", "sort"]) if (wanted[name]) given.set(name, wanted[name]);
+  if (wanted.alpha) given.set("alpha", wanted.alpha);
+  return given;
+}
+
+// What tells one search from another, without what is open above it.
+export function searchKey(wanted) {
+  const given = parameters(wanted);
+  if (wanted.photo) given.set("photo", wanted.photo);
+  if (wanted.listing) given.set("listing", wanted.listing);
+  return given.toString();
+}
+
+export function write(wanted) {
+  const given = new URLSearchParams(searchKey(wanted));
+  if (wanted.show) given.set("show", wanted.show);
+  if (wanted.compare) given.set("compare", wanted.compare.map(encodeURIComponent).join(","));
+  const text = given.toString();
+  return text ? `#${text}` : location.pathname;
+}
