@@ -34,9 +34,9 @@ from lookalike.index.hamming import Scanner
 from lookalike.ingest.deltas import build_delta
 from lookalike.ingest.difference import Difference, State, compare
 from lookalike.publishing import live_ref
+from lookalike.ranking.filters import Filters
 from lookalike.ranking.listings import Wanted
 from lookalike.ranking.local import MappedListings, map_listings
-from lookalike.ranking.request import Filters
 from lookalike.serving.copies import Copies
 from lookalike.storage import keys
 from lookalike.storage.artefacts import ArtefactWriter, Kind, Ref, read_manifest

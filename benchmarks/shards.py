@@ -35,9 +35,10 @@ from lookalike.imaging.photos import load_square
 from lookalike.index.hamming import Scanner
 from lookalike.index.reader import IndexSnapshot
 from lookalike.publishing.live_ref import read_live
+from lookalike.ranking.filters import Filters
 from lookalike.ranking.listings import Wanted
 from lookalike.ranking.local import MappedListings
-from lookalike.ranking.request import Filters, Query
+from lookalike.ranking.request import Query
 from lookalike.ranking.search import open_searcher
 from lookalike.sharding import wire
 from lookalike.sharding.remote import merge_nearest

@@ -64,6 +64,8 @@ class Listing:
     """The product whose photo it shows without naming it."""
     more_photos: tuple[bytes, ...] = ()
     """Its other photos."""
+    seller: str | None = None
+    availability: str | None = None
 
     @property
     def photo_id(self) -> str:
@@ -119,6 +121,8 @@ def make_listings(per_category: int, *, prefix: str = "") -> tuple[Listing, ...]
                         "brand": [("Acme", "Bolt", "Crane")[number % 3]] if number % 5 else [],
                         "material": ["cotton", "wool"] if number % 4 == 0 else ["cotton"],
                     },
+                    seller=("North", "South", None)[number % 3],
+                    availability="sold out" if number % 6 == 5 else "in stock",
                 )
             )
     return tuple(sorted(listings, key=lambda row: row.listing_id))
@@ -156,7 +160,8 @@ def write_curated(store: ObjectStore, listings: tuple[Listing, ...], work: Path)
             "title": row.title,
             "price": row.price,
             "product": row.product,
-            "seller": None,
+            "seller": row.seller,
+            "availability": row.availability,
             "group": row.product or row.copy_of,
         }
         | {f"aspect_{name}": row.aspects.get(name) or None for name in aspects}

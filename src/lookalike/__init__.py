@@ -17,7 +17,8 @@ from lookalike import version
 if TYPE_CHECKING:
     from lookalike.api import Shop, open
     from lookalike.errors import LookalikeError
-    from lookalike.ranking.request import Filters, Hit, SearchRequest
+    from lookalike.ranking.filters import Filters
+    from lookalike.ranking.request import Hit, SearchRequest
     from lookalike.results import Results
     from lookalike.storage.artefacts import Ref
 
@@ -36,7 +37,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Filters": "ranking.request",
+    "Filters": "ranking.filters",
     "Hit": "ranking.request",
     "LookalikeError": "errors",
     "Ref": "storage.artefacts",

@@ -29,8 +29,9 @@ from lookalike.bars import Bars
 from lookalike.errors import QueryError, SettingsError
 from lookalike.progress import Progress
 from lookalike.publishing import live_ref
+from lookalike.ranking.filters import Filters
 from lookalike.ranking.framing import framed
-from lookalike.ranking.request import Filters, Query, RankingConfig, SearchRequest
+from lookalike.ranking.request import Query, RankingConfig, SearchRequest
 from lookalike.results import Results
 from lookalike.settings import load
 from lookalike.storage.artefacts import Kind, Ref, fetch, read_manifest

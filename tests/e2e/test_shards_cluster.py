@@ -20,7 +20,8 @@ from lookalike.coding.extraction import extract
 from lookalike.imaging.photos import load_square
 from lookalike.index.builder import build
 from lookalike.publishing.live_ref import publish
-from lookalike.ranking.request import Filters, Query, SearchRequest
+from lookalike.ranking.filters import Filters
+from lookalike.ranking.request import Query, SearchRequest
 from lookalike.ranking.search import Searcher, open_searcher
 from lookalike.serving.wire import answer_json
 from lookalike.storage.artefacts import Ref, fetch

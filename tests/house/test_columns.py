@@ -32,7 +32,7 @@ from lookalike.index.reader import IndexSnapshot
 from lookalike.index.hamming import Scanner
 from lookalike.ranking.listings import Wanted
 from lookalike.ranking.local import MappedListings
-from lookalike.ranking.request import Filters
+from lookalike.ranking.filters import Filters
 from lookalike.serving.description import openapi
 from lookalike.sharding import wire
 from lookalike.sharding.remote import RemoteCandidates, merge_nearest

@@ -24,9 +24,9 @@ from lookalike.index.searchable import PHOTOS
 from lookalike.ingest import deltas
 from lookalike.ingest.deltas import build_delta, kept_deltas
 from lookalike.ingest.difference import State, compare
+from lookalike.ranking.filters import Filters
 from lookalike.ranking.listings import Listings, Wanted
 from lookalike.ranking.local import MappedListings
-from lookalike.ranking.request import Filters
 from lookalike.sharding import wire
 from lookalike.sharding.remote import RemoteCandidates, merge_nearest, merge_summaries
 from lookalike.storage import keys
@@ -52,6 +52,8 @@ class Row:
     group: int = 0
     brands: tuple[str, ...] = ()
     title: str | None = None
+    seller: str | None = None
+    availability: str | None = None
 
     @property
     def photos(self) -> tuple[int, ...]:
@@ -82,6 +84,8 @@ def store_state(store: DirectoryStore, catalogue: Catalogue) -> State:
             "split": pa.array(["train"] * len(rows), pa.utf8()),
             "title": pa.array([row.title for _, row in rows], pa.utf8()),
             "price": pa.array([row.price for _, row in rows], pa.float64()),
+            "seller": pa.array([row.seller for _, row in rows], pa.utf8()),
+            "availability": pa.array([row.availability for _, row in rows], pa.utf8()),
             "group": pa.array([f"g{row.group}" for _, row in rows], pa.utf8()),
             "aspect_brand": pa.array([list(row.brands) or None for _, row in rows], pa.list_(pa.utf8())),
         }

@@ -9,7 +9,8 @@ import pytest
 
 from lookalike.errors import QueryError
 from lookalike.imaging.photos import load_square
-from lookalike.ranking.request import Filters, Query, RankingConfig, SearchRequest
+from lookalike.ranking.filters import Filters
+from lookalike.ranking.request import Query, RankingConfig, SearchRequest
 from lookalike.ranking.search import Searcher, open_searcher
 from lookalike.storage.artefacts import fetch
 from tests.shop import CATEGORIES, SIDE, Shop, render

@@ -10,8 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lookalike.errors import QueryError
+from lookalike.ranking.filters import Filters
 from lookalike.ranking.parameters import check_aspects, parse_box, parse_number, parse_price
-from lookalike.ranking.request import Filters
 
 fractions = st.floats(0, 1)
 finite = st.floats(allow_nan=False, allow_infinity=False)

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from lookalike.ranking import local
+from lookalike.ranking.filters import Filters
 from lookalike.ranking.listings import Wanted
 from lookalike.ranking.local import map_listings
-from lookalike.ranking.request import Filters
 from lookalike.storage.artefacts import fetch
 from tests.shop import BITS, CATEGORIES, Shop
 

@@ -12,11 +12,11 @@ from lookalike.coding.extraction import extract
 from lookalike.errors import QueryError, ReleaseError
 from lookalike.imaging.photos import load_square
 from lookalike.index.builder import build
+from lookalike.ranking.filters import Filters
 from lookalike.ranking.local import MappedListings
 from lookalike.ranking.request import (
     Answer,
     CategoryGuess,
-    Filters,
     Query,
     RankingConfig,
     SearchRequest,

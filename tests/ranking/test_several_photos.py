@@ -18,9 +18,10 @@ from lookalike.index.builder import build
 from lookalike.index.hamming import Scanner, bitmap
 from lookalike.index.reader import IndexSnapshot, Partition
 from lookalike.index.segment import segment_name
+from lookalike.ranking.filters import Filters
 from lookalike.ranking.listings import IndexedListing, Wanted
 from lookalike.ranking.local import MappedListings
-from lookalike.ranking.request import Filters, Query, SearchRequest
+from lookalike.ranking.request import Query, SearchRequest
 from lookalike.ranking.scan import ScanJob, scan
 from lookalike.ranking.search import open_searcher
 from lookalike.sharding import wire

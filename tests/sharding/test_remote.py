@@ -12,7 +12,8 @@ import pytest
 
 from lookalike.errors import ServiceBusy
 from lookalike.imaging.photos import load_square
-from lookalike.ranking.request import Answer, Filters, Query, RankingConfig, SearchRequest
+from lookalike.ranking.filters import Filters
+from lookalike.ranking.request import Answer, Query, RankingConfig, SearchRequest
 from lookalike.ranking.search import Searcher, open_searcher
 from lookalike.sharding.fleet import Fleet, FleetConfig
 from lookalike.sharding.remote import RemoteListings
@@ -74,6 +75,13 @@ def many_queries(count: int) -> list[Query]:
         SearchRequest(k=100, filters=Filters((("mark", ("purple",)),))),
         SearchRequest(k=5, exclude=frozenset({"0-001", "3-005"}), blend=1.0),
         SearchRequest(k=1, categories=("home/vase",)),
+        SearchRequest(k=100, categories=("home", "shoes"), sort="price", facets=True),
+        SearchRequest(
+            facets=True,
+            categories_not=("shoes",),
+            exclude_groups=frozenset({"home/vase#3"}),
+            filters=Filters(labels=(("seller", ("North",)),), ranges=(("price", 8.0, None),)),
+        ),
     ]
     queries = []
     for number in range(count):

@@ -101,8 +101,9 @@ def search(
 
     [dim]Example:[/dim] lookalike search --listing A17 --aspect colour=red
     """
+    from lookalike.ranking.filters import Filters
     from lookalike.ranking.parameters import parse_aspects, parse_box, parse_price
-    from lookalike.ranking.request import Filters, SearchRequest
+    from lookalike.ranking.request import SearchRequest
 
     out, shop = Output(as_json=as_json), Shop(open_workplace(store, threads=threads))
     filters = Filters(parse_aspects(aspect or ()), *(parse_price(price) if price else ()))

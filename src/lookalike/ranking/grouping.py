@@ -24,10 +24,12 @@ def first_of_each_group(
     return kept
 
 
-def without(candidates: Candidates, listings: Collection[str], group: str | None) -> Candidates:
-    """Those that are none of `listings` and not of `group`."""
+def without(candidates: Candidates, listings: Collection[str], groups: Collection[str]) -> Candidates:
+    """Those that are none of `listings` and of none of `groups`."""
+    if not (listings or groups):
+        return candidates
     named = zip(candidates.listing_ids(), candidates.groups(), strict=True)
-    kept = [i for i, (listing, own) in enumerate(named) if listing not in listings and own != group]
+    kept = [i for i, (listing, own) in enumerate(named) if listing not in listings and own not in groups]
     return candidates if len(kept) == len(candidates) else candidates.take(kept)
 
 

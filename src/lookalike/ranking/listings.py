@@ -17,7 +17,7 @@ from lookalike.coding.release import ModelCard
 from lookalike.errors import ReleaseError
 from lookalike.index.likeness import Likeness
 from lookalike.index.reader import Memory
-from lookalike.ranking.request import Filters
+from lookalike.ranking.filters import Filters
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,8 @@ from lookalike.index.likeness import Likeness
 from lookalike.index.lookup import find_rows
 from lookalike.index.reader import Memory, Partition
 from lookalike.ranking.candidates import MappedCandidates, listing_of
+from lookalike.ranking.filters import Filters
 from lookalike.ranking.listings import Candidates, IndexedListing, Listings, Summary, Wanted
-from lookalike.ranking.request import Filters
 from lookalike.ranking.scan import ScanJob, nearest_of_any, scan
 from lookalike.ranking.stated import Dictionaries, StatedAspects
 from lookalike.storage.artefacts import Artefact

@@ -14,7 +14,7 @@ from difflib import get_close_matches
 
 from lookalike.errors import QueryError
 from lookalike.imaging.photos import Box
-from lookalike.ranking.request import Filters
+from lookalike.ranking.filters import NUMBERS, Choices, Filters, Range
 
 # A plus that an address does not escape arrives as a space: 1e+21 as "1e 21".
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+\- ]?[0-9]+)?")
@@ -54,10 +54,14 @@ def parse_flag(name: str, text: str) -> bool:
 
 def parse_price(text: str) -> tuple[float | None, float | None]:
     """``10..50``, ``10..`` or ``..50``: the lowest and the highest price."""
+    return _bounds("price", text)
+
+
+def _bounds(name: str, text: str) -> tuple[float | None, float | None]:
     low, dots, high = text.partition("..")
     if not dots or not (low or high):
-        raise QueryError("price: give a range such as 10..50, 10.. or ..50")
-    return (parse_number("price", low) if low else None), (parse_number("price", high) if high else None)
+        raise QueryError(f"{name}: give a range such as 10..50, 10.. or ..50")
+    return (parse_number(name, low) if low else None), (parse_number(name, high) if high else None)
 
 
 def parse_box(text: str) -> Box:
@@ -82,20 +86,34 @@ def _side(start: float, length: float) -> tuple[float, float]:
     return min(low, 1 - kept), kept
 
 
-def parse_aspects(items: Sequence[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+def parse_aspects(items: Sequence[str], parameter: str = "aspects") -> Choices:
     """``colour=red`` and ``colour=blue`` mean either; ``size=41`` beside them means both."""
     wanted: dict[str, list[str]] = {}
     for item in items:
         name, equals, value = item.partition("=")
         if not (name and equals and value):
-            raise QueryError(f"aspects: {item[:40]!r} is not of the form name=value")
+            raise QueryError(f"{parameter}: {item[:40]!r} is not of the form name=value")
         wanted.setdefault(name, []).append(value)
     return tuple((name, tuple(sorted(set(values)))) for name, values in sorted(wanted.items()))
 
 
+def parse_ranges(items: Sequence[str]) -> tuple[Range, ...]:
+    """``weight=10..50``: as a price, of any column or aspect that has numbers. Each name once."""
+    found: dict[str, Range] = {}
+    for item in items:
+        name, equals, text = item.partition("=")
+        if not (name and equals):
+            raise QueryError(f"ranges: {item[:40]!r} is not of the form name=low..high")
+        if name in found:
+            raise QueryError(f"ranges: {name[:40]} is given twice")
+        found[name] = (name, *_bounds(f"ranges: {name[:40]}", text))
+    return tuple(found[name] for name in sorted(found))
+
+
 def check_aspects(filters: Filters, known: Sequence[str]) -> None:
     """Refuse a filter on an aspect that is none of `known`, sorted names. A value that nothing has is no error."""
-    for name, _ in filters.aspects:
+    named = [name for name, _ in (*filters.aspects, *filters.aspects_not)]
+    for name in (*named, *(name for name, *_ in filters.ranges if name not in NUMBERS)):
         if name in known:
             continue
         by_case = {each.casefold(): each for each in known}

@@ -7,16 +7,19 @@ default; a request may change the blend for itself.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 
 from lookalike.errors import QueryError, SettingsError, unknown
+from lookalike.ranking.facets import Facets
+from lookalike.ranking.filters import ANYTHING, Filters
 from lookalike.ranking.similarity import UNKNOWN, Judged
 
+Sort = Literal["price", "-price"]
+"""Cheapest first, or dearest first."""
 MAXIMUM_K = 200
 """The most hits that one request may ask for."""
 MAXIMUM_REACH = 1000
@@ -122,29 +125,6 @@ class RankingConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class Filters:
-    """What a listing must be to be scanned at all. Empty: everything."""
-
-    aspects: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    """(aspect, values): the listing has at least one of the values, for every aspect named."""
-    price_from: float | None = None
-    price_to: float | None = None
-    """Both ends included. A listing without a price passes no price filter."""
-
-    def __post_init__(self) -> None:
-        low, high = self.price_from, self.price_to
-        if any(p is not None and not (math.isfinite(p) and p >= 0) for p in (low, high)):
-            raise QueryError("a price must be a number of at least 0")
-        if low is not None and high is not None and low > high:
-            raise QueryError(f"the price range {low:g} to {high:g} is empty")
-        if any(not values for _, values in self.aspects):
-            raise QueryError("an aspect filter must name at least one value")
-
-    def __bool__(self) -> bool:
-        return bool(self.aspects) or self.price_from is not None or self.price_to is not None
-
-
-@dataclass(frozen=True, slots=True)
 class SearchRequest:
     """What the searcher wants. Raises `QueryError` where a value is out of range."""
 
@@ -153,9 +133,11 @@ class SearchRequest:
     """Hits to pass over: those of the pages before. An answer does not depend on where it is cut."""
     categories: tuple[str, ...] = ()
     """Open exactly these leaf categories, or all leaves below a path (`expand_categories`); empty: the likeliest."""
+    categories_not: tuple[str, ...] = ()
+    """Open none of these leaf categories, nor leaves below a path."""
     everything: bool = False
     """Search all categories, and give every third place to what looks alike, whatever it is."""
-    filters: Filters = Filters()
+    filters: Filters = ANYTHING
     blend: float | None = None
     """Weight of appearance, 0 to 1; None: the configured one."""
     colour: float | None = None
@@ -166,6 +148,13 @@ class SearchRequest:
     """Of a listing as query: look for what is near to any of its photos, not to the main one alone."""
     exclude: frozenset[str] = frozenset()
     """Listings that are not to be answered."""
+    exclude_groups: frozenset[str] = frozenset()
+    """Groups none of whose listings is to be answered: products that were shown already."""
+    sort: Sort | None = None
+    """Order the pool, the nearest `RankingConfig.candidates` listings that pass, by price instead of by score; of a
+    group the first in that order stays, and listings without a price come last. Such an answer ends with the pool."""
+    facets: bool = False
+    """Count what the listings of the pool state (`facets`)."""
 
     def __post_init__(self) -> None:
         if self.everything and self.categories:
@@ -174,6 +163,8 @@ class SearchRequest:
             raise QueryError(f"k must be between 1 and {MAXIMUM_K}, not {self.k}")
         if self.offset < 0 or self.reach > MAXIMUM_REACH:
             raise QueryError(f"offset and k together may be at most {MAXIMUM_REACH}, not {self.reach}")
+        if self.sort is not None and self.sort not in get_args(Sort):
+            raise QueryError(f"sort is {' or '.join(get_args(Sort))}, not {self.sort[:40]!r}")
         if self.blend is not None and not 0 <= self.blend <= 1:
             raise QueryError(f"alpha must be between 0 and 1, not {self.blend:g}")
         if self.colour is not None and not 0 <= self.colour <= MAXIMUM_COLOUR:
@@ -270,6 +261,8 @@ class Answer:
     """The last of the deltas that the index had; empty where it had none."""
     unlearned: int = 0
     """Listings among the rows scanned whose category the model was not trained on."""
+    facets: Facets | None = None
+    """What the pool has, where that was asked for."""
     judged: Judged = UNKNOWN
     """How alike query and answer are, and whether nothing is."""
 

@@ -31,22 +31,31 @@ class Router:
 
     def open(self, query: EncodedQuery, request: SearchRequest) -> tuple[str, ...]:
         """Leaf categories, likeliest first, those that the model does not know last. Raises `QueryError`."""
-        if request.everything:
-            return tuple(self._rows)
+        barred = self.barred(request)
+        if request.everything or query.own_category in barred:
+            return tuple(category for category in self._rows if category not in barred)
         if request.categories:
-            return expand_categories(request.categories, self._rows)
+            wanted = expand_categories(request.categories, self._rows)
+            return tuple(category for category in wanted if category not in barred)
         if query.own_category in self.unlearned:
             return (query.own_category,)
-        config = self._config
+        config, present = self._config, self._present
+        if barred:
+            present = present & np.array([category not in barred for category in self._categories])
         indices = open_categories(
             query.probabilities,
-            self._present,
+            present,
             mass=config.probability_mass,
             at_least=config.minimum_categories,
             at_most=config.maximum_categories,
         )
+        unlearned = tuple(category for category in self.unlearned if category not in barred)
         likeliest = tuple(self._categories[i] for i in indices)
-        return likeliest + (self.unlearned if config.unlearned and query.own_category is None else ())
+        return likeliest + (unlearned if config.unlearned and query.own_category is None else ())
+
+    def barred(self, request: SearchRequest) -> frozenset[str]:
+        """The leaf categories that a request does not want. Raises `QueryError`."""
+        return frozenset(expand_categories(request.categories_not, self._rows))
 
 
 def open_categories(

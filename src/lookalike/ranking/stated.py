@@ -7,17 +7,18 @@ for each aspect, with all values of the snapshot; so they share what is made of 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numba import njit
 
 from lookalike.index.pieces import read_only
 from lookalike.index.reader import Partition
-from lookalike.ranking.request import Filters
+from lookalike.ranking.filters import Filters, number_of
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,11 @@ class _Dictionary:
     @cached_property
     def code_of(self) -> dict[str, int]:
         return {value: code for code, value in enumerate(self.values)}
+
+    @cached_property
+    def numbers(self) -> np.ndarray:
+        """f64[values]: the values that are numbers, NaN where one is not."""
+        return np.array([number_of(value) for value in self.values], np.float64)
 
 
 Dictionaries = dict[int, _Dictionary]
@@ -83,21 +89,52 @@ class StatedAspects:
         if column is None:
             return np.zeros(len(self.partition), bool)
         code_of = column.dictionary.code_of
-        wanted = [code_of[value] for value in values if value in code_of]
-        running = np.concatenate([[0], np.cumsum(np.isin(column.codes, wanted))])
-        hits: np.ndarray = running[column.offsets[1:]] > running[column.offsets[:-1]]
-        return hits
+        return _with_any(column, [code_of[value] for value in values if value in code_of])
+
+    def labelled(self, name: str, values: Collection[str]) -> np.ndarray:
+        """bool[n]: the rows whose listing has one of `values` in a column of labels."""
+        labels = self.partition.columns.get(name)
+        if labels is None:
+            return np.zeros(len(self.partition), bool)
+        known = pc.is_in(labels.dictionary, pa.array(values, pa.utf8()))
+        found: np.ndarray = known.take(labels.indices).fill_null(False).to_numpy(zero_copy_only=False)
+        return found
+
+    def within(self, name: str, low: float | None, high: float | None) -> np.ndarray:
+        """bool[n]: the rows whose listing has a number between these, ends included; None: no bound."""
+        numbers = self._numbers(name)
+        if numbers is not None:
+            return _between(numbers, low, high)
+        column = self._columns.get(name)
+        if column is None:
+            return np.zeros(len(self.partition), bool)
+        return _with_any(column, np.flatnonzero(_between(column.dictionary.numbers, low, high)))
+
+    def _numbers(self, name: str) -> np.ndarray | None:
+        """f64[n] of a column of numbers, NaN where there is none; None: no such column."""
+        if name == "price":
+            return self.partition.prices
+        column = self.partition.columns.get(name)
+        if column is None or not pa.types.is_floating(column.type):
+            return None
+        numbers: np.ndarray = column.to_numpy(zero_copy_only=False)
+        return numbers
 
     def passing(self, filters: Filters) -> np.ndarray:
         """bool[n]: the rows that pass all of `filters`."""
         passes = np.ones(len(self.partition), bool)
         for aspect, values in filters.aspects:
             passes &= self.having(aspect, values)
-        prices = self.partition.prices
-        if filters.price_from is not None:
-            passes &= prices >= filters.price_from  # NaN, no price, passes no comparison
-        if filters.price_to is not None:
-            passes &= prices <= filters.price_to
+        for aspect, values in filters.aspects_not:
+            passes &= ~self.having(aspect, values)
+        for name, values in filters.labels:
+            passes &= self.labelled(name, values)
+        for name, values in filters.labels_not:
+            passes &= ~self.labelled(name, values)
+        for name, low, high in filters.ranges:
+            passes &= self.within(name, low, high)
+        if filters.price_from is not None or filters.price_to is not None:
+            passes &= self.within("price", filters.price_from, filters.price_to)
         return passes
 
     @cached_property
@@ -123,6 +160,20 @@ class StatedAspects:
         counted = np.zeros(len(part), bool)
         counted[part.firsts] = True
         return counted & part.alive_mask()
+
+
+def _with_any(column: _Column, codes: Sequence[int] | np.ndarray) -> np.ndarray:
+    """bool[n]: the rows that have at least one of these dictionary codes."""
+    running = np.concatenate([[0], np.cumsum(np.isin(column.codes, codes))])
+    hits: np.ndarray = running[column.offsets[1:]] > running[column.offsets[:-1]]
+    return hits
+
+
+def _between(numbers: np.ndarray, low: float | None, high: float | None) -> np.ndarray:
+    """bool[n]; a NaN, no number, passes no comparison."""
+    least, most = -np.inf if low is None else low, np.inf if high is None else high
+    found: np.ndarray = (numbers >= least) & (numbers <= most)
+    return found
 
 
 @njit(nogil=True, cache=True)

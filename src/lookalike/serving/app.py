@@ -86,7 +86,7 @@ class SearchService:
             self._scalers.shutdown()
 
     async def search(self, request: Request) -> Response:
-        """POST /v1/search"""
+        """POST /v1/search, and GET where no photo is sent"""
         started = time.perf_counter()
         self.lifecycle.snapshot  # noqa: B018  not ready: say so before receiving a photo
         config = self.config
@@ -226,7 +226,7 @@ class SearchService:
     def routes(self) -> list[Route | Mount]:
         return [
             Route("/", self.page),
-            Route("/v1/search", self.search, methods=["POST"]),
+            Route("/v1/search", self.search, methods=["GET", "POST"]),
             Route("/v1/catalogue", self.catalogue),
             Route("/v1/listings/{listing_id:path}", self.listing),
             Route("/v1/photos/{photo_id}", self.photo),

@@ -17,10 +17,13 @@ from starlette.requests import Request
 
 from lookalike.errors import PhotoError, ServiceBusy
 from lookalike.serving.forms import FormError, Upload, parse_form
+from lookalike.serving.json_bodies import parse_json
 from lookalike.serving.metrics import Metrics
 
-_FORM_OVERHEAD = 64_000
-"""Bytes that a form may have around its photo."""
+_FORM_OVERHEAD = 256_000
+"""Bytes that a form or a JSON object may have around its photo."""
+_LONG = 20_000
+"""Bytes of JSON from which on taking it apart would hold up the event loop."""
 _USUAL_BODY = 5_000_000
 """A phone's photo of 12 megapixels."""
 _LARGE_SHARE = 7 / 8
@@ -66,26 +69,30 @@ class BodyBudget:
 
 
 async def read_upload(request: Request, held: Reservation, *, max_bytes: int, seconds: float) -> Upload:
-    """The photo of a raw or a form body.
+    """The photo of a raw, a form or a JSON body, and the parameters beside it.
 
     Raises `PhotoError` (rule `bytes`) beyond `max_bytes`, `ServiceBusy` beyond the budget, and `HTTPException`: 408
     where the body takes longer than `seconds`, 400 where a form cannot be parsed.
     """
     content_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
-    is_form = content_type == "multipart/form-data"
-    limit = max_bytes + (_FORM_OVERHEAD if is_form else 0)
+    is_form, is_json = content_type == "multipart/form-data", content_type == "application/json"
+    limit = max_bytes + (_FORM_OVERHEAD if is_form else max_bytes // 3 + _FORM_OVERHEAD if is_json else 0)
     try:
         async with asyncio.timeout(seconds):
             body = await _read(request, held, limit, max_bytes)
     except TimeoutError as error:
         message = f"the body did not arrive within {seconds:g} seconds"
         raise HTTPException(HTTPStatus.REQUEST_TIMEOUT, message, {"Connection": "close"}) from error
-    if not is_form:
+    if is_json:
+        held.grow(2 * len(body))
+        upload = await asyncio.to_thread(parse_json, body) if len(body) > _LONG else parse_json(body)
+    elif is_form:
+        try:
+            upload = parse_form(request.headers["content-type"], body)
+        except FormError as error:
+            raise HTTPException(HTTPStatus.BAD_REQUEST, str(error)) from error
+    else:
         return Upload(body)
-    try:
-        upload = parse_form(request.headers["content-type"], body)
-    except FormError as error:
-        raise HTTPException(HTTPStatus.BAD_REQUEST, str(error)) from error
     if len(upload.photo) > max_bytes:
         raise _too_large(max_bytes)
     return upload

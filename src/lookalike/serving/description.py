@@ -1,6 +1,7 @@
-"""The description of the search API: openapi.json beside this file, with the columns that hits and listings have.
+"""The description of the search API: openapi.json beside this file, with what follows from declarations.
 
-The file says everything but those, which follow from the registry (`columns.SHOWN`).
+The file says everything but the parameters of a search (`model`), and the columns that hits, listings and facets have
+(`columns.SHOWN`, `filters`).
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from lookalike.columns import SHOWN
+from lookalike.ranking.filters import LABELS, NUMBERS
+from lookalike.serving.model import body_schema, query_parameters
 
 _FILE = Path(__file__).parent / "openapi.json"
 _WITH_COLUMNS = ("Hit", "Listing")
@@ -18,8 +21,20 @@ _WITH_COLUMNS = ("Hit", "Listing")
 def openapi() -> dict[str, Any]:
     """The document, as `/openapi.json` has it."""
     document: dict[str, Any] = json.loads(_FILE.read_text())
+    for operation in document["paths"]["/v1/search"].values():
+        operation["parameters"] = query_parameters()
+    schemas = document["components"]["schemas"]
+    schemas["Search"] = body_schema()
     for name in _WITH_COLUMNS:
-        schema = document["components"]["schemas"][name]
-        schema["properties"] |= {column.name: column.json_schema for column in SHOWN}
-        schema["required"] += [column.name for column in SHOWN]
+        schemas[name]["properties"] |= {column.name: column.json_schema for column in SHOWN}
+        schemas[name]["required"] += [column.name for column in SHOWN]
+    facets = schemas["Facets"]
+    counts = facets["properties"]["categories"]
+    facets["properties"] |= dict.fromkeys(LABELS, counts) | {name: _bounds() for name in NUMBERS}
+    facets["required"] += [*LABELS, *NUMBERS]
     return document
+
+
+def _bounds() -> dict[str, Any]:
+    ends = {"from": {"type": "number"}, "to": {"type": "number"}}
+    return {"type": ["object", "null"], "properties": ends, "required": ["from", "to"]}

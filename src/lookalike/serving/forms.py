@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-_MAXIMUM_FIELDS = 320
+_MAXIMUM_FIELDS = 2000
 _MAXIMUM_HEADERS = 16
 
 

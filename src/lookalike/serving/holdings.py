@@ -27,9 +27,9 @@ from lookalike.index.reader import Memory
 from lookalike.index.segment import segment_name
 from lookalike.index.tombstones import TOMBSTONES
 from lookalike.publishing.live_ref import read_live
+from lookalike.ranking.filters import Filters
 from lookalike.ranking.listings import Wanted
 from lookalike.ranking.local import MappedListings
-from lookalike.ranking.request import Filters
 from lookalike.serving.config import ServingConfig
 from lookalike.serving.copies import Copies
 from lookalike.serving.discretion import discreet

@@ -18,9 +18,10 @@ from lookalike.coding.release import ModelCard
 from lookalike.errors import PhotoError, ReleaseError, SettingsError
 from lookalike.imaging import photos
 from lookalike.index.generation import PLACES, generation_of
+from lookalike.ranking.filters import Filters
 from lookalike.ranking.listings import Listings, Wanted
 from lookalike.ranking.local import map_listings
-from lookalike.ranking.request import Filters, Query, SearchRequest
+from lookalike.ranking.request import Query, SearchRequest
 from lookalike.ranking.search import Searcher, join_searcher
 from lookalike.serving.config import ServingConfig
 from lookalike.serving.copies import Copies

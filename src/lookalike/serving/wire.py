@@ -1,17 +1,18 @@
 """The search API's wire format: parameters to a `SearchRequest`, an `Answer` to JSON (openapi.json describes both).
 
-A parameter that may have several values is repeated (``categories=a&categories=b``). Unknown parameters are refused,
-since a misspelt filter that is silently ignored is worse than an error.
+`model` declares the parameters. One that may have several values is repeated (``categories=a&categories=b``).
+Unknown parameters are refused, since a misspelt filter that is silently ignored is worse than an error.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from lookalike.errors import QueryError
 from lookalike.imaging.photos import Box
+from lookalike.ranking.filters import LABELS, Choices, Filters
 from lookalike.ranking.parameters import (
     parse_aspects,
     parse_box,
@@ -19,16 +20,12 @@ from lookalike.ranking.parameters import (
     parse_integer,
     parse_number,
     parse_price,
+    parse_ranges,
 )
-from lookalike.ranking.request import Answer, Filters, SearchRequest
+from lookalike.ranking.request import Answer, SearchRequest
+from lookalike.serving.model import BY_NAME, MAXIMUM_TEXT, MAXIMUM_VALUES, REPEATED
 
-PARAMETERS = (
-    "listing_id", "k", "offset", "categories", "everything", "aspects", "price", "box", "alpha", "colour",
-    "least_likeness", "photos", "exclude",
-)  # fmt: skip
-_REPEATED = ("categories", "aspects", "exclude")
-_MAXIMUM_REPEATS = 100
-_MAXIMUM_TEXT = 500
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,38 +40,57 @@ class SearchParameters:
 def parse_parameters(items: Iterable[tuple[str, str]]) -> SearchParameters:
     """Parameters of the query string and of form fields. Raises `QueryError` naming the parameter."""
     single: dict[str, str] = {}
-    repeated: dict[str, list[str]] = {name: [] for name in _REPEATED}
+    repeated: dict[str, list[str]] = {name: [] for name, each in BY_NAME.items() if each.kind in REPEATED}
     for name, value in items:
-        if name not in PARAMETERS:
-            raise QueryError(f"unknown parameter {name[:40]!r}; there are {', '.join(PARAMETERS)}")
-        if len(value) > _MAXIMUM_TEXT:
-            raise QueryError(f"{name}: a value may have {_MAXIMUM_TEXT} characters at most")
+        if name not in BY_NAME:
+            raise QueryError(f"unknown parameter {name[:40]!r}; there are {', '.join(BY_NAME)}")
+        if len(value) > MAXIMUM_TEXT:
+            raise QueryError(f"{name}: a value may have {MAXIMUM_TEXT} characters at most")
         if name in repeated:
             repeated[name].append(value)
-            if len(repeated[name]) > _MAXIMUM_REPEATS:
-                raise QueryError(f"{name}: at most {_MAXIMUM_REPEATS} values")
+            if len(repeated[name]) > MAXIMUM_VALUES:
+                raise QueryError(f"{name}: at most {MAXIMUM_VALUES} values")
         elif name in single:
             raise QueryError(f"{name} is given twice")
         else:
             single[name] = value
-    defaults = SearchRequest()
+
+    def one(name: str, parse: Callable[[str, str], _T], default: _T) -> _T:
+        return parse(name, single[name]) if name in single else default
+
     low, high = parse_price(single["price"]) if "price" in single else (None, None)
     request = SearchRequest(
-        k=parse_integer("k", single["k"]) if "k" in single else defaults.k,
-        offset=parse_integer("offset", single["offset"]) if "offset" in single else 0,
+        k=one("k", parse_integer, SearchRequest().k),
+        offset=one("offset", parse_integer, 0),
         categories=tuple(repeated["categories"]),
-        everything=parse_flag("everything", single["everything"]) if "everything" in single else False,
-        filters=Filters(parse_aspects(repeated["aspects"]), low, high),
-        blend=parse_number("alpha", single["alpha"]) if "alpha" in single else None,
-        colour=parse_number("colour", single["colour"]) if "colour" in single else None,
-        least_likeness=parse_number("least_likeness", single["least_likeness"])
-        if "least_likeness" in single
-        else None,
+        categories_not=tuple(repeated["categories_not"]),
+        everything=one("everything", parse_flag, default=False),
+        filters=Filters(
+            aspects=parse_aspects(repeated["aspects"]),
+            price_from=low,
+            price_to=high,
+            aspects_not=parse_aspects(repeated["aspects_not"], "aspects_not"),
+            labels=_chosen(repeated, ""),
+            labels_not=_chosen(repeated, "_not"),
+            ranges=parse_ranges(repeated["ranges"]),
+        ),
+        blend=one("alpha", parse_number, None),
+        colour=one("colour", parse_number, None),
+        least_likeness=one("least_likeness", parse_number, None),
         every_photo=_every_photo(single.get("photos", "main")),
         exclude=frozenset(repeated["exclude"]),
+        exclude_groups=frozenset(repeated["exclude_group"]),
+        sort=single.get("sort"),  # type: ignore[arg-type]  # is checked there
+        facets=one("facets", parse_flag, default=False),
     )
     box = parse_box(single["box"]) if "box" in single else None
     return SearchParameters(request, box, single.get("listing_id"))
+
+
+def _chosen(repeated: Mapping[str, list[str]], ending: str) -> Choices:
+    """The values that are asked for of each column of labels."""
+    named = ((name, repeated[name + ending]) for name in LABELS)
+    return tuple((name, tuple(sorted(set(values)))) for name, values in named if values)
 
 
 def _every_photo(text: str) -> bool:
@@ -86,7 +102,8 @@ def _every_photo(text: str) -> bool:
 def answer_json(answer: Answer, milliseconds: Mapping[str, float]) -> dict[str, Any]:
     """The reply's body; `milliseconds` adds the stages that the service itself timed."""
     partial = {"partial": {"missing_shards": list(answer.missing_shards)}} if answer.missing_shards else {}
-    return partial | {
+    more = partial if answer.facets is None else partial | {"facets": answer.facets.to_json()}
+    return more | {
         "hits": [hit.to_json() for hit in answer.hits],
         "categories": [
             {"category": guess.category, "probability": guess.probability, "opened": guess.opened}

@@ -21,11 +21,13 @@ from lookalike.columns import SHOWN
 from lookalike.errors import LookalikeError
 from lookalike.index.reader import Partition
 from lookalike.ranking.candidates import MappedCandidates
+from lookalike.ranking.filters import Choices, Filters
 from lookalike.ranking.listings import Candidates, IndexedListing, Summary, Wanted
-from lookalike.ranking.request import Filters
 
 CONTENT_TYPE = "application/vnd.apache.arrow.stream"
 _KEY = b"lookalike"
+_SINCE_0_1 = ("aspects", "price_from", "price_to")
+"""The filters that every version knows."""
 _ASPECT = "aspect_"
 _SHOWN = "shown_"
 """Before the name of a column of the registry, which may be called as one of ours."""
@@ -61,7 +63,9 @@ def wanted_bytes(wanted: Sequence[Wanted]) -> bytes:
                 pa.list_(pa.binary(32 * width)),
             ),
             "categories": pa.array([list(w.categories) for w in wanted], pa.list_(pa.utf8())),
-            "filters": pa.array([json.dumps(asdict(w.filters), allow_nan=False) for w in wanted], pa.utf8()),
+            "filters": pa.array(
+                [json.dumps(_filters_json(w.filters), allow_nan=False) for w in wanted], pa.utf8()
+            ),
             "k": pa.array([w.k for w in wanted], pa.int64()),
             "aspects": pa.array([list(w.aspects) for w in wanted], pa.list_(pa.utf8())),
         }
@@ -224,9 +228,27 @@ def _found_schema(aspects: Collection[str]) -> pa.Schema:
     return pa.schema(_FIXED + lists)
 
 
+def _filters_json(filters: Filters) -> dict[str, Any]:
+    """What a ranker of an earlier version understands, or else what it refuses rather than pass over."""
+    body = asdict(filters)
+    return {name: body[name] for name in _SINCE_0_1} if filters == _of_0_1(body) else {"filters": body}
+
+
 def _filters(body: Mapping[str, Any]) -> Filters:
-    aspects = tuple((name, tuple(values)) for name, values in body["aspects"])
-    return Filters(aspects, body["price_from"], body["price_to"])
+    stated = body.get("filters")
+    if stated is None:
+        return _of_0_1(body)
+    choices = {name: _choices(stated[name]) for name in ("aspects", "aspects_not", "labels", "labels_not")}
+    ranges = tuple((name, low, high) for name, low, high in stated["ranges"])
+    return Filters(**choices, price_from=stated["price_from"], price_to=stated["price_to"], ranges=ranges)
+
+
+def _of_0_1(body: Mapping[str, Any]) -> Filters:
+    return Filters(_choices(body["aspects"]), body["price_from"], body["price_to"])
+
+
+def _choices(items: Sequence[Any]) -> Choices:
+    return tuple((name, tuple(values)) for name, values in items)
 
 
 def _stream(schema: pa.Schema, batches: Sequence[pa.RecordBatch]) -> bytes:

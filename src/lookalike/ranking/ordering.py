@@ -1,0 +1,195 @@
+"""The order of an answer: candidates of the scan become hits.
+
+Enters: a query and its candidates, nearest first. They are re-scored, rewarded for aspects, blended, and grouped, or
+sorted by price. Leaves: hits, best first, as many as a request reaches for. Where those candidates are too few, more
+are asked for, which follow (`steps`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from lookalike.coding.release import ModelCard
+from lookalike.ranking.beyond import mixed
+from lookalike.ranking.emphasis import Emphasis
+from lookalike.ranking.encoded import EncodedQuery
+from lookalike.ranking.facets import Facets
+from lookalike.ranking.grouping import first_of_each_group, groups_of, without
+from lookalike.ranking.listings import Candidates, Listings, Summary, Wanted
+from lookalike.ranking.request import Hit, RankingConfig, SearchRequest
+from lookalike.ranking.rescoring import Scale
+from lookalike.ranking.rewards import matched, rewards
+from lookalike.ranking.similarity import in_words_of
+from lookalike.ranking.steps import Before
+
+
+class Ordering:
+    """Orders the candidates of one searcher's queries."""
+
+    def __init__(self, card: ModelCard, listings: Listings, config: RankingConfig) -> None:
+        self.card, self.listings, self.config = card, listings, config
+        self.summary: Summary = listings.summary
+
+    def emphasis(self, request: SearchRequest) -> Emphasis:
+        """How much colours count."""
+        return Emphasis.of(self.card, self.config.colour if request.colour is None else request.colour)
+
+    def least(self, request: SearchRequest) -> float:
+        """The likeness below which nothing is said to look like the query."""
+        return self.config.least_likeness if request.least_likeness is None else request.least_likeness
+
+    def rows(self, categories: Collection[str]) -> int:
+        """Listings of these categories."""
+        return sum(self.summary.rows.get(category, 0) for category in categories)
+
+    def wanted_of(self, query: EncodedQuery, request: SearchRequest, categories: tuple[str, ...]) -> Wanted:
+        """What is asked of the listings for a query that opens these categories."""
+        move = self.emphasis(request).moved if self.config.asymmetric else lambda _: None
+        counted = self.summary.values if request.facets else ()
+        return Wanted(
+            code=query.code,
+            categories=categories,
+            filters=request.filters,
+            k=self.config.candidates,
+            weights=move(query.bit_probabilities),
+            aspects=tuple(dict.fromkeys((*query.expected.aspects, *counted))),
+            others=tuple((code, move(probabilities)) for code, probabilities in query.others),
+        )
+
+    def pool(self, query: EncodedQuery, request: SearchRequest, found: Candidates) -> Candidates:
+        """The candidates that may be answered: not those excluded, nor the query's own product."""
+        own = frozenset() if query.own_group is None else {query.own_group}
+        return without(found, request.exclude, request.exclude_groups | own)
+
+    def facets(self, query: EncodedQuery, request: SearchRequest, found: Candidates) -> Facets | None:
+        """What the pool states, where it is asked for."""
+        if not request.facets:
+            return None
+        return Facets.of(self.pool(query, request, found).listings(sorted(self.summary.values)))
+
+    def hits(
+        self,
+        query: EncodedQuery,
+        request: SearchRequest,
+        wanted: Wanted,
+        found: Candidates,
+        near: Mapping[str, float],
+    ) -> tuple[tuple[Hit, ...], tuple[int, ...]]:
+        """The best of the candidates, and the shards missing. More are scanned until there are enough, or no more rows;
+        they follow those before, so that an answer does not depend on how many hits are asked for."""
+        reachable, before, hits = self.rows(wanted.categories), Before(), list[Hit]()
+        while True:
+            beyond = found.take(range(before.candidates, len(found))) if before.candidates else found
+            hits += self._order(query, request, beyond, near, before)
+            whole = len(found) < wanted.k or wanted.k >= reachable
+            if len(hits) == request.reach or whole or request.sort:
+                return tuple(hits), found.missing
+            before.candidates = len(found)
+            wanted = replace(wanted, k=min(reachable, wanted.k * 4))
+            (found,) = self.listings.nearest([wanted])
+
+    def _order(
+        self,
+        query: EncodedQuery,
+        request: SearchRequest,
+        candidates: Candidates,
+        near: Mapping[str, float],
+        before: Before,
+    ) -> tuple[Hit, ...]:
+        candidates = self.pool(query, request, candidates)
+        if not len(candidates):
+            return ()
+        scores = np.minimum(self._scores(query, request, candidates, before), before.score)
+        # Whatever aspects say, nothing looks more like a photo than the photo itself.
+        same = candidates.distance <= self.config.same_photo * self.card.bits
+        scores[same] = 1.0
+        # Candidates come by distance and listing id, and a stable sort keeps that order among equal scores.
+        order = np.lexsort((-scores, ~same)).tolist()
+        if request.sort:
+            order = _by_price(candidates.prices(), order, dearest_first=request.sort == "-price")
+        limit = request.reach - before.hits
+        if self.config.group:
+            groups = groups_of(candidates, order, limit)
+            order = [order[i] for i in first_of_each_group(groups, limit=limit, seen=before.groups)]
+        best = order[:limit]
+        before.passed(scores[best])
+        shown = candidates.take(best)
+        distances = [near.get(each) for each in shown.listing_ids()]
+        alike = in_words_of(self.summary.likeness, self.least(request), distances, same[best].tolist())
+        return tuple(
+            Hit(
+                listing_id=found.listing_id,
+                photo_id=found.photo_id,
+                photo_ordinal=found.photo_ordinal,
+                category=found.category,
+                score=round(score, 6),
+                distance=distance,
+                likeness=likeness,
+                alike=words,
+                group=found.group,
+                beyond=False,
+                columns=found.columns,
+                matched_aspects=matched(query.expected, found.aspects),
+            )
+            for found, distance, score, (likeness, words) in zip(
+                shown.listings(query.expected.aspects),
+                shown.distance.tolist(),
+                scores[best].tolist(),
+                alike,
+                strict=True,
+            )
+        )
+
+    def _scores(
+        self, query: EncodedQuery, request: SearchRequest, candidates: Candidates, before: Before
+    ) -> np.ndarray:
+        """f64[m], 0 to 1: the blend of appearance and aspect reward."""
+        distances = candidates.distance
+        if self.config.asymmetric:
+            distances = self.emphasis(request).distances(candidates.expected_distances())
+        scale = before.scale = before.scale or Scale.of(
+            distances, self.card.bits, relative=self.config.relative
+        )
+        appearance = scale.appearances(distances)
+        blend = self.config.blend if request.blend is None else request.blend
+        if not query.expected or blend == 1:
+            return appearance
+        chances = {name: candidates.chances(name, values) for name, values in query.expected.aspects.items()}
+        scores: np.ndarray = blend * appearance + (1 - blend) * rewards(
+            query.expected, chances, candidates.prices(), self.config
+        )
+        return scores
+
+    def mixed(
+        self, query: EncodedQuery, request: SearchRequest, routed: Sequence[Hit], others: Sequence[Hit]
+    ) -> tuple[Hit, ...]:
+        """Both kinds of hits in one order, in which no score rises."""
+        hits: list[Hit] = []
+        beyond = [replace(hit, beyond=True) for hit in others]
+        for hit in mixed(routed, beyond, request.reach, grouped=self.config.group):
+            score = min(hit.score, hits[-1].score) if hits else hit.score
+            hits.append(replace(self._measured(query, request, hit), score=score))
+        return tuple(hits)
+
+    def _measured(self, query: EncodedQuery, request: SearchRequest, hit: Hit) -> Hit:
+        """A hit from beyond, found by a part of its code, with the distance of all of it (of its main photo's)."""
+        found = self.listings.find(hit.listing_id) if hit.beyond else None
+        if found is None:
+            return hit
+        differing = np.unpackbits(query.code ^ found[1])
+        distance, measure = int(differing.sum()), self.summary.likeness
+        near = None if measure is None else float(differing[slice(*measure.bits)].sum())
+        same = distance <= self.config.same_photo * self.card.bits
+        ((likeness, words),) = in_words_of(self.summary.likeness, self.least(request), [near], [same])
+        return replace(hit, distance=distance, likeness=likeness, alike=words)
+
+
+def _by_price(prices: np.ndarray, order: Sequence[int], *, dearest_first: bool) -> list[int]:
+    """`order` by the prices f64[m] of its candidates, those without one last, equal prices as they were."""
+    ordered = prices[list(order)]
+    keys = -ordered if dearest_first else ordered
+    found: list[int] = np.asarray(order)[np.argsort(keys, kind="stable")].tolist()  # NaN sorts last
+    return found
