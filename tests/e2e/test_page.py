@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Locator, Page, Route, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from lookalike.publishing.live_ref import publish
 from lookalike.serving.config import ServingConfig
 from lookalike.storage.directory import DirectoryStore
+from tests.e2e.pages import categories_of, choose, hits, searched
 from tests.serving.running import Running, running
 from tests.shop import Shop, reindex, write_release
 
@@ -29,26 +30,6 @@ GIVE_FILE = """([base64, how]) => {
         : new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true });
     document.body.dispatchEvent(event);
 }"""
-
-
-def hits(page: Page) -> Locator:
-    return page.locator(".card[data-listing]:not(.example)")
-
-
-def categories_of(page: Page) -> set[str]:
-    """Leading words of the hits' titles: `Vase no. 5`."""
-    return {title.split(" no. ")[0] for title in page.locator(".card h2").all_inner_texts()}
-
-
-def searched(page: Page) -> None:
-    expect(hits(page).first).to_be_visible()
-    expect(page.locator("#grid")).not_to_have_class(re.compile("stale"))
-    expect(page.locator("#results")).not_to_have_attribute("aria-busy", "true")
-
-
-def choose(page: Page, photo: Path) -> None:
-    page.set_input_files("#file", photo)
-    searched(page)
 
 
 def test_a_chosen_photo_shows_look_alikes_with_what_they_are(page: Page, vase: Path) -> None:
