@@ -16,5 +16,6 @@ def curate(parameters: Curate = Curate()) -> str:
             parameters.columns,
             parameters.curation(),
             parameters.release,
+            parameters.layout(),
         )
     )

@@ -19,6 +19,7 @@ from lookalike.learning.recipes import recipe_names
 from lookalike.publishing.retention import RetentionConfig
 from lookalike.quality.gate import GateConfig
 from lookalike.settings import DataGateSettings, FlowSettings, layers, load
+from lookalike.steps import LAYOUT
 
 sections.check(layers())  # a misspelt table is said here, not passed over
 _BOUNDS, _FLOWS = DataGateSettings(), FlowSettings()
@@ -101,6 +102,36 @@ class _Curation(_Catalogue):
         title="Columns",
         description="Columns that the file names otherwise, ours -> theirs, such as seller -> sender_id.",
     )
+
+    preset: str = Field(
+        default="",
+        max_length=200,
+        title="Preset",
+        description="How the export is laid out: shopify, woocommerce and so on; none. Empty: the worker's settings.",
+    )
+    photos: str = Field(
+        default="",
+        max_length=1000,
+        title="Folder of photos",
+        description="A folder or s3://bucket/prefix that photos lie in. Empty: the worker's settings.",
+    )
+    query: str = Field(
+        default="",
+        max_length=100_000,
+        title="Query",
+        description="What to ask a database. Empty: the worker's settings.",
+    )
+    exclude: str = Field(
+        default="",
+        max_length=1000,
+        title="Excluded listings",
+        description="A list of listings to leave out: a path, s3://, a curated snapshot's reference, or none. "
+        "Empty: the worker's settings.",
+    )
+
+    def layout(self) -> dict[str, str]:
+        """How the export is laid out and who is left out, where it is said here."""
+        return {name: said for name in LAYOUT if (said := getattr(self, name))}
 
     def curation(self) -> dict[str, Any]:
         """The knobs alone, to hand them on."""

@@ -64,10 +64,15 @@ def live_curation(store: str) -> dict[str, Any]:
 
 @task(**patient())
 def curate(
-    store: str, catalogue: str, columns: Mapping[str, str], config: Mapping[str, Any], release: str
+    store: str,
+    catalogue: str,
+    columns: Mapping[str, str],
+    config: Mapping[str, Any],
+    release: str,
+    layout: Mapping[str, str],
 ) -> str:
     """Catalogue -> curated snapshot, to learn from or for a model release, with its report and a contact sheet."""
-    place = open_workplace(store)
+    place = steps.laid_out_as(open_workplace(store), layout)
     source = catalogue or place.catalogue.uri
     if not source:
         raise SettingsError(

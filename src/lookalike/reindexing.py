@@ -65,8 +65,9 @@ def reindex(
     steps.require_not_held(place)
     curation, live = steps.live_curation(place), publication.published(place.store)
     columns = curation.pop("columns")
+    layout = {name: curation.pop(name) for name in steps.LAYOUT}
     curated = steps.curate(
-        place,
+        steps.laid_out_as(place, layout),
         catalogue,
         CurationConfig(**curation),
         columns=columns,

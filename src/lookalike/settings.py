@@ -151,6 +151,9 @@ class CatalogueSettings(Layered):
     """Folder or ``s3://bucket/prefix`` that photos lie in, if that is not the catalogue's own folder."""
     query: str = ""
     """What to ask a database: a SELECT whose columns are those of a catalogue, or of the preset."""
+    exclude: str = ""
+    """A list of listings to leave out, as `lookalike suspects` writes one: a path or ``s3://``. Empty: a re-index takes
+    the list that what is live was made with; ``none``: nobody is left out."""
     web_private: bool = False
     """Fetch photos from private addresses, too: a media server in the shop's own network. Whoever writes the catalogue
     can then make this process ask any server there."""

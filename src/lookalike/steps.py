@@ -8,6 +8,7 @@ runs: naming the steps imports no torch.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from lookalike.catalogue.knobs import settings_of
@@ -17,7 +18,7 @@ from lookalike.progress import Progress, silent
 from lookalike.publishing import live_ref, publication, retention
 from lookalike.settings import FlowSettings, load
 from lookalike.starts import card_of, check_weights, chosen_recipe
-from lookalike.storage.artefacts import Ref, read_manifest
+from lookalike.storage.artefacts import Kind, Ref, read_manifest
 
 if TYPE_CHECKING:
     from lookalike.catalogue.exports import Layout
@@ -46,6 +47,7 @@ def curate(
     `StoreUnsupported` where nothing could be published safely: before the hours that follow.
     """
     from lookalike.catalogue import curation
+    from lookalike.catalogue.excluding import read_excluded
     from lookalike.storage.conditions import require_conditional_writes
 
     require_conditional_writes(place.store)
@@ -57,6 +59,7 @@ def curate(
         columns=columns,
         photo_roots=said.photo_roots,
         layout=_layout(place),
+        excluded=read_excluded(place.store, said.exclude, place.cache_dir, place.s3),
         known=() if release is None else card_of(place, release).categories,
         parent=parent if isinstance(parent, Ref) else _live_snapshot(place) if parent == "live" else None,
         s3=place.s3,
@@ -98,12 +101,15 @@ def preview(place: Workplace, catalogue: str, *, columns: Mapping[str, str] | No
     )
 
 
+LAYOUT = ("preset", "photos", "query", "exclude")
+"""Settings of the catalogue that a snapshot's manifest keeps."""
 PREVIEWED = 1_000
 """Rows that a preview reads."""
 
 
 def live_curation(place: Workplace) -> dict[str, Any]:
-    """How the live index's catalogue was curated, so that a re-index does the same: columns, and every knob.
+    """How the live index's catalogue was curated, so that a re-index does the same: columns, every knob, and the names
+    of `LAYOUT`: how the export is laid out, and the snapshot whose list of excluded listings counts.
 
     Raises `SettingsError` where nothing is live.
     """
@@ -114,7 +120,23 @@ def live_curation(place: Workplace) -> dict[str, Any]:
         )
     curated = Ref.parse(read_manifest(place.store, live.live.tip).inputs["curated"])
     config = read_manifest(place.store, curated).config
-    return {"columns": config.get("columns", {}), **settings_of(CurationConfig, config)}
+    laid_out = {"preset": "", "photos": "", "query": ""} | config.get("layout", {})
+    excluded = {"exclude": str(curated) if "excluded" in config else ""}
+    return {
+        "columns": config.get("columns", {}),
+        **laid_out,
+        **excluded,
+        **settings_of(CurationConfig, config),
+    }
+
+
+def laid_out_as(place: Workplace, said: Mapping[str, Any]) -> Workplace:
+    """`place` with what `said` says of `LAYOUT`. A list of excluded listings that the settings name goes before the
+    one that a snapshot was made with: people go on writing it."""
+    told = {name: said[name] for name in LAYOUT if said.get(name)}
+    if place.catalogue.exclude and told.get("exclude", "").startswith(f"{Kind.CURATED}/"):
+        del told["exclude"]
+    return replace(place, catalogue=place.catalogue.model_copy(update=told))
 
 
 def train(

@@ -63,12 +63,18 @@ def open_workplace(
     preset: str | None = None,
     photos: str | None = None,
     query: str | None = None,
+    exclude: str | None = None,
     threads: int = 0,
 ) -> Workplace:
     """What the caller names, or else the settings."""
     settings, s3 = Settings(), S3Settings()
     catalogue = load(
-        CatalogueSettings, photo_roots=photo_roots or None, preset=preset, photos=photos, query=query
+        CatalogueSettings,
+        photo_roots=photo_roots or None,
+        preset=preset,
+        photos=photos,
+        query=query,
+        exclude=exclude,
     )
     return Workplace(
         open_store(store or settings.store, s3), settings, s3, catalogue, threads or settings.threads

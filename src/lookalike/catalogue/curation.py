@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 
 from lookalike.catalogue.assembly import Assembled, assemble
 from lookalike.catalogue.examination import Examined, examine
+from lookalike.catalogue.excluding import EXCLUDED
 from lookalike.catalogue.exports import Layout
 from lookalike.catalogue.intake import take_in
 from lookalike.catalogue.left_out import write_left_out
@@ -71,6 +72,7 @@ def curate(
     columns: Mapping[str, str] | None = None,
     photo_roots: Sequence[str] = (),
     layout: Layout | None = None,
+    excluded: Sequence[str] = (),
     known: Collection[str] = (),
     parent: Ref | None = None,
     s3: S3Settings | None = None,
@@ -80,8 +82,9 @@ def curate(
     """Curate the catalogue at `catalogue_uri` into `store`; packs are put together under `cache_dir`.
 
     `photo_roots` are folders and ``s3://bucket/prefix`` that photos may lie in, beside the catalogue's own folder or
-    bucket. `known` are the categories of the model release that will search the snapshot, none where one is to learn
-    from it: they stay as they are (`plan_categories`). Where they would anyway, the snapshot is the one to learn from.
+    bucket. `excluded` are listings that the shop leaves out by hand; the snapshot keeps the list. `known` are the
+    categories of the model release that will search the snapshot, none where one is to learn from it: they stay as
+    they are (`plan_categories`). Where they would anyway, the snapshot is the one to learn from.
     Listings of the snapshot `parent` keep the split that they have there.
 
     Raises `CatalogueError` where too little is left to learn or the table changes while it and its photos are read,
@@ -93,7 +96,8 @@ def curate(
         catalogue = read_catalogue(
             catalogue_uri, columns=columns, photo_roots=photo_roots, layout=layout, s3=s3
         )
-        chosen, over_cap = _capped(catalogue.listings, config.seller_cap)
+        wanted, named = _without(catalogue.listings, frozenset(excluded))
+        chosen, over_cap = _capped(wanted, config.seller_cap)
         images = list(dict.fromkeys(image for listing in chosen for image in listing.images))
         cache_dir.mkdir(parents=True, exist_ok=True)
         with (
@@ -111,6 +115,7 @@ def curate(
             def writer_for(known: Collection[str], sides: Mapping[str, str]) -> ArtefactWriter:
                 settings = asdict(config) | {"rules": _RULES, "columns": dict(columns or {})}
                 settings |= {"layout": said} if (said := layout.said()) else {}
+                settings |= {"excluded": digest_of(list(excluded))} if excluded else {}
                 return ArtefactWriter(
                     store,
                     Kind.CURATED,
@@ -135,7 +140,9 @@ def curate(
                 for image, photo in photos.items()
             }
             pictured, without = picture(chosen, judged)
-            snapshot = assemble(catalogue, config, known, pictured, examined, [*over_cap, *without], before)
+            snapshot = assemble(
+                catalogue, config, known, pictured, examined, [*named, *over_cap, *without], before
+            )
             writer = writer_for(snapshot.known, snapshot.sides)
             if (done := writer.existing()) is not None:
                 return done
@@ -143,7 +150,7 @@ def curate(
             page = _page(store, snapshot.findings, report, examined, log)
             left_out = Path(folder) / LEFT_OUT
             write_left_out(left_out, snapshot.findings.left_out, snapshot.findings.lost)
-            return _write(writer, snapshot, report, page, left_out, progress)
+            return _write(writer, snapshot, report, page, left_out, excluded, progress)
 
 
 def _splits_in(store: ObjectStore, ref: Ref, cache_dir: Path) -> dict[str, str]:
@@ -174,6 +181,7 @@ def _write(
     report: bytes,
     page: bytes,
     left_out: Path,
+    excluded: Sequence[str],
     progress: Progress,
 ) -> Ref:
     """Store the tables beside the packs that they refer to. Raises `ObjectNotFound` where one of these has gone."""
@@ -186,6 +194,8 @@ def _write(
         REPORT: report,
         REPORT_PAGE: page,
     }
+    if excluded:
+        files[EXCLUDED] = "".join(f"{listing_id}\n" for listing_id in excluded).encode()
     for done, (name, data) in enumerate(files.items(), 1):
         writer.add(name, data)
         progress("write snapshot", done, len(files))
@@ -248,6 +258,16 @@ def _page(store: ObjectStore, findings: Findings, report: bytes, examined: Exami
     with ThreadPoolExecutor(_READERS) as pool:
         asked = dict(zip(ids, pool.map(read, places), strict=True))
     return report_page(findings, report, refused, asked.__getitem__)
+
+
+def _without(listings: Sequence[Listing], excluded: Collection[str]) -> tuple[list[Listing], list[LeftOut]]:
+    """Listings that nobody excludes, and the others."""
+    detail = "the list of excluded listings names it"
+    return [x for x in listings if x.listing_id not in excluded], [
+        LeftOut(x.line, x.listing_id, "excluded", detail, x.rows)
+        for x in listings
+        if x.listing_id in excluded
+    ]
 
 
 def _capped(listings: Sequence[Listing], cap: int) -> tuple[list[Listing], list[LeftOut]]:

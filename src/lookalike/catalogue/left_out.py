@@ -31,6 +31,11 @@ def write_left_out(path: Path, rows: Iterable[LeftOut], photos: Iterable[LeftOut
                 table.writerow([x.line, *map(_safe, told), x.rows, ADVICE.get(x.reason, "")])
 
 
+def as_written(cell: str) -> str:
+    """A cell without the apostrophe that it was given here."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell[1:]) else cell
+
+
 def _safe(text: str) -> str:
     text = _CONTROL.sub("?", text)
     return f"'{text}" if _FORMULA.match(text) else text

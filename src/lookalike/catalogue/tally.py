@@ -21,6 +21,7 @@ ADVICE = {
     "category too small": "add listings to the category, or lower --min-category",
     CUT_OFF: "run it again when the export is finished",
     "damaged": "save the photo anew",
+    "excluded": "take it off the list of --exclude to have it back",
     "extreme shape": "crop the photo",
     "field too long": "shorten it",
     "malformed category": "write it as a path, such as clothing/tops/shirt",

@@ -83,6 +83,14 @@ Query = Annotated[
         "@file.sql reads it from a file.",
     ),
 ]
+Exclude = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="Listings to leave out: a table with a column listing_id, as `lookalike suspects` writes it, or one id a "
+        "line; rows with anything in a column keep stay. A re-index goes on leaving them out; none: leave out nobody.",
+    ),
+]
 Columns = Annotated[
     list[str] | None,
     typer.Option(

@@ -13,6 +13,7 @@ from lookalike.cli.options import (
     Bounds,
     CatalogueUri,
     Columns,
+    Exclude,
     IndexPhotos,
     IndexSplits,
     Json,
@@ -86,6 +87,7 @@ def curate(
         ),
     ] = None,
     query: Query = None,
+    exclude: Exclude = None,
     curation: CurationConfig = _AS_IT_IS,
     dry_run: Annotated[
         bool,
@@ -100,7 +102,9 @@ def curate(
     [dim]Example:[/dim] lookalike curate --catalogue products_export.csv --dry-run
     """
     out = Output(as_json=as_json)
-    place = open_workplace(store, photo_root, preset=preset, photos=photos, query=parse_query(query))
+    place = open_workplace(
+        store, photo_root, preset=preset, photos=photos, query=parse_query(query), exclude=exclude
+    )
     if dry_run:
         show_preview(out, steps.preview(place, catalogue, columns=parse_columns(column)), steps.PREVIEWED)
         return
@@ -216,6 +220,7 @@ def run(
     photos: PhotosIn = None,
     photo_root: PhotoRoots = None,
     query: Query = None,
+    exclude: Exclude = None,
     curation: CurationConfig = _AS_IT_IS,
     shards: Shards = 0,
     index_splits: IndexSplits = None,
@@ -231,7 +236,13 @@ def run(
     """
     out = Output(as_json=as_json)
     place = open_workplace(
-        store, photo_root, preset=preset, photos=photos, query=parse_query(query), threads=threads
+        store,
+        photo_root,
+        preset=preset,
+        photos=photos,
+        query=parse_query(query),
+        exclude=exclude,
+        threads=threads,
     )
     bounds = parse_bounds(bound)
     with out.progress() as progress:
@@ -265,6 +276,7 @@ def reindex(
     ] = False,
     store: Store = None,
     photo_root: PhotoRoots = None,
+    exclude: Exclude = None,
     shards: Shards = 0,
     threads: Threads = 0,
     accept: Accept = False,
@@ -273,12 +285,12 @@ def reindex(
 ) -> None:
     """Bring what is live up to the current catalogue, with the live model release, and publish it.
 
-    Where little has changed a delta is published, which costs what changed; where nothing has, nothing is. Columns and
-    rules of curation are those of the live snapshot.
+    Where little has changed a delta is published, which costs what changed; where nothing has, nothing is. The export
+    is read as the live snapshot was: preset, folder of photos, query, columns, rules, excluded listings.
 
     [dim]Example:[/dim] lookalike reindex --catalogue s3://shop/listings.parquet --store s3://shop/lookalike
     """
-    out, place = Output(as_json=as_json), open_workplace(store, photo_root, threads=threads)
+    out, place = Output(as_json=as_json), open_workplace(store, photo_root, exclude=exclude, threads=threads)
     bounds, before = parse_bounds(bound), publication.published(place.store).live
     with out.progress() as progress:
         made = reindexing.reindex(
