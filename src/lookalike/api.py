@@ -100,6 +100,7 @@ class Shop:
         aspects: Mapping[str, str | Sequence[str]] | None = None,
         price: tuple[float | None, float | None] = (None, None),
         box: Box | None = None,
+        text: str = "",
         alpha: float | None = None,
         colour: float | None = None,
         every_photo: bool = False,
@@ -108,7 +109,8 @@ class Shop:
 
         `categories` are leaf categories, or paths above them, instead of the predicted ones. `aspects` and `price`
         filter: a listing must have one of the values of each aspect named. `box` (x, y, width, height as fractions of
-        the photo) is the part to search with. `alpha`, `colour` and `every_photo` are
+        the photo) is the part to search with. `text` ("in red") prefers listings that state what
+        its words name; `Results.answer.understood` says which were understood. `alpha`, `colour` and `every_photo` are
         `SearchRequest`'s. Raises `QueryError` where
         the request is wrong and `PhotoError` where the photo is none.
         """
@@ -120,6 +122,7 @@ class Shop:
             k=k,
             categories=tuple(categories),
             filters=Filters(wanted, *price),
+            text=text,
             blend=alpha,
             colour=colour,
             every_photo=every_photo,

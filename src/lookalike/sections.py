@@ -26,6 +26,12 @@ def _ranking() -> type[Any]:
     return RankingConfig
 
 
+def _text() -> type[Any]:
+    from lookalike.ranking.words import TextConfig
+
+    return TextConfig
+
+
 def _serving() -> type[Any]:
     from lookalike.serving.config import ServingConfig
 
@@ -87,6 +93,7 @@ SECTIONS: Mapping[str, Callable[[], type[Any]]] = {
     "retention": _retention,
     "deltas": _deltas,
     "ranking": _ranking,
+    "text": _text,
     "serving": _serving,
     "access": _access,
     "rankers": _rankers,

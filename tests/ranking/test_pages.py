@@ -35,6 +35,7 @@ def requests() -> list[SearchRequest]:
                 categories=() if everything or rng.random() < 0.4 else tuple(rng.permutation(CATEGORIES)[:3]),
                 everything=everything,
                 filters=Filters((("mark", ("dark",)),)) if rng.random() < 0.4 else Filters(),
+                text=str(rng.choice(["", "", "in dark, of Acme", "not wool", "as a vase"])),
                 blend=float(rng.choice([0, 0.5, 1])),
                 exclude=frozenset({"0-000", "3-001"}) if rng.random() < 0.5 else frozenset(),
             )

@@ -64,3 +64,19 @@ def test_an_unknown_aspect_is_refused_and_an_unknown_value_finds_nothing(client:
     assert like.status_code == 400
     nothing = search(client, aspects="brand=Nobody")
     assert (nothing.status_code, nothing.json()["hits"]) == (200, [])
+
+
+def test_words_beside_the_photo_are_understood_and_answered_for(client: httpx.Client) -> None:
+    asked = {"k": "5", "text": "of Crane, light, vintage"}
+    body = client.post("/v1/search", params=asked, content=render("home/vase", 4)).json()
+    assert [(wish["words"], wish["aspects"]) for wish in body["text"]["wishes"]] == [
+        ("Crane", {"brand": ["Crane"]}),
+        ("light", {"mark": ["light"]}),
+    ]
+    assert body["text"]["unknown"] == ["vintage"]
+    first = client.get(f"/v1/listings/{body['hits'][0]['listing_id']}").json()
+    assert (first["aspects"]["brand"], first["aspects"]["mark"]) == (["Crane"], ["light"])
+    assert "text" not in client.post("/v1/search", content=render("home/vase", 4)).json()
+    refused = client.post("/v1/search", params={"text": "x" * 201}, content=b"")
+    assert refused.status_code == 400
+    assert "text: at most 200 characters" in refused.json()["detail"]

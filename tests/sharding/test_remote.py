@@ -73,6 +73,7 @@ def many_queries(count: int) -> list[Query]:
         SearchRequest(k=100, filters=Filters((("mark", ("dark",)), ("brand", ("Acme", "Bolt"))))),
         SearchRequest(k=100, categories=("clothing",), filters=Filters((), 10, 40)),
         SearchRequest(k=100, filters=Filters((("mark", ("purple",)),))),
+        SearchRequest(k=100, text="light, like a boot, but not wool"),
         SearchRequest(k=5, exclude=frozenset({"0-001", "3-005"}), blend=1.0),
         SearchRequest(k=1, categories=("home/vase",)),
         SearchRequest(k=100, categories=("home", "shoes"), sort="price", facets=True),

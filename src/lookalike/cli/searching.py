@@ -60,6 +60,14 @@ def search(
         str | None, typer.Option(metavar="A..B", help="Only listings of this price, ends included.")
     ] = None,
     box: Box = None,
+    text: Annotated[
+        str,
+        typer.Option(
+            metavar="WORDS",
+            help='Words beside the photo, such as "in red": what fulfils them comes first. Not: filters.',
+            show_default=False,
+        ),
+    ] = "",
     alpha: Annotated[
         float | None, typer.Option(min=0, max=1, help="Weight of appearance against aspects.")
     ] = None,
@@ -100,6 +108,8 @@ def search(
     [dim]Example:[/dim] lookalike search photo.jpg --sheet hits.png
 
     [dim]Example:[/dim] lookalike search --listing A17 --aspect colour=red
+
+    [dim]Example:[/dim] lookalike search photo.jpg --text "this in red, for kids"
     """
     from lookalike.ranking.filters import Filters
     from lookalike.ranking.parameters import parse_aspects, parse_box, parse_price
@@ -113,6 +123,7 @@ def search(
         categories=tuple(category or ()),
         everything=everything,
         filters=filters,
+        text=text,
         blend=alpha,
         colour=colour,
         least_likeness=least_likeness,

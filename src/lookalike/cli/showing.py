@@ -23,6 +23,7 @@ from lookalike.workplace import Workplace
 
 if TYPE_CHECKING:
     from lookalike.ranking.request import Answer
+    from lookalike.ranking.words import Understood
     from lookalike.results import Results
 
 _SHEET_COLUMNS = 7
@@ -124,11 +125,26 @@ def show_answer(out: Output, answer: Answer) -> None:
     times = ", ".join(f"{stage} {ms:.1f}" for stage, ms in answer.milliseconds.items())
     if not out.as_json:
         out.stdout.print(f"categories: {guesses}\naspects:    {aspects or 'none predicted'}")
+        if answer.understood.text.strip():
+            out.stdout.print(_in_words(answer.understood))
         if answer.judged.nothing_alike:
             out.stdout.print("[bold]Nothing found looks like the photo.[/bold] The nearest:")
     out.table("", ("#", "listing", "category", "score", "likeness", "distance", "price", "same"), rows)
     body = dataclasses.asdict(answer) | {"hits": [hit.to_json() for hit in answer.hits]}
     out.result(body, f"[dim]{answer.scanned:,} listings scanned; milliseconds: {times}[/dim]")
+
+
+def _in_words(understood: Understood) -> str:
+    """What a text was taken to mean, for people."""
+    meant = [
+        ("not " if wish.against else "")
+        + " or ".join(
+            [*(f"{name}: {', '.join(values)}" for name, values in wish.aspects), *wish.categories[:3]]
+        )
+        for wish in understood.wishes
+    ]
+    unknown = f"; not understood: {', '.join(understood.unknown)}" if understood.unknown else ""
+    return escape(f"preferred:  {'; '.join(meant) or 'nothing'}{unknown}")
 
 
 def write_sheet(answers: Sequence[tuple[bytes | None, Results]], path: Path) -> None:

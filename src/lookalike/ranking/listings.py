@@ -92,6 +92,9 @@ class Candidates(Protocol):
 
     def groups(self) -> list[str]: ...
 
+    def categories(self) -> list[str]:
+        """The leaf category of each."""
+
     def prices(self) -> np.ndarray:
         """f64[m], NaN where a listing has none."""
 

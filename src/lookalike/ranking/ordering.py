@@ -18,19 +18,24 @@ from lookalike.ranking.emphasis import Emphasis
 from lookalike.ranking.encoded import EncodedQuery
 from lookalike.ranking.facets import Facets
 from lookalike.ranking.grouping import first_of_each_group, groups_of, without
+from lookalike.ranking.joined import joined
 from lookalike.ranking.listings import Candidates, Listings, Summary, Wanted
-from lookalike.ranking.request import Hit, RankingConfig, SearchRequest
+from lookalike.ranking.request import Hit, RankingConfig, SearchRequest, expand_categories
 from lookalike.ranking.rescoring import Scale
 from lookalike.ranking.rewards import matched, rewards
-from lookalike.ranking.similarity import in_words_of
+from lookalike.ranking.similarity import by_shape, distances_by_listing, in_words_of
 from lookalike.ranking.steps import Before
+from lookalike.ranking.wishes import fulfilled, widened
+from lookalike.ranking.words import Understood, Vocabulary
 
 
 class Ordering:
     """Orders the candidates of one searcher's queries."""
 
-    def __init__(self, card: ModelCard, listings: Listings, config: RankingConfig) -> None:
-        self.card, self.listings, self.config = card, listings, config
+    def __init__(
+        self, card: ModelCard, listings: Listings, config: RankingConfig, vocabulary: Vocabulary
+    ) -> None:
+        self.card, self.listings, self.config, self.vocabulary = card, listings, config, vocabulary
         self.summary: Summary = listings.summary
 
     def emphasis(self, request: SearchRequest) -> Emphasis:
@@ -55,9 +60,18 @@ class Ordering:
             filters=request.filters,
             k=self.config.candidates,
             weights=move(query.bit_probabilities),
-            aspects=tuple(dict.fromkeys((*query.expected.aspects, *counted))),
+            aspects=tuple(dict.fromkeys((*query.expected.aspects, *self.wishes(request).aspects, *counted))),
             others=tuple((code, move(probabilities)) for code, probabilities in query.others),
         )
+
+    def by_shape(self, code: np.ndarray, want: Wanted) -> Wanted | None:
+        """The same candidates, with distances in the bits that likeness is measured by; None without a measure."""
+        measure = self.summary.likeness
+        return None if measure is None else replace(want, weights=by_shape(code, measure.bits), aspects=())
+
+    def wishes(self, request: SearchRequest) -> Understood:
+        """What the text of a search asks for."""
+        return self.vocabulary.understand(request.text)
 
     def pool(self, query: EncodedQuery, request: SearchRequest, found: Candidates) -> Candidates:
         """The candidates that may be answered: not those excluded, nor the query's own product."""
@@ -76,13 +90,16 @@ class Ordering:
         request: SearchRequest,
         wanted: Wanted,
         found: Candidates,
-        near: Mapping[str, float],
+        near: dict[str, float],
     ) -> tuple[tuple[Hit, ...], tuple[int, ...]]:
         """The best of the candidates, and the shards missing. More are scanned until there are enough, or no more rows;
         they follow those before, so that an answer does not depend on how many hits are asked for."""
         reachable, before, hits = self.rows(wanted.categories), Before(), list[Hit]()
+        beyond = self._widened(request, wanted, found, near)
+        shown = frozenset() if beyond is found else frozenset(beyond.listing_ids())
         while True:
-            beyond = found.take(range(before.candidates, len(found))) if before.candidates else found
+            if before.candidates:
+                beyond = without(found.take(range(before.candidates, len(found))), shown, ())
             hits += self._order(query, request, beyond, near, before)
             whole = len(found) < wanted.k or wanted.k >= reachable
             if len(hits) == request.reach or whole or request.sort:
@@ -90,6 +107,21 @@ class Ordering:
             before.candidates = len(found)
             wanted = replace(wanted, k=min(reachable, wanted.k * 4))
             (found,) = self.listings.nearest([wanted])
+
+    def _widened(
+        self, request: SearchRequest, wanted: Wanted, found: Candidates, near: dict[str, float]
+    ) -> Candidates:
+        """What was found, with the nearest of those that fulfil the wishes of a text; `near` gains theirs."""
+        barred = expand_categories(request.categories_not, self.summary.rows)
+        known = [category for category in self.summary.rows if category not in barred]
+        more = widened(self.wishes(request), wanted, known, fixed=bool(request.categories))
+        if not more:
+            return found
+        shapes = [self.by_shape(wanted.code, want) for want in more]
+        others = self.listings.nearest([*more, *filter(None, shapes)])
+        for shape in others[len(more) :]:
+            near |= distances_by_listing(shape, self.card.bits, self.summary.likeness)
+        return joined([found, *others[: len(more)]])
 
     def _order(
         self,
@@ -105,6 +137,8 @@ class Ordering:
         scores = np.minimum(self._scores(query, request, candidates, before), before.score)
         # Whatever aspects say, nothing looks more like a photo than the photo itself.
         same = candidates.distance <= self.config.same_photo * self.card.bits
+        if wishes := self.wishes(request):
+            same &= fulfilled(wishes, candidates) == 1  # "this in red" asks for another
         scores[same] = 1.0
         # Candidates come by distance and listing id, and a stable sort keeps that order among equal scores.
         order = np.lexsort((-scores, ~same)).tolist()
@@ -153,7 +187,16 @@ class Ordering:
         scale = before.scale = before.scale or Scale.of(
             distances, self.card.bits, relative=self.config.relative
         )
-        appearance = scale.appearances(distances)
+        scores = self._blended(query, request, candidates, scale.appearances(distances))
+        if wishes := self.wishes(request):
+            weight = self.config.text.weight
+            scores = (scores + weight * fulfilled(wishes, candidates)) / (1 + weight)
+        return scores
+
+    def _blended(
+        self, query: EncodedQuery, request: SearchRequest, candidates: Candidates, appearance: np.ndarray
+    ) -> np.ndarray:
+        """f64[m], 0 to 1: `appearance` f64[m] blended with the reward for aspects that are as expected."""
         blend = self.config.blend if request.blend is None else request.blend
         if not query.expected or blend == 1:
             return appearance

@@ -17,6 +17,7 @@ from lookalike.errors import QueryError, SettingsError, unknown
 from lookalike.ranking.facets import Facets
 from lookalike.ranking.filters import ANYTHING, Filters
 from lookalike.ranking.similarity import UNKNOWN, Judged
+from lookalike.ranking.words import NOTHING, TextConfig, Understood, check_text
 
 Sort = Literal["price", "-price"]
 """Cheapest first, or dearest first."""
@@ -90,6 +91,8 @@ class RankingConfig:
     least_likeness: float = 0.05
     """An answer whose likeness (`similarity`) is lower says that nothing looks like the query. So large a share of a
     catalogue's own photos would be told so. 0 says it never."""
+    text: TextConfig = field(default_factory=TextConfig)
+    """How words beside a photo are understood."""
     group: bool = True
     """Show a product, or a photo that several listings share, once."""
 
@@ -144,6 +147,8 @@ class SearchRequest:
     """How many times a bit about colours counts, 0 to 16; None: as configured."""
     least_likeness: float | None = None
     """Below it nothing is said to look like the query, 0 to 1; None: as configured."""
+    text: str = ""
+    """Words beside the photo, "in red": listings that fulfil them are preferred (`words`)."""
     every_photo: bool = False
     """Of a listing as query: look for what is near to any of its photos, not to the main one alone."""
     exclude: frozenset[str] = frozenset()
@@ -159,6 +164,7 @@ class SearchRequest:
     def __post_init__(self) -> None:
         if self.everything and self.categories:
             raise QueryError("everything: leave it out where categories are named, or leave them out")
+        check_text(self.text)
         if not 1 <= self.k <= MAXIMUM_K:
             raise QueryError(f"k must be between 1 and {MAXIMUM_K}, not {self.k}")
         if self.offset < 0 or self.reach > MAXIMUM_REACH:
@@ -263,6 +269,8 @@ class Answer:
     """Listings among the rows scanned whose category the model was not trained on."""
     facets: Facets | None = None
     """What the pool has, where that was asked for."""
+    understood: Understood = NOTHING
+    """What the text beside the photo was taken to mean."""
     judged: Judged = UNKNOWN
     """How alike query and answer are, and whether nothing is."""
 

@@ -32,8 +32,10 @@ from lookalike.ranking.request import (
     expand_categories,
 )
 from lookalike.ranking.routing import Router
-from lookalike.ranking.similarity import UNKNOWN, Judged, by_shape, distances_by_listing, judge
+from lookalike.ranking.similarity import UNKNOWN, Judged, distances_by_listing, judge
 from lookalike.ranking.trust import trusted
+from lookalike.ranking.wishes import changed
+from lookalike.ranking.words import Vocabulary
 from lookalike.storage.artefacts import Artefact
 
 
@@ -95,7 +97,8 @@ class Searcher:
         self.summary: Summary = listings.summary
         self.trusted = trusted(self.card.metrics.get("aspects", {}), self.config)
         check_fit(self.card, self.summary)
-        self._ordering = Ordering(self.card, listings, self.config)
+        self.vocabulary = Vocabulary(self.summary.values, tuple(self.summary.rows), self.config.text)
+        self._ordering = Ordering(self.card, listings, self.config, self.vocabulary)
         self._aspect_names = sorted(
             {*self.summary.values, *self.card.aspects}
         )  # stated, or predicted at least
@@ -130,6 +133,8 @@ class Searcher:
         order, started = self._ordering, time.perf_counter()
         for request in requests:
             check_aspects(request.filters, self._aspect_names)
+        wishes = [self.vocabulary.understand(request.text) for request in requests]
+        queries, requests = zip(*map(changed, queries, requests, wishes), strict=True)
         opened = [self._router.open(query, request) for query, request in zip(queries, requests, strict=True)]
         wanted = [
             self._ordering.wanted_of(query, request, categories)
@@ -139,15 +144,15 @@ class Searcher:
             self._by_look(query, request, categories)
             for query, request, categories in zip(queries, requests, opened, strict=True)
         ]
-        by_shapes = [self._by_shape(query, want) for query, want in zip(queries, wanted, strict=True)]
+        by_shapes = [order.by_shape(query.code, want) for query, want in zip(queries, wanted, strict=True)]
         asked = [*wanted, *filter(None, by_shapes), *(want for _, want in filter(None, alone))]
         candidates = self.listings.nearest(asked)
         more = iter(candidates[len(wanted) :])
         shapes = [None if want is None else next(more) for want in by_shapes]
         scan_ms = (time.perf_counter() - started) * 1e3
         answers = []
-        for query, request, want, found, look, shape in zip(
-            queries, requests, wanted, candidates, alone, shapes, strict=False
+        for query, request, want, found, look, shape, understood in zip(
+            queries, requests, wanted, candidates, alone, shapes, wishes, strict=False
         ):
             started = time.perf_counter()
             near = {} if shape is None else distances_by_listing(shape, self.card.bits, self.summary.likeness)
@@ -166,6 +171,7 @@ class Searcher:
                     delta=self.summary.delta,
                     scanned=self._ordering.rows(want.categories if look is None else self.summary.rows),
                     unlearned=self._unlearned_rows(query, request, want.categories),
+                    understood=understood,
                     facets=order.facets(query, request, found),
                     judged=judged,
                     milliseconds={"scan": scan_ms, "rank": (time.perf_counter() - started) * 1e3},
@@ -229,13 +235,6 @@ class Searcher:
             return None
         look = by_look(query, self.card.category_bits)
         return look, self._ordering.wanted_of(look, request, others)
-
-    def _by_shape(self, query: EncodedQuery, want: Wanted) -> Wanted | None:
-        """The same candidates, with distances in the bits that likeness is measured by; None without a measure."""
-        measure = self.summary.likeness
-        return (
-            None if measure is None else replace(want, weights=by_shape(query.code, measure.bits), aspects=())
-        )
 
     def _judge(self, query: EncodedQuery, request: SearchRequest, shape: Candidates | None) -> Judged:
         if shape is None:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from lookalike.ranking.filters import LABELS
 from lookalike.ranking.request import MAXIMUM_COLOUR, MAXIMUM_K, MAXIMUM_REACH
+from lookalike.ranking.words import MAXIMUM_TEXT as MAXIMUM_WORDS
 
 Kind = Literal["text", "integer", "number", "flag", "box", "texts", "choices", "range", "ranges"]
 """Text: one value. Texts: several. Choices: values of names, ``name=value``. Range: ``low..high``."""
@@ -176,6 +177,15 @@ PARAMETERS = (
         "flag",
         "Count what the nearest 300 listings that pass the filters state (`RankingConfig.candidates`), whatever `k` "
         "and `offset` are: `facets` of the reply.",
+    ),
+    Parameter(
+        "text",
+        "text",
+        "Words beside the photo, such as `in red` or `for kids`: listings that state what they name come first, in "
+        "whatever language the catalogue states it. They prefer and do not filter. `text` of the reply says what was "
+        "understood.",
+        limits={"maxLength": MAXIMUM_WORDS},
+        example="this in red",
     ),
     Parameter(
         "box",

@@ -74,6 +74,7 @@ def parse_parameters(items: Iterable[tuple[str, str]]) -> SearchParameters:
             labels_not=_chosen(repeated, "_not"),
             ranges=parse_ranges(repeated["ranges"]),
         ),
+        text=single.get("text", ""),
         blend=one("alpha", parse_number, None),
         colour=one("colour", parse_number, None),
         least_likeness=one("least_likeness", parse_number, None),
@@ -103,6 +104,7 @@ def answer_json(answer: Answer, milliseconds: Mapping[str, float]) -> dict[str, 
     """The reply's body; `milliseconds` adds the stages that the service itself timed."""
     partial = {"partial": {"missing_shards": list(answer.missing_shards)}} if answer.missing_shards else {}
     more = partial if answer.facets is None else partial | {"facets": answer.facets.to_json()}
+    more = more | ({"text": answer.understood.to_json()} if answer.understood.text.strip() else {})
     return more | {
         "hits": [hit.to_json() for hit in answer.hits],
         "categories": [

@@ -122,6 +122,9 @@ class RemoteCandidates:
         texts: list[str] = self._rows.column("group").to_pylist()
         return texts
 
+    def categories(self) -> list[str]:
+        return [self._wanted.categories[place] for place in self._rows.column("category").to_pylist()]
+
     def prices(self) -> np.ndarray:
         prices: np.ndarray = wire.shown_column(self._rows, "price").to_numpy(zero_copy_only=False)
         return prices
