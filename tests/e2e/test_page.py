@@ -140,6 +140,42 @@ def test_the_shops_own_page_of_a_listing_is_a_link(page: Page, vase: Path) -> No
         expect(link).to_be_hidden()
 
 
+def test_filters_count_what_this_answer_has(page: Page, process: Running, vase: Path) -> None:
+    def counted(**parameters: str) -> dict[str, dict[str, int]]:
+        asked = process.client.post("/v1/search", params=parameters, content=vase.read_bytes())
+        found: dict[str, dict[str, int]] = asked.json()["facets"]["aspects"]
+        return found
+
+    choose(page, vase)
+    counts = counted(facets="true")
+    chip = page.locator("#aspect-filters .chip")
+    for value, number in counts["brand"].items():
+        expect(chip.filter(has_text=value)).to_have_text(f"{value}{number}")
+    chip.filter(has_text="Bolt").click()
+    narrowed = counted(facets="true", aspects="brand=Bolt")
+    assert narrowed["mark"] != counts["mark"]
+    expect(chip.filter(has_text="dark")).to_have_text(f"dark{narrowed['mark']['dark']}")
+    expect(chip.filter(has_text="Acme")).to_have_text("Acme"), "still offered, to be had as well"
+    chip.filter(has_text="Acme").click()
+    expect(page.locator("#filter-count")).to_have_text("2")
+
+
+def test_the_nearest_can_be_sorted_by_price(page: Page, vase: Path) -> None:
+    choose(page, vase)
+    best = page.locator(".card .facts strong").all_inner_texts()
+    for order, reverse in (("price", False), ("-price", True)):
+        with page.expect_response(f"**/v1/search*sort={order}*"):
+            page.select_option("#sort", order)
+        searched(page)
+        prices = [float(text) for text in page.locator(".card .facts strong").all_inner_texts() if text]
+        assert prices == sorted(prices, reverse=reverse)
+        assert len(prices) > 3
+    page.go_back()
+    page.go_back()
+    expect(page.locator("#sort")).to_have_value("")
+    assert page.locator(".card .facts strong").all_inner_texts() == best
+
+
 def test_filters_narrow_the_results_and_can_be_cleared(page: Page, vase: Path) -> None:
     choose(page, vase)
     with page.expect_response("**/v1/search*"):

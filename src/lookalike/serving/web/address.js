@@ -1,9 +1,12 @@
 // What a search is made of, as the fragment of the page's address: back, reload, a new tab and a shared link bring it
 // back. The fragment never reaches a server's log.
 
+// Columns of few values that can be filtered by, as the API calls them.
+export const LABELS = ["seller", "availability"];
+
 // Nothing asked yet. `photo` is the id under which photos.js keeps it; `show` the listing whose details are open.
 export const nothing = () => ({
-  photo: null, listing: null, box: null, categories: null, everything: false, aspects: new Map(),
+  photo: null, listing: null, box: null, categories: null, everything: false, aspects: new Map(), labels: new Map(),
   price: ["", ""], alpha: null, colour: null, sort: "", show: null, compare: null,
 });
 
@@ -26,6 +29,7 @@ export function read(fragment) {
     const name = pair.slice(0, at);
     wanted.aspects.set(name, (wanted.aspects.get(name) ?? new Set()).add(pair.slice(at + 1)));
   }
+  for (const name of LABELS) if (given.has(name)) wanted.labels.set(name, new Set(given.getAll(name)));
   const ends = (given.get("price") ?? "..").split("..");
   if (ends.length === 2 && ends.every((end) => end === "" || Number.isFinite(Number(end)))) wanted.price = ends;
   const compared = pairs(given.get("compare"));
@@ -42,6 +46,7 @@ export function parameters(wanted) {
   if (wanted.everything) given.set("everything", "true");
   for (const category of wanted.categories ?? []) given.append("categories", category);
   for (const [name, values] of wanted.aspects) for (const value of values) given.append("aspects", `${name}=${value}`);
+  for (const [name, values] of wanted.labels) for (const value of values) given.append(name, value);
   const [low, high] = wanted.price;
   if (low !== "" || high !== "") given.set("price", `${low}..${high}`);
   for (const name of ["colour", "sort"]) if (wanted[name]) given.set(name, wanted[name]);

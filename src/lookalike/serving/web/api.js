@@ -52,6 +52,7 @@ export async function search(query, wanted, { k, offset = 0 }, signal) {
   const given = parameters(wanted);
   given.set("k", k);
   if (offset) given.set("offset", offset);
+  else given.set("facets", "true");
   const init = { method: "POST", signal };
   if (query.kind === "listing") {
     given.delete("box");

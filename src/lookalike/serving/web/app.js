@@ -68,6 +68,7 @@ window.addEventListener("popstate", () => {
 async function apply(wanted) {
   state.wanted = wanted;
   filters.show();
+  $("sort").value = wanted.sort;
   const id = wanted.photo ?? wanted.listing;
   if (id === null) {
     forget();
@@ -159,8 +160,8 @@ function searchListing(entry) {
 // Another query: filters stay, what belonged to the query before does not.
 function begin(query) {
   remember();
-  const { aspects, price, alpha, colour, sort } = state.wanted;
-  state.wanted = { ...nothing(), aspects, price, alpha, colour, sort, [query.kind]: query.id };
+  const { aspects, labels, price, alpha, colour, sort } = state.wanted;
+  state.wanted = { ...nothing(), aspects, labels, price, alpha, colour, sort, [query.kind]: query.id };
   visit(write(state.wanted));
   setQuery(query);
   run();
@@ -179,12 +180,13 @@ function forget() {
   state.running?.abort();
   state.running = state.shown = null;
   setQuery(null);
+  filters.learnFacets(null);
 }
 
 function goStart() {
   remember();
-  const { aspects, price, alpha, colour, sort } = state.wanted;
-  state.wanted = { ...nothing(), aspects, price, alpha, colour, sort };
+  const { aspects, labels, price, alpha, colour, sort } = state.wanted;
+  state.wanted = { ...nothing(), aspects, labels, price, alpha, colour, sort };
   visit(write(state.wanted));
   forget();
   showStart();
@@ -207,6 +209,7 @@ function nameResults() {
   $("results-title").textContent = state.query.kind === "photo" ? "Listings that look like your photo" : "More like this";
   document.title = state.query.kind === "photo" ? "Look-alikes of a photo · Lookalike" : `Like ${state.query.title} · Lookalike`;
   $("share").hidden = state.query.kind === "photo";
+  $("sort").hidden = !state.stock?.price;
 }
 
 function settled() {
@@ -231,6 +234,7 @@ function showAnswer({ replies, roundTrip }) {
   settled();
   nameResults();
   const all = Object.keys(state.stock?.categories ?? {});
+  filters.learnFacets(reply.facets ?? null);
   showUnderstood(reply, { asked: () => state.wanted, guesses: state.guesses.get(state.query.id) ?? [], all, filters, changed });
   $("timing").replaceChildren(...timing(reply, roundTrip));
   $("timing").hidden = false;
@@ -291,7 +295,7 @@ function showProblem(error) {
 
 async function showStart() {
   settled();
-  $("more-hits").hidden = $("share").hidden = true;
+  $("more-hits").hidden = $("share").hidden = $("sort").hidden = true;
   $("understood").hidden = $("timing").hidden = $("message").hidden = true;
   $("status").textContent = state.stock ? "" : "Loading …";
   $("grid").replaceChildren();
@@ -402,6 +406,7 @@ $("enlarge").onclick = () => enlarge(!$("preview").classList.contains("large"));
 $("clear").onclick = goStart;
 $("more-hits").onclick = () => run({ offset: $("grid").children.length });
 $("share").onclick = () => share(document.title, "share-said");
+$("sort").onchange = () => { state.wanted.sort = $("sort").value; changed(); };
 $("open-sheet").onclick = openSheet;
 $("pick-cancel").onclick = () => pick(state.picked);
 document.querySelector(".brand").onclick = (event) => { event.preventDefault(); goStart(); };

@@ -1,5 +1,6 @@
 // Filters: prices, aspects, and how much what counts. On a wide page they stand beside the hits, on a phone in a sheet.
 
+import { LABELS } from "./address.js";
 import { aspectName, count } from "./names.js";
 import { keepingFocus, toolbar } from "./toolbars.js";
 import { chip, node } from "./view.js";
@@ -10,7 +11,9 @@ const $ = (id) => document.getElementById(id);
 export class Filters {
   #stock = null;
   #usual = null; // the step of the slider that the shop set
-  #open = new Set(); // aspects all of whose values are shown
+  #open = new Set(); // names all of whose values are shown
+  #facets = null; // of the last answer
+  #offered = new Map(); // name -> its values in the last answer that was not filtered by it
 
   // `changed(kind, milliseconds)` is told of every change of `wanted`; a kind that is changed bit by bit has a name.
   constructor(wanted, changed) {
@@ -29,12 +32,14 @@ export class Filters {
   learn(stock) {
     this.#stock = stock;
     $("price-filter").hidden = !stock.price;
-    if (stock.price) {
-      $("price-from").placeholder = String(Math.floor(stock.price.from));
-      $("price-to").placeholder = String(Math.ceil(stock.price.to));
-    }
     $("colour-slider").hidden = stock.colour === null;
     if (stock.colour !== null) this.#usual = stock.colour > 0 ? Math.round(2 * Math.log2(stock.colour)) / 2 : -1;
+    this.show();
+  }
+
+  // Count by what an answer's listings state; null: by the whole catalogue.
+  learnFacets(facets) {
+    this.#facets = facets;
     this.show();
   }
 
@@ -45,14 +50,17 @@ export class Filters {
     $("alpha").value = alpha ?? 0.75;
     if (this.#usual !== null) $("colour").value = colour === null ? this.#usual : Number(colour) > 0 ? Math.log2(Number(colour)) : -1;
     this.#words();
-    const aspects = Object.entries(this.#stock?.aspects ?? {});
-    keepingFocus($("aspect-filters"), () => $("aspect-filters").replaceChildren(...aspects.map(([name, values]) => this.#aspect(name, Object.entries(values)))));
+    const reach = this.#facets?.price ?? this.#stock?.price;
+    $("price-from").placeholder = reach ? String(Math.floor(reach.from)) : "";
+    $("price-to").placeholder = reach ? String(Math.ceil(reach.to)) : "";
+    const groups = this.#groups().map((group) => this.#group(group));
+    keepingFocus($("aspect-filters"), () => $("aspect-filters").replaceChildren(...groups));
     this.count();
   }
 
   count() {
-    const { aspects, price } = this.wanted();
-    const active = [...aspects.values()].reduce((sum, values) => sum + values.size, 0) + (price[0] || price[1] ? 1 : 0);
+    const { aspects, labels, price } = this.wanted();
+    const active = [...aspects.values(), ...labels.values()].reduce((sum, values) => sum + values.size, 0) + (price[0] || price[1] ? 1 : 0);
     for (const id of ["filter-count", "sheet-count"]) {
       $(id).textContent = String(active);
       $(id).hidden = !active;
@@ -64,26 +72,48 @@ export class Filters {
   clear() {
     const wanted = this.wanted();
     wanted.aspects = new Map();
+    wanted.labels = new Map();
     wanted.price = ["", ""];
     this.show();
     this.changed();
   }
 
   toggle(name, value) {
-    const { aspects } = this.wanted();
-    const values = new Set(aspects.get(name));
+    this.#toggle(this.wanted().aspects, name, value);
+  }
+
+  #toggle(chosen, name, value) {
+    const values = new Set(chosen.get(name));
     if (!values.delete(value)) values.add(value);
-    if (values.size) aspects.set(name, values);
-    else aspects.delete(name);
+    if (values.size) chosen.set(name, values);
+    else chosen.delete(name);
     this.show();
     this.changed();
   }
 
-  #aspect(name, values) {
-    const chosen = this.wanted().aspects.get(name) ?? new Set();
+  // What there is to choose from, [name, chosen, values with how many of this answer's listings state them]: of a name
+  // that is filtered by, values that the answer no longer has are offered still, without a number.
+  #groups() {
+    const { aspects, labels } = this.wanted();
+    const facets = this.#facets;
+    const found = Object.entries(this.#stock?.aspects ?? {}).map(([name, values]) => [aspects, name, facets ? facets.aspects[name] ?? {} : values, values]);
+    for (const name of LABELS) found.push([labels, name, facets?.[name] ?? {}, {}]);
+    return found.map(([chosen, name, counted, all]) => {
+      const on = chosen.get(name) ?? new Set();
+      if (!on.size) {
+        this.#offered.set(name, counted);
+        return [chosen, name, on, Object.entries(counted)];
+      }
+      const others = Object.keys(this.#offered.get(name) ?? all).filter((value) => !(value in counted));
+      const missing = [...on].filter((value) => !(value in counted) && !others.includes(value));
+      return [chosen, name, on, [...Object.entries(counted), ...[...missing, ...others].map((value) => [value, null])]];
+    }).filter(([chosen, , on, values]) => on.size || values.length > (chosen === labels ? 1 : 0));
+  }
+
+  #group([chosen, name, on, values]) {
     const many = this.#open.has(name) ? Infinity : VALUES_AT_FIRST;
-    const shown = values.filter(([value], i) => i < many || chosen.has(value));
-    const chips = shown.map(([value, n]) => chip(value, count(n), chosen.has(value), `${name}=${value}`, () => this.toggle(name, value)));
+    const shown = values.filter(([value], i) => i < many || on.has(value));
+    const chips = shown.map(([value, n]) => chip(value, n === null ? "" : count(n), on.has(value), `${name}=${value}`, () => this.#toggle(chosen, name, value)));
     const hidden = values.length - shown.length;
     if (hidden) chips.push(node("button", { type: "button", className: "more-values", "data-key": `${name}…`, ariaLabel: `${hidden} more values of ${name}`, onclick: () => { this.#open.add(name); this.show(); } }, `${hidden} more`));
     const title = aspectName(name);
