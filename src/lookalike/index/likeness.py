@@ -8,16 +8,17 @@ manifest keeps.
 A distance alone says little: how far alike things lie apart follows from the network, the length of the code and how
 many listings there are. Its place in this distribution means the same in every catalogue and for every query. A photo
 of something that the shop does not have lies beyond most of it. The bits about category and colours are left out,
-because whatever is photographed has some category's and some listing's colours. (Clothing, codes of the recipe
-`frozen`: where 5 % of its own photos are refused, 56 % of photos of groceries were by the whole code, 93 % without.)
+because whatever is photographed has some category's and some listing's colours. What all photos of a catalogue have in
+common, and the remaining bits do not say, is put back (`centre`). (Clothing, codes of the recipe `frozen`: where 5 % of
+its own photos are refused, 56 % of photos of groceries were by the whole code, 95 % by those bits, 100 % with both.)
 
 Listings that no release trains on are preferred, since a network puts what it has learned from closer together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -25,6 +26,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lookalike.index.centre import Centre
 from lookalike.index.hamming import Scanner
 from lookalike.index.reader import IndexSnapshot
 from lookalike.index.searchable import Searchable, one_array
@@ -42,6 +44,8 @@ _LOOKED_AT = 300
 _HELD_OUT, _TRAINED_ON = ("test", "val"), "train"
 META = "likeness"
 """Its name in an index's manifest."""
+Features = tuple[pa.Array, npt.NDArray[np.floating]]
+"""Photo ids, and their features [n, d]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,56 +59,82 @@ class Likeness:
     such."""
     asked: int = 0
     """Of so many listings."""
+    centre: Centre | None = None
+    """What moves distances before they are compared; None: nothing, in an index of version 0.2 or before."""
+    cosine: float | None = None
+    """That of the photo which distances are from, with the centre; None: as the catalogue's photos have on average."""
 
-    def of(self, distance: npt.NDArray[np.floating | np.integer]) -> npt.NDArray[np.float64]:
+    def seen_from(self, features: npt.NDArray[np.floating] | None) -> Self:
+        """The same for distances from a photo of these features [d]; None: from a listing, of which there are none."""
+        if self.centre is None or features is None or len(features) != self.centre.width:
+            return self
+        return replace(self, cosine=float(self.centre.cosine(features[None])[0]))
+
+    def moved(self, distances: npt.NDArray[np.floating | np.integer]) -> npt.NDArray[np.float64]:
+        """Distances in the bits that are compared, as they count."""
+        if self.centre is None:
+            return np.asarray(distances, np.float64)
+        cosine = self.centre.own if self.cosine is None else self.cosine
+        return self.centre.moved(distances, self.bits[1] - self.bits[0], cosine)
+
+    def of(self, distances: npt.NDArray[np.floating | np.integer]) -> npt.NDArray[np.float64]:
         """The share of the catalogue's own photos whose nearest are at least so far: 1 is as near as any, 0 is farther
         than all."""
         levels = np.linspace(1, 0, len(self.distances))
-        found: npt.NDArray[np.float64] = np.interp(distance, self.distances, levels)
+        found: npt.NDArray[np.float64] = np.interp(self.moved(distances), self.distances, levels)
         return found
 
-    def farthest(self, likeness: float) -> float:
-        """The distance of that likeness."""
-        return float(np.quantile(self.distances, 1 - likeness))
-
     def to_json(self) -> dict[str, Any]:
-        return {
-            "nearest": NEAREST,
-            "asked": self.asked,
-            "bits": list(self.bits),
-            "distances": list(self.distances),
-        }
+        body = {"asked": self.asked, "bits": list(self.bits), "distances": list(self.distances)}
+        # Readers of version 0.2 know distances as they are, by another name.
+        if self.centre is None:
+            return {"nearest": NEAREST} | body
+        return {"moved_nearest": NEAREST, "centre": self.centre.to_json()} | body
 
     @classmethod
     def from_meta(cls, meta: Mapping[str, Any]) -> Self | None:
         """That of an index; None where its manifest has none, because it is older or has too few listings."""
         body = meta.get(META)
-        if not isinstance(body, Mapping) or body.get("nearest") != NEAREST or "bits" not in body:
+        if not isinstance(body, Mapping) or "bits" not in body:
+            return None
+        if body.get("nearest") != NEAREST and body.get("moved_nearest") != NEAREST:
             return None
         distances = [float(each) for each in body["distances"]]
         if len(distances) < 2 or distances != sorted(distances):
             return None
         first, last = body["bits"]
-        return cls(tuple(distances), (int(first), int(last)), int(body["asked"]))
+        centre = Centre.from_json(body["centre"]) if "moved_nearest" in body else None
+        return cls(tuple(distances), (int(first), int(last)), int(body["asked"]), centre)
 
 
 def measure(
-    index: IndexSnapshot, searchable: Searchable, splits: pa.Table, bits: tuple[int, int]
+    index: IndexSnapshot, searchable: Searchable, splits: pa.Table, bits: tuple[int, int], features: Features
 ) -> Likeness | None:
     """Ask an index for the main photos of its own listings; None where there are too few.
 
-    `splits` has the columns listing_id and split; `bits`, whole bytes, are those that are compared.
+    `splits` has the columns listing_id and split; `bits`, whole bytes, are those that are compared. `features` may be
+    those of a part of the photos: listings of other photos are not asked for.
     """
-    found = _ask(index, _choose(searchable, splits).to_pylist(), bits)
+    photo_ids, values = features
+    centre = Centre.of(values) if len(values) else None
+    plain = Likeness((), bits, centre=centre)
+
+    def seen_from(photo_id: str) -> Likeness:
+        at = pc.index(photo_ids, photo_id).as_py()
+        return plain.seen_from(None if at < 0 else values[at])
+
+    found = _ask(index, _choose(searchable, splits, photo_ids).to_pylist(), bits, seen_from)
     if len(found) < _LEAST:
         return None
     levels = np.quantile(np.array(found), np.linspace(0, 1, 101))
-    return Likeness(tuple(round(float(level), 1) for level in levels), bits, len(found))
+    return replace(plain, distances=tuple(round(float(level), 1) for level in levels), asked=len(found))
 
 
-def _choose(searchable: Searchable, splits: pa.Table) -> pa.Table:
+def _choose(searchable: Searchable, splits: pa.Table, photo_ids: pa.Array) -> pa.Table:
     """At most `ASKED` listings, evenly spaced: held-out ones, then those only searched for, then others."""
+    known = searchable.photos.filter(pc.is_in(searchable.photos["photo_id"], photo_ids))
     listings = searchable.listings.select(["listing_id", "category", "group"])
+    listings = listings.filter(pc.is_in(listings["listing_id"], one_array(known["listing_id"])))
     at = pc.index_in(one_array(listings["listing_id"]), one_array(splits["listing_id"]))
     named = np.array(splits["split"].take(at).to_pylist(), np.object_)
     ranks = np.where(np.isin(named, _HELD_OUT), 0, np.where(named == _TRAINED_ON, 2, 1))
@@ -117,8 +147,16 @@ def _choose(searchable: Searchable, splits: pa.Table) -> pa.Table:
     return listings.take(pa.array(sorted(chosen), pa.int64()))
 
 
-def _ask(index: IndexSnapshot, rows: Sequence[Mapping[str, Any]], bits: tuple[int, int]) -> list[float]:
-    """The mean distance of the nearest listings to each of `rows`, which are some of the index's."""
+def _ask(
+    index: IndexSnapshot,
+    rows: Sequence[Mapping[str, Any]],
+    bits: tuple[int, int],
+    seen_from: Callable[[str], Likeness],
+) -> list[float]:
+    """The mean distance of the nearest listings to each of `rows`, which are some of the index's, as it counts.
+
+    `seen_from` gives the measure of distances from a photo.
+    """
     partitions = [part for category in index.categories for part in index.partitions(category)]
     ids = pa.array([row["listing_id"] for row in rows], pa.utf8())
     codes = np.empty((len(rows), index.bits // 8), np.uint8)
@@ -154,5 +192,5 @@ def _ask(index: IndexSnapshot, rows: Sequence[Mapping[str, Any]], bits: tuple[in
                 break
         kept = (others if of_category == NEAREST else again)[:NEAREST]
         if kept:
-            found.append(float(np.mean(kept)))
+            found.append(float(seen_from(photos[i]).moved(np.array([np.mean(kept)]))[0]))
     return found

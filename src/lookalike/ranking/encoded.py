@@ -40,6 +40,8 @@ class EncodedQuery:
     """The category of the listing that was asked for, which the model may not know."""
     others: tuple[tuple[np.ndarray, np.ndarray], ...] = ()
     """Code and bit probabilities, as above, of further photos of the listing that was asked for."""
+    features: np.ndarray | None = None
+    """f32[d] of a photo; None of a listing, whose features nobody keeps."""
     own_group: str | None = None
     """The group of the listing that was asked for, whose members are no answer to it."""
 
@@ -56,6 +58,7 @@ def of_photos(
             code=encoding.codes[i],
             bit_probabilities=weights[i],
             probabilities=encoding.probabilities[i],
+            features=encoding.features[i],
             expected=Expectation.of_photo(aspects, sure_from, skill),
             aspects=aspects,
         )

@@ -13,6 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from lookalike.coding.release import ModelCard
+from lookalike.index.likeness import Likeness
 from lookalike.ranking.beyond import mixed
 from lookalike.ranking.emphasis import Emphasis
 from lookalike.ranking.encoded import EncodedQuery
@@ -45,6 +46,10 @@ class Ordering:
     def least(self, request: SearchRequest) -> float:
         """The likeness below which nothing is said to look like the query."""
         return self.config.least_likeness if request.least_likeness is None else request.least_likeness
+
+    def measure(self, query: EncodedQuery) -> Likeness | None:
+        """What likeness to a query is measured by; None where the index has no measure of it."""
+        return self.summary.likeness and self.summary.likeness.seen_from(query.features)
 
     def rows(self, categories: Collection[str]) -> int:
         """Listings of these categories."""
@@ -152,7 +157,7 @@ class Ordering:
         before.passed(scores[best])
         shown = candidates.take(best)
         distances = [near.get(each) for each in shown.listing_ids()]
-        alike = in_words_of(self.summary.likeness, self.least(request), distances, same[best].tolist())
+        alike = in_words_of(self.measure(query), self.least(request), distances, same[best].tolist())
         return tuple(
             Hit(
                 listing_id=found.listing_id,
@@ -223,10 +228,10 @@ class Ordering:
         if found is None:
             return hit
         differing = np.unpackbits(query.code ^ found[1])
-        distance, measure = int(differing.sum()), self.summary.likeness
+        distance, measure = int(differing.sum()), self.measure(query)
         near = None if measure is None else float(differing[slice(*measure.bits)].sum())
         same = distance <= self.config.same_photo * self.card.bits
-        ((likeness, words),) = in_words_of(self.summary.likeness, self.least(request), [near], [same])
+        ((likeness, words),) = in_words_of(measure, self.least(request), [near], [same])
         return replace(hit, distance=distance, likeness=likeness, alike=words)
 
 

@@ -243,7 +243,7 @@ class Searcher:
         nearest = np.sort(
             np.array(list(distances_by_listing(others, self.card.bits, self.summary.likeness).values()))
         )
-        return judge(self.summary.likeness, nearest, self._ordering.least(request))
+        return judge(self._ordering.measure(query), nearest, self._ordering.least(request))
 
     def _unlearned_rows(self, query: EncodedQuery, request: SearchRequest, opened: Collection[str]) -> int:
         """Rows that were scanned although nobody named their categories and the model does not know them."""
