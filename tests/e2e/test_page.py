@@ -140,6 +140,21 @@ def test_the_shops_own_page_of_a_listing_is_a_link(page: Page, vase: Path) -> No
         expect(link).to_be_hidden()
 
 
+def test_words_beside_the_photo_say_what_they_were_taken_for(page: Page, vase: Path) -> None:
+    choose(page, vase)
+    with page.expect_response("**/v1/search*text=not+dark+gloomy*"):
+        page.fill("#text", "not dark gloomy")
+    searched(page)
+    expect(page.locator("#text-said")).to_have_text("Preferred: not dark. Means nothing here: gloomy.")
+    expect(hits(page).first.locator(".tag", has_text="dark")).to_be_hidden()
+    page.reload()
+    searched(page)
+    expect(page.locator("#text")).to_have_value("not dark gloomy")
+    page.locator("#clear-filters").click()
+    searched(page)
+    expect(page.locator("#text-said")).to_be_hidden()
+
+
 def test_filters_count_what_this_answer_has(page: Page, process: Running, vase: Path) -> None:
     def counted(**parameters: str) -> dict[str, dict[str, int]]:
         asked = process.client.post("/v1/search", params=parameters, content=vase.read_bytes())

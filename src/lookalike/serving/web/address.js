@@ -7,7 +7,7 @@ export const LABELS = ["seller", "availability"];
 // Nothing asked yet. `photo` is the id under which photos.js keeps it; `show` the listing whose details are open.
 export const nothing = () => ({
   photo: null, listing: null, box: null, categories: null, everything: false, aspects: new Map(), labels: new Map(),
-  price: ["", ""], alpha: null, colour: null, sort: "", show: null, compare: null,
+  price: ["", ""], text: "", alpha: null, colour: null, sort: "", show: null, compare: null,
 });
 
 const pairs = (text) => (text === null ? null : text.split(","));
@@ -17,7 +17,7 @@ export function read(fragment) {
   const wanted = nothing();
   for (const name of ["photo", "listing", "show", "alpha", "colour"]) wanted[name] = given.get(name) || null;
   if (wanted.photo) wanted.listing = null;
-  wanted.sort = given.get("sort") ?? "";
+  for (const name of ["sort", "text"]) wanted[name] = given.get(name) ?? "";
   wanted.everything = given.get("everything") === "true";
   const box = pairs(given.get("box"))?.map(Number);
   if (box?.length === 4 && box.every((part) => part >= 0 && part <= 1)) wanted.box = box;
@@ -49,7 +49,7 @@ export function parameters(wanted) {
   for (const [name, values] of wanted.labels) for (const value of values) given.append(name, value);
   const [low, high] = wanted.price;
   if (low !== "" || high !== "") given.set("price", `${low}..${high}`);
-  for (const name of ["colour", "sort"]) if (wanted[name]) given.set(name, wanted[name]);
+  for (const name of ["colour", "sort", "text"]) if (wanted[name]) given.set(name, wanted[name]);
   if (wanted.alpha) given.set("alpha", wanted.alpha);
   return given;
 }

@@ -181,6 +181,7 @@ function forget() {
   state.running = state.shown = null;
   setQuery(null);
   filters.learnFacets(null);
+  filters.learnText(null);
 }
 
 function goStart() {
@@ -235,6 +236,7 @@ function showAnswer({ replies, roundTrip }) {
   nameResults();
   const all = Object.keys(state.stock?.categories ?? {});
   filters.learnFacets(reply.facets ?? null);
+  filters.learnText(reply.text ?? null);
   showUnderstood(reply, { asked: () => state.wanted, guesses: state.guesses.get(state.query.id) ?? [], all, filters, changed });
   $("timing").replaceChildren(...timing(reply, roundTrip));
   $("timing").hidden = false;

@@ -23,6 +23,7 @@ export class Filters {
     for (const [i, id] of ["price-from", "price-to"].entries()) {
       $(id).addEventListener("input", () => { this.wanted().price[i] = $(id).value; this.count(); changed("price", 450); });
     }
+    $("text").addEventListener("input", () => { this.wanted().text = $("text").value.trim(); this.count(); changed("text", 600); });
     $("alpha").addEventListener("input", () => { this.wanted().alpha = $("alpha").value; this.#words(); changed("alpha", 250); });
     $("colour").addEventListener("input", () => { this.wanted().colour = this.#colour(); this.#words(); changed("colour", 250); });
     $("clear-filters").onclick = () => this.clear();
@@ -43,9 +44,19 @@ export class Filters {
     this.show();
   }
 
+  // What was understood of the words beside the photo: {wishes, unknown}, or null where there were none.
+  learnText(text) {
+    $("text-said").hidden = !text;
+    if (!text) return;
+    const wishes = text.wishes.map((wish) => (wish.against ? `not ${wish.words}` : wish.words));
+    const said = [wishes.length ? `Preferred: ${wishes.join(", ")}.` : "", text.unknown.length ? `Means nothing here: ${text.unknown.join(", ")}.` : ""];
+    $("text-said").textContent = said.filter(Boolean).join(" ") || "None of these words means anything here.";
+  }
+
   // Bring the controls in line with what is wanted.
   show() {
-    const { price, alpha, colour } = this.wanted();
+    const { price, text, alpha, colour } = this.wanted();
+    if ($("text").value.trim() !== text) $("text").value = text;
     for (const [i, id] of ["price-from", "price-to"].entries()) if ($(id).value !== price[i]) $(id).value = price[i];
     $("alpha").value = alpha ?? 0.75;
     if (this.#usual !== null) $("colour").value = colour === null ? this.#usual : Number(colour) > 0 ? Math.log2(Number(colour)) : -1;
@@ -59,8 +70,8 @@ export class Filters {
   }
 
   count() {
-    const { aspects, labels, price } = this.wanted();
-    const active = [...aspects.values(), ...labels.values()].reduce((sum, values) => sum + values.size, 0) + (price[0] || price[1] ? 1 : 0);
+    const { aspects, labels, price, text } = this.wanted();
+    const active = [...aspects.values(), ...labels.values()].reduce((sum, values) => sum + values.size, 0) + (price[0] || price[1] ? 1 : 0) + (text ? 1 : 0);
     for (const id of ["filter-count", "sheet-count"]) {
       $(id).textContent = String(active);
       $(id).hidden = !active;
@@ -74,6 +85,7 @@ export class Filters {
     wanted.aspects = new Map();
     wanted.labels = new Map();
     wanted.price = ["", ""];
+    wanted.text = "";
     this.show();
     this.changed();
   }
