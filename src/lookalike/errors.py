@@ -24,6 +24,8 @@ where they enter (storage, photos, index files, the Kubernetes API), with the ca
     ├── SegmentError             an index file is damaged, foreign or too new (`rule` says which rule)
     ├── ReleaseError             a model release is damaged or does not fit the index
     ├── QueryError               a search request is wrong
+    │   ├── QueryExpired         the query that it goes on with is no more: ask anew
+    │   └── QueryUnreachable     the address that it names gives no photo
     ├── ServiceBusy              a search process cannot take a request now; later, or another, can
     ├── QualityGateError         the new model release is worse than the live one
     ├── PublishingHeld           a roll-back keeps this from being published unattended
@@ -145,6 +147,14 @@ class ReleaseError(LookalikeError):
 
 class QueryError(LookalikeError):
     """A search request is wrong: an unknown category, a box outside the photo, k out of range."""
+
+
+class QueryExpired(QueryError):
+    """The query that a request goes on with is no more: its photo must be sent again."""
+
+
+class QueryUnreachable(QueryError):
+    """The address that a request names gives no photo."""
 
 
 class ServiceBusy(LookalikeError):

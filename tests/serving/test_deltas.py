@@ -58,7 +58,7 @@ def search(process: Running, target: str, body: bytes = b"") -> dict[str, Any]:
     reply = process.client.post(f"/v1/search?{target}", content=body)
     assert reply.status_code == 200, reply.text
     answer: dict[str, Any] = reply.json()
-    del answer["milliseconds"]
+    del answer["milliseconds"], answer["query_id"]  # the second says when it ends
     for measured in (answer, *answer["hits"]):  # likeness is measured when a base is built, and stays with it
         for name in ("likeness", "alike", "nothing_alike"):
             measured.pop(name, None)

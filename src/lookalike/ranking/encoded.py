@@ -14,6 +14,8 @@ import numpy as np
 from lookalike.aspects.models import AspectModels, Predictions
 from lookalike.coding.encoder import Encoding
 from lookalike.coding.release import ModelCard
+from lookalike.index.likeness import Likeness
+from lookalike.ranking import carried
 from lookalike.ranking.listings import IndexedListing
 from lookalike.ranking.request import CategoryGuess, Query, SearchRequest
 from lookalike.ranking.rescoring import bit_probabilities
@@ -40,30 +42,59 @@ class EncodedQuery:
     """The category of the listing that was asked for, which the model may not know."""
     others: tuple[tuple[np.ndarray, np.ndarray], ...] = ()
     """Code and bit probabilities, as above, of further photos of the listing that was asked for."""
-    features: np.ndarray | None = None
-    """f32[d] of a photo; None of a listing, whose features nobody keeps."""
+    cosine: float | None = None
+    """Of a photo's features with the catalogue's mean (`index.likeness`); None where there is none."""
     own_group: str | None = None
     """The group of the listing that was asked for, whose members are no answer to it."""
 
+    @property
+    def carried(self) -> bytes:
+        """What searches by the same photo again (`carried`); empty where a listing was asked for."""
+        if self.own_category is not None:
+            return b""
+        return carried.pack(
+            carried.Carried(self.code, self.bit_probabilities, self.probabilities, self.cosine, self.aspects)
+        )
+
 
 def of_photos(
-    encoding: Encoding, predicted: Sequence[Predictions], card: ModelCard, trusted: Trusted
+    encoding: Encoding,
+    predicted: Sequence[Predictions],
+    card: ModelCard,
+    trusted: Trusted,
+    likeness: Likeness | None,
 ) -> list[EncodedQuery]:
     """One `EncodedQuery` for each photo of a batch, with those of its predictions that are trusted."""
+    weights = bit_probabilities(encoding.activations, card.threshold_array)
+    parts = (
+        encoding.codes,
+        carried.kept_probabilities(weights, encoding.codes),
+        carried.kept_categories(encoding.probabilities),
+        [
+            None if likeness is None else carried.kept_cosine(likeness.seen_from(f).cosine)
+            for f in encoding.features
+        ],
+        predicted,
+    )
+    return [_of_photo(carried.Carried(*each), trusted) for each in zip(*parts, strict=True)]
+
+
+def of_carried(data: bytes, card: ModelCard, trusted: Trusted) -> EncodedQuery:
+    """The query that `EncodedQuery.carried` stands for. Raises `QueryError`."""
+    return _of_photo(carried.unpack(data, card), trusted)
+
+
+def _of_photo(photo: carried.Carried, trusted: Trusted) -> EncodedQuery:
     sure_from = {name: each.sure_from for name, each in trusted.items()}
     skill = {name: each.skill for name, each in trusted.items()}
-    weights = bit_probabilities(encoding.activations, card.threshold_array)
-    return [
-        EncodedQuery(
-            code=encoding.codes[i],
-            bit_probabilities=weights[i],
-            probabilities=encoding.probabilities[i],
-            features=encoding.features[i],
-            expected=Expectation.of_photo(aspects, sure_from, skill),
-            aspects=aspects,
-        )
-        for i, aspects in enumerate(predicted)
-    ]
+    return EncodedQuery(
+        code=photo.code,
+        bit_probabilities=photo.bit_probabilities,
+        probabilities=photo.categories,
+        cosine=photo.cosine,
+        expected=Expectation.of_photo(photo.aspects, sure_from, skill),
+        aspects=photo.aspects,
+    )
 
 
 def predict_aspects(models: AspectModels, encoding: Encoding) -> list[Predictions]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -49,7 +50,7 @@ class Ordering:
 
     def measure(self, query: EncodedQuery) -> Likeness | None:
         """What likeness to a query is measured by; None where the index has no measure of it."""
-        return self.summary.likeness and self.summary.likeness.seen_from(query.features)
+        return self.summary.likeness and replace(self.summary.likeness, cosine=query.cosine)
 
     def rows(self, categories: Collection[str]) -> int:
         """Listings of these categories."""
@@ -58,7 +59,7 @@ class Ordering:
     def wanted_of(self, query: EncodedQuery, request: SearchRequest, categories: tuple[str, ...]) -> Wanted:
         """What is asked of the listings for a query that opens these categories."""
         move = self.emphasis(request).moved if self.config.asymmetric else lambda _: None
-        counted = self.summary.values if request.facets else ()
+        counted = self.summary.values if request.facets else self.shown(request)
         return Wanted(
             code=query.code,
             categories=categories,
@@ -77,6 +78,10 @@ class Ordering:
     def wishes(self, request: SearchRequest) -> Understood:
         """What the text of a search asks for."""
         return self.vocabulary.understand(request.text)
+
+    def shown(self, request: SearchRequest) -> tuple[str, ...]:
+        """The aspects that hits are to carry."""
+        return tuple(sorted(self.summary.values)) if "*" in request.show else request.show
 
     def pool(self, query: EncodedQuery, request: SearchRequest, found: Candidates) -> Candidates:
         """The candidates that may be answered: not those excluded, nor the query's own product."""
@@ -157,6 +162,7 @@ class Ordering:
         before.passed(scores[best])
         shown = candidates.take(best)
         distances = [near.get(each) for each in shown.listing_ids()]
+        carried = self.shown(request)
         alike = in_words_of(self.measure(query), self.least(request), distances, same[best].tolist())
         return tuple(
             Hit(
@@ -172,9 +178,12 @@ class Ordering:
                 beyond=False,
                 columns=found.columns,
                 matched_aspects=matched(query.expected, found.aspects),
+                aspects={n: v for n, v in found.aspects.items() if n in carried} if carried else None,
+                explain=explained,
             )
-            for found, distance, score, (likeness, words) in zip(
-                shown.listings(query.expected.aspects),
+            for found, explained, distance, score, (likeness, words) in zip(
+                shown.listings(dict.fromkeys((*query.expected.aspects, *carried))),
+                self._explained(query, request, shown, before) if request.explain else [None] * len(shown),
                 shown.distance.tolist(),
                 scores[best].tolist(),
                 alike,
@@ -186,9 +195,7 @@ class Ordering:
         self, query: EncodedQuery, request: SearchRequest, candidates: Candidates, before: Before
     ) -> np.ndarray:
         """f64[m], 0 to 1: the blend of appearance and aspect reward."""
-        distances = candidates.distance
-        if self.config.asymmetric:
-            distances = self.emphasis(request).distances(candidates.expected_distances())
+        distances = self._distances(request, candidates)
         scale = before.scale = before.scale or Scale.of(
             distances, self.card.bits, relative=self.config.relative
         )
@@ -202,14 +209,74 @@ class Ordering:
         self, query: EncodedQuery, request: SearchRequest, candidates: Candidates, appearance: np.ndarray
     ) -> np.ndarray:
         """f64[m], 0 to 1: `appearance` f64[m] blended with the reward for aspects that are as expected."""
-        blend = self.config.blend if request.blend is None else request.blend
-        if not query.expected or blend == 1:
+        blend = self._blend(query, request)
+        if blend == 1:
             return appearance
-        chances = {name: candidates.chances(name, values) for name, values in query.expected.aspects.items()}
-        scores: np.ndarray = blend * appearance + (1 - blend) * rewards(
-            query.expected, chances, candidates.prices(), self.config
-        )
+        scores: np.ndarray = blend * appearance + (1 - blend) * self._rewards(query, candidates)
         return scores
+
+    def _distances(self, request: SearchRequest, candidates: Candidates) -> np.ndarray:
+        """[m]: re-scored, colours counted as often as asked, where that is configured; in bits."""
+        if not self.config.asymmetric:
+            return candidates.distance
+        return self.emphasis(request).distances(candidates.expected_distances())
+
+    def _blend(self, query: EncodedQuery, request: SearchRequest) -> float:
+        """The weight of appearance; 1 where nothing else is known."""
+        if not query.expected:
+            return 1.0
+        return self.config.blend if request.blend is None else request.blend
+
+    def _rewards(self, query: EncodedQuery, candidates: Candidates) -> np.ndarray:
+        chances = {name: candidates.chances(name, values) for name, values in query.expected.aspects.items()}
+        return rewards(query.expected, chances, candidates.prices(), self.config)
+
+    def _explained(
+        self, query: EncodedQuery, request: SearchRequest, shown: Candidates, before: Before
+    ) -> list[Mapping[str, float | bool]]:
+        """The parts of each score: distance after the re-score, appearance, aspect reward, and whether it is the photo
+        itself, which comes first whatever they are."""
+        assert before.scale is not None
+        distances, blend = self._distances(request, shown), self._blend(query, request)
+        reward = self._rewards(query, shown) if blend < 1 else np.zeros(len(shown))
+        same = shown.distance <= self.config.same_photo * self.card.bits
+        wishes = self.wishes(request)
+        text = fulfilled(wishes, shown) if wishes else np.zeros(len(shown))
+        if wishes:
+            same &= text == 1
+        parts = (distances, before.scale.appearances(distances), reward, text, same)
+        return [
+            {
+                "rescored_distance": round(distance, 3),
+                "appearance": round(appearance, 6),
+                "aspects": round(rewarded, 6),
+                "text": round(wished, 6),
+                "same_photo": bool(itself),
+            }
+            for distance, appearance, rewarded, wished, itself in zip(
+                *(part.tolist() for part in parts), strict=True
+            )
+        ]
+
+    def explain(
+        self, query: EncodedQuery, request: SearchRequest, wanted: Wanted, found: Candidates
+    ) -> Mapping[str, Any] | None:
+        """How an answer came about, where that is asked for: why these categories were opened, how many listings each
+        has, how many were ordered together, and the weights."""
+        if not request.explain:
+            return None
+        route = "listing" if query.own_category is not None else "predicted"
+        if request.everything or request.categories:
+            route = "everything" if request.everything else "categories"
+        return {
+            "route": route,
+            "opened": {category: self.summary.rows[category] for category in wanted.categories},
+            "pool": len(self.pool(query, request, found)),
+            "bits": self.card.bits,
+            "alpha": self._blend(query, request),
+            "text": self.config.text.weight if self.wishes(request) else 0.0,
+            "colour": self.emphasis(request).colour,
+        }
 
     def mixed(
         self, query: EncodedQuery, request: SearchRequest, routed: Sequence[Hit], others: Sequence[Hit]

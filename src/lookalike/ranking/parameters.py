@@ -14,7 +14,8 @@ from difflib import get_close_matches
 
 from lookalike.errors import QueryError
 from lookalike.imaging.photos import Box
-from lookalike.ranking.filters import NUMBERS, Choices, Filters, Range
+from lookalike.ranking.filters import NUMBERS, Choices, Range
+from lookalike.ranking.request import SearchRequest
 
 # A plus that an address does not escape arrives as a space: 1e+21 as "1e 21".
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+\- ]?[0-9]+)?")
@@ -110,9 +111,12 @@ def parse_ranges(items: Sequence[str]) -> tuple[Range, ...]:
     return tuple(found[name] for name in sorted(found))
 
 
-def check_aspects(filters: Filters, known: Sequence[str]) -> None:
-    """Refuse a filter on an aspect that is none of `known`, sorted names. A value that nothing has is no error."""
+def check_aspects(request: SearchRequest, known: Sequence[str]) -> None:
+    """Refuse an aspect, to filter by or to be shown, that is none of `known`, sorted names. A value that nothing has is
+    no error."""
+    filters = request.filters
     named = [name for name, _ in (*filters.aspects, *filters.aspects_not)]
+    named += [name for name in request.show if name != "*"]
     for name in (*named, *(name for name, *_ in filters.ranges if name not in NUMBERS)):
         if name in known:
             continue

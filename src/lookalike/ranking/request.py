@@ -158,6 +158,10 @@ class SearchRequest:
     sort: Sort | None = None
     """Order the pool, the nearest `RankingConfig.candidates` listings that pass, by price instead of by score; of a
     group the first in that order stays, and listings without a price come last. Such an answer ends with the pool."""
+    show: tuple[str, ...] = ()
+    """Aspects that hits carry; ``*`` for all."""
+    explain: bool = False
+    """Say how the answer and each score came about."""
     facets: bool = False
     """Count what the listings of the pool state (`facets`)."""
 
@@ -186,14 +190,16 @@ class SearchRequest:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One search: a photo, u8[side, side, 3] RGB of the release's preset, or else a listing's id."""
+    """One search: a photo, u8[side, side, 3] RGB of the release's preset, or a listing's id, or a photo of before."""
 
     request: SearchRequest = SearchRequest()
     photo: np.ndarray | None = None
     listing_id: str | None = None
+    carried: bytes | None = None
+    """What an answer to a photo carried (`Answer.carried`), of the same model release."""
 
     def __post_init__(self) -> None:
-        if (self.photo is None) == (self.listing_id is None):
+        if (self.photo is not None) + (self.listing_id is not None) + (self.carried is not None) != 1:
             raise QueryError("a search takes either a photo or a listing_id")
 
 
@@ -223,6 +229,10 @@ class Hit:
     """What the listing states in each of `columns.SHOWN`: title, price and so on; None where it states nothing."""
     matched_aspects: Mapping[str, str]
     """Aspects in which the listing has the query's value: of a photo only where that is predicted surely enough."""
+    aspects: Mapping[str, tuple[str, ...]] | None = None
+    """What it states of the aspects that were to be shown; None where there were none."""
+    explain: Mapping[str, float | bool] | None = None
+    """The parts of its score, where they were asked for (`ordering`)."""
 
     @property
     def price(self) -> float | None:
@@ -233,6 +243,9 @@ class Hit:
         """The hit as one flat object, as the search API has it."""
         body = asdict(self)
         columns: dict[str, Any] = body.pop("columns")
+        for name in ("aspects", "explain"):
+            if body[name] is None:
+                del body[name]
         return body | columns
 
 
@@ -271,6 +284,10 @@ class Answer:
     """What the pool has, where that was asked for."""
     understood: Understood = NOTHING
     """What the text beside the photo was taken to mean."""
+    explain: Mapping[str, Any] | None = None
+    """How the answer came about, where that was asked for."""
+    carried: bytes = b""
+    """What searches by the same photo again without it; empty where a listing was asked for."""
     judged: Judged = UNKNOWN
     """How alike query and answer are, and whether nothing is."""
 

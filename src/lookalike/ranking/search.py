@@ -114,7 +114,7 @@ class Searcher:
         """Raise the `QueryError` that searching for `query` would raise, before it costs anything."""
         expand_categories(query.request.categories, self.summary.rows)
         expand_categories(query.request.categories_not, self.summary.rows)
-        check_aspects(query.request.filters, self._aspect_names)
+        check_aspects(query.request, self._aspect_names)
         if query.listing_id is not None and self.listings.find(query.listing_id) is None:
             raise QueryError(f"unknown listing: {query.listing_id}")
 
@@ -122,7 +122,10 @@ class Searcher:
         """Answer all `queries` together. Raises `QueryError` for the first that `check` refuses."""
         understood, milliseconds = self._encode(queries)
         answers = self.rank(understood, [query.request for query in queries])
-        return [replace(a, milliseconds={**milliseconds, **a.milliseconds}) for a in answers]
+        return [
+            replace(a, carried=query.carried, milliseconds={**milliseconds, **a.milliseconds})
+            for query, a in zip(understood, answers, strict=True)
+        ]
 
     def encode(self, queries: Sequence[Query]) -> list[EncodedQuery]:
         """The first half of `search_all`: one forward pass for all photos, a look-up for each listing."""
@@ -132,7 +135,7 @@ class Searcher:
         """The second half of `search_all`: route and scan together, then order each query's candidates."""
         order, started = self._ordering, time.perf_counter()
         for request in requests:
-            check_aspects(request.filters, self._aspect_names)
+            check_aspects(request, self._aspect_names)
         wishes = [self.vocabulary.understand(request.text) for request in requests]
         queries, requests = zip(*map(changed, queries, requests, wishes), strict=True)
         opened = [self._router.open(query, request) for query, request in zip(queries, requests, strict=True)]
@@ -173,6 +176,7 @@ class Searcher:
                     unlearned=self._unlearned_rows(query, request, want.categories),
                     understood=understood,
                     facets=order.facets(query, request, found),
+                    explain=order.explain(query, request, want, found),
                     judged=judged,
                     milliseconds={"scan": scan_ms, "rank": (time.perf_counter() - started) * 1e3},
                     missing_shards=missing,
@@ -193,13 +197,13 @@ class Searcher:
             milliseconds["aspects"] = (time.perf_counter() - encoded) * 1e3
         remaining = iter(of_photos)
         return [
-            next(remaining) if q.listing_id is None else self._of_listing(q, q.listing_id) for q in queries
+            next(remaining) if q.photo is not None else self._of_no_photo(q) for q in queries
         ], milliseconds
 
     def understand(self, encoding: Encoding) -> list[EncodedQuery]:
         """What the forward pass says of each photo, with the aspects that it is trusted with."""
         known = [{n: v for n, v in each.items() if n in self.trusted} for each in self.predict(encoding)]
-        return encode.of_photos(encoding, known, self.card, self.trusted)
+        return encode.of_photos(encoding, known, self.card, self.trusted, self.summary.likeness)
 
     def predict(self, encoding: Encoding) -> list[Predictions]:
         """Every predicted aspect of each photo that fits its likeliest category, trusted or not."""
@@ -215,10 +219,12 @@ class Searcher:
         stated = self.summary.stated.get(self.card.categories[int(probabilities.argmax())])
         return predicted if stated is None else {n: v for n, v in predicted.items() if n in stated}
 
-    def _of_listing(self, query: Query, listing_id: str) -> EncodedQuery:
-        found = self.listings.find(listing_id)
+    def _of_no_photo(self, query: Query) -> EncodedQuery:
+        if query.carried is not None:
+            return encode.of_carried(query.carried, self.card, self.trusted)
+        found = self.listings.find(query.listing_id or "")
         if found is None:
-            raise QueryError(f"unknown listing: {listing_id}")
+            raise QueryError(f"unknown listing: {query.listing_id}")
         return encode.of_listing(found[0], found[1][: None if query.request.every_photo else 1], self.card)
 
     def _by_look(

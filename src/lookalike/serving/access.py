@@ -12,10 +12,12 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, ClassVar
 
+from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -31,6 +33,7 @@ PARTS = ("page", "photos", "search")
 _PROBES = frozenset({"/livez", "/readyz"})
 _OPEN = frozenset({"/openapi.json", "/web/client.js"})
 """What tells how to ask, and nothing of the shop."""
+_TOO_MANY = "too many requests; wait as long as Retry-After says"
 _REMEMBERED = 10_000
 """Clients whose rate is kept, the least recent ones dropped: 2 MB."""
 
@@ -90,6 +93,12 @@ def with_access(app: ASGIApp, config: AccessConfig) -> ASGIApp:
     return guarded
 
 
+def charge(request: Request, requests: int) -> None:
+    """Count a request as so many more. Raises `HTTPException` 429 where its client may not ask so often."""
+    if requests > 0 and (wait := request.scope["charge"](requests)):
+        raise HTTPException(HTTPStatus.TOO_MANY_REQUESTS, _TOO_MANY, {"Retry-After": str(math.ceil(wait))})
+
+
 class Rate:
     """So many requests a second of each client, and a burst before that (a token bucket). For one thread."""
 
@@ -97,15 +106,17 @@ class Rate:
         self._per_second, self._burst, self._clock = per_second, burst, clock
         self._clients: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
-    def wait(self, client: str) -> float:
-        """Seconds until this client may ask again; 0 takes one request from what it has left."""
+    def wait(self, client: str, requests: int = 1) -> float:
+        """Seconds until this client may ask so many times; 0 takes them from what it has left. More than the burst at
+        once leave it in debt."""
         if not self._per_second:
             return 0.0
         now = self._clock()
         left, at = self._clients.pop(client, (float(self._burst), now))
         left = min(self._burst, left + (now - at) * self._per_second)
-        wait = 0.0 if left >= 1 else (1 - left) / self._per_second
-        self._clients[client] = (left if wait else left - 1), now
+        needed = min(requests, self._burst)
+        wait = 0.0 if left >= needed else (needed - left) / self._per_second
+        self._clients[client] = (left if wait else left - requests), now
         if len(self._clients) > _REMEMBERED:
             self._clients.popitem(last=False)
         return wait
@@ -165,16 +176,16 @@ class Access:
         return ""
 
     def _too_often(self, request: Request, key: keys.Key | None) -> ASGIApp | None:
+        client = request.client
+        rate, name = self._of_address, network_of(client.host) if client else ""
         if key is not None:
-            wait = self._of_key.wait(key.name)
-        else:
-            client = request.client
-            wait = self._of_address.wait(network_of(client.host) if client else "")
+            rate, name = self._of_key, key.name
+        request.scope["charge"] = partial(rate.wait, name)
+        wait = rate.wait(name)
         if not wait:
             return None
         headers = {"Retry-After": str(math.ceil(wait))}
-        said = "too many requests; wait as long as Retry-After says"
-        return problem(request, HTTPStatus.TOO_MANY_REQUESTS, "rate", said, headers=headers)
+        return problem(request, HTTPStatus.TOO_MANY_REQUESTS, "rate", _TOO_MANY, headers=headers)
 
 
 def _scope_of(path: str, public: tuple[str, ...]) -> keys.Scope | None:

@@ -1,19 +1,21 @@
 """The search process as an ASGI application: routes and what each of them does.
 
 `create_app` wires configuration, lifecycle, queue and routes; nothing is global, so several applications can live in
-one process. A search goes through here once: body, parameters, queue (which decodes and searches), reply.
+one process.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from functools import partial
+from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
@@ -24,25 +26,22 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from lookalike.errors import QueryError, ServiceBusy
-from lookalike.imaging import photos
-from lookalike.ranking.framing import framed
-from lookalike.ranking.request import Query
-from lookalike.serving.access import with_access
+from lookalike.errors import LookalikeError, QueryError, ServiceBusy
+from lookalike.serving.access import charge, with_access
 from lookalike.serving.batching import SearchQueue
-from lookalike.serving.bodies import BodyBudget, read_upload
+from lookalike.serving.bodies import BodyBudget, Reservation, read_batch, read_upload
 from lookalike.serving.config import ServingConfig
-from lookalike.serving.decoding import DecodingTurns, Effort
+from lookalike.serving.decoding import DecodingTurns
 from lookalike.serving.description import openapi
 from lookalike.serving.details import listing_json
 from lookalike.serving.forms import Upload
 from lookalike.serving.lifecycle import Lifecycle
 from lookalike.serving.metrics import CONTENT_TYPE, Metrics
 from lookalike.serving.observing import Observer
-from lookalike.serving.problems import HANDLERS
-from lookalike.serving.snapshot import ServedSnapshot
+from lookalike.serving.problems import HANDLERS, on_http_exception, on_lookalike_error
+from lookalike.serving.searching import Reply, Searches
 from lookalike.serving.thumbnails import ThumbnailCache, nearest_side
-from lookalike.serving.wire import SearchParameters, answer_json, parse_parameters
+from lookalike.serving.web_queries import WebQueries
 from lookalike.settings import available_cores
 from lookalike.storage.objects import ObjectStore
 
@@ -69,6 +68,8 @@ class SearchService:
             decoders=cores,
             searchers=config.rankers.at_a_time if config.rankers else 1,
         )
+        self.web = WebQueries(config.image_hosts, config.photo.max_bytes)
+        self.searches = Searches(config, self.lifecycle, self.queue, self.web)
         self.budget = BodyBudget(config.in_flight_bytes, self.metrics)
         self.thumbnails = ThumbnailCache(config.thumbnail_cache_bytes)
         self._scalers = ThreadPoolExecutor(max(1, cores // 2), thread_name_prefix="thumbnail")
@@ -83,6 +84,7 @@ class SearchService:
         finally:
             await asyncio.to_thread(self.queue.stop)
             await asyncio.to_thread(self.lifecycle.stop)
+            self.web.stop()
             self._scalers.shutdown()
 
     async def search(self, request: Request) -> Response:
@@ -94,66 +96,54 @@ class SearchService:
             upload = await read_upload(
                 request, held, max_bytes=config.photo.max_bytes, seconds=config.body_seconds
             )
-            parameters = parse_parameters((*request.query_params.multi_items(), *upload.fields))
-            received = time.perf_counter()
-            self.queue.admit()
-            try:
-                deadline = time.monotonic() + config.deadline_seconds
-                snapshot = self.lifecycle.snapshot
-                effort = self._effort(snapshot, parameters, upload)
-                prepare = partial(self._query, snapshot, parameters, upload)
-                answer = await self.queue.search(snapshot.searcher, prepare, deadline, effort)
-            finally:
-                self.queue.leave()
-        milliseconds = {
-            "receive": (received - started) * 1e3,
-            **answer.milliseconds,
-            "total": (time.perf_counter() - started) * 1e3,
-        }
-        body = answer_json(answer, milliseconds)
-        for hit in body["hits"]:
-            hit["title"] = hit["title"] or snapshot.titles.get(hit["listing_id"])
-        request.scope["notes"].update(
-            k=parameters.request.k,
-            hits=len(answer.hits),
-            photo_bytes=len(upload.photo),
-            listing_id=parameters.listing_id,
-            index=answer.index.partition("@")[0],
-            stages=body["milliseconds"],
-        )
-        counted = BackgroundTask(self._count, milliseconds, answer.scanned)
-        return JSONResponse(body, headers=_NEVER_CACHED, background=counted)
+            upload = replace(upload, fields=(*request.query_params.multi_items(), *upload.fields))
+            reply = await self.searches.answer(upload, held, key=_key_of(request), started=started)
+        request.scope["notes"].update(reply.notes)
+        counted = BackgroundTask(self._count, [reply])
+        return JSONResponse(reply.body, headers=_NEVER_CACHED, background=counted)
 
-    async def _count(self, milliseconds: dict[str, float], scanned: int) -> None:
+    async def search_batch(self, request: Request) -> Response:
+        """POST /v1/search/batch"""
+        started = time.perf_counter()
+        self.lifecycle.snapshot  # noqa: B018
+        config = self.config
+        with self.budget.reservation() as held:
+            uploads = await read_batch(
+                request, held, max_bytes=config.photo.max_bytes, seconds=config.body_seconds
+            )
+            if len(uploads) > config.batch_searches:
+                raise QueryError(
+                    f"searches: at most {config.batch_searches} in one request, not {len(uploads)}"
+                )
+            charge(request, len(uploads) - 1)
+            key = _key_of(request)
+            done = await asyncio.gather(
+                *(self._one_of_batch(request, upload, held, key, started) for upload in uploads)
+            )
+        replies = [reply for reply, _ in done if reply is not None]
+        request.scope["notes"].update(searches=len(done), failed=len(done) - len(replies))
+        body = {"results": [result for _, result in done]}
+        return JSONResponse(body, headers=_NEVER_CACHED, background=BackgroundTask(self._count, replies))
+
+    async def _one_of_batch(
+        self, request: Request, upload: Upload | QueryError, held: Reservation, key: str, started: float
+    ) -> tuple[Reply | None, dict[str, Any]]:
+        """One search's reply, if it has one, and what the batch says of it: one that fails fails no other."""
+        try:
+            if isinstance(upload, QueryError):
+                raise upload
+            reply = await self.searches.answer(upload, held, key=key, started=started)
+        except (LookalikeError, HTTPException) as error:
+            handler = on_http_exception if isinstance(error, HTTPException) else on_lookalike_error
+            said = await handler(request, error)
+            return None, {"status": said.status_code, "problem": json.loads(bytes(said.body))}
+        return reply, {"status": 200, "answer": reply.body}
+
+    async def _count(self, replies: Sequence[Reply]) -> None:
         """After the reply, which need not wait for it."""
-        self.metrics.observe_stages(milliseconds)
-        self.metrics.rows_scanned.inc(scanned)
-
-    def _effort(
-        self, snapshot: ServedSnapshot, parameters: SearchParameters, upload: Upload
-    ) -> Effort | None:
-        """What decoding the photo takes, if there is one to search by: its header alone is read, in no time."""
-        if parameters.listing_id is not None:
-            return None
-        limits, side = self.config.photo, snapshot.searcher.card.preset.resize
-        info = photos.foresee(upload.photo, side, box=parameters.box, limits=limits)
-        return Effort(len(upload.photo), info.width * info.height, info.decoding_bytes)
-
-    def _query(self, snapshot: ServedSnapshot, parameters: SearchParameters, upload: Upload) -> Query:
-        """The photo decoded for this snapshot's encoder, or the listing's id, checked against its index."""
-        if parameters.listing_id is not None:
-            if upload.photo or parameters.box:
-                raise QueryError("a search takes either a photo (with an optional box) or a listing_id")
-            if snapshot.searcher.listings.find(parameters.listing_id) is None:
-                raise HTTPException(HTTPStatus.NOT_FOUND, f"unknown listing: {parameters.listing_id}")
-            query = Query(parameters.request, listing_id=parameters.listing_id)
-        else:
-            side, limits = snapshot.searcher.card.preset.resize, self.config.photo
-            part = framed(parameters.box, self.config.ranking.box_margin)
-            square = photos.load_square(upload.photo, side, box=part, limits=limits)
-            query = Query(parameters.request, photo=square)
-        snapshot.searcher.check(query)
-        return query
+        for reply in replies:
+            self.metrics.observe_stages(reply.milliseconds)
+            self.metrics.rows_scanned.inc(reply.scanned)
 
     async def catalogue(self, request: Request) -> Response:
         """GET /v1/catalogue"""
@@ -227,6 +217,7 @@ class SearchService:
         return [
             Route("/", self.page),
             Route("/v1/search", self.search, methods=["GET", "POST"]),
+            Route("/v1/search/batch", self.search_batch, methods=["POST"]),
             Route("/v1/catalogue", self.catalogue),
             Route("/v1/listings/{listing_id:path}", self.listing),
             Route("/v1/photos/{photo_id}", self.photo),
@@ -234,6 +225,12 @@ class SearchService:
             Route("/openapi.json", self.openapi),
             Mount("/web", StaticFiles(directory=_WEB)),
         ]
+
+
+def _key_of(request: Request) -> str:
+    """The name of the API key that a request showed; empty where none was asked for."""
+    name: str = request.scope["notes"].get("key", "")
+    return name
 
 
 def create_app(service: SearchService) -> ASGIApp:

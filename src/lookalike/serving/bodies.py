@@ -15,9 +15,9 @@ from http import HTTPStatus
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from lookalike.errors import PhotoError, ServiceBusy
+from lookalike.errors import PhotoError, QueryError, ServiceBusy
 from lookalike.serving.forms import FormError, Upload, parse_form
-from lookalike.serving.json_bodies import parse_json
+from lookalike.serving.json_bodies import parse_batch, parse_json
 from lookalike.serving.metrics import Metrics
 
 _FORM_OVERHEAD = 256_000
@@ -77,12 +77,7 @@ async def read_upload(request: Request, held: Reservation, *, max_bytes: int, se
     content_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
     is_form, is_json = content_type == "multipart/form-data", content_type == "application/json"
     limit = max_bytes + (_FORM_OVERHEAD if is_form else max_bytes // 3 + _FORM_OVERHEAD if is_json else 0)
-    try:
-        async with asyncio.timeout(seconds):
-            body = await _read(request, held, limit, max_bytes)
-    except TimeoutError as error:
-        message = f"the body did not arrive within {seconds:g} seconds"
-        raise HTTPException(HTTPStatus.REQUEST_TIMEOUT, message, {"Connection": "close"}) from error
+    body = await _received(request, held, limit, max_bytes, seconds)
     if is_json:
         held.grow(2 * len(body))
         upload = await asyncio.to_thread(parse_json, body) if len(body) > _LONG else parse_json(body)
@@ -96,6 +91,26 @@ async def read_upload(request: Request, held: Reservation, *, max_bytes: int, se
     if len(upload.photo) > max_bytes:
         raise _too_large(max_bytes)
     return upload
+
+
+async def read_batch(
+    request: Request, held: Reservation, *, max_bytes: int, seconds: float
+) -> list[Upload | QueryError]:
+    """The searches of a JSON body, whose photos have `max_bytes` together. Raises as `read_upload` does."""
+    if request.headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
+        raise QueryError("send the searches as application/json")
+    body = await _received(request, held, max_bytes + max_bytes // 3 + _FORM_OVERHEAD, max_bytes, seconds)
+    held.grow(2 * len(body))
+    return await asyncio.to_thread(parse_batch, body) if len(body) > _LONG else parse_batch(body)
+
+
+async def _received(request: Request, held: Reservation, limit: int, max_bytes: int, seconds: float) -> bytes:
+    try:
+        async with asyncio.timeout(seconds):
+            return await _read(request, held, limit, max_bytes)
+    except TimeoutError as error:
+        message = f"the body did not arrive within {seconds:g} seconds"
+        raise HTTPException(HTTPStatus.REQUEST_TIMEOUT, message, {"Connection": "close"}) from error
 
 
 async def _read(request: Request, held: Reservation, limit: int, max_bytes: int) -> bytes:

@@ -48,6 +48,13 @@ class ServingConfig:
     """Time in which a request's headers must have arrived; a slower client is disconnected."""
     deadline_seconds: float = 10.0
     """Longest time from the whole body to the reply; a search that waited longer is dropped with a 503."""
+    query_seconds: float = 900
+    """How long a `query_id` stands for the photo that was uploaded. It is its own memory: a process keeps nothing."""
+    image_hosts: Annotated[tuple[str, ...], Env("LOOKALIKE_IMAGE_HOSTS")] = ()
+    """Hosts whose photos searches may name by address (`image_url`), ``*`` for all that are public; empty: none. Only
+    public addresses are connected to, whatever a name or a redirect leads to."""
+    batch_searches: int = 16
+    """Searches that one request to /v1/search/batch may hold. Each counts by itself for rates and for the queue."""
     queue_limit: int = 64
     """Searches that may wait for their turn; one more gets a 503 with Retry-After at once."""
     batch_limit: int = 16
@@ -81,6 +88,8 @@ class ServingConfig:
             "header_seconds",
             "write_seconds",
             "deadline_seconds",
+            "query_seconds",
+            "batch_searches",
         ):
             if getattr(self, name) <= 0:
                 raise SettingsError(f"{name} must be above 0, not {getattr(self, name)}")

@@ -36,6 +36,25 @@ def parse_json(data: bytes) -> Upload:
     return upload_of(body)
 
 
+def parse_batch(data: bytes) -> list[Upload | QueryError]:
+    """The searches of a batch, each as above or what is wrong with it. Raises `QueryError` where it is no batch."""
+    try:
+        body = strict_json.parse(data)
+    except ValueError as error:
+        raise QueryError(f"the body is not JSON: {error}") from error
+    if not isinstance(body, dict) or set(body) != {"searches"} or not isinstance(body["searches"], list):
+        raise QueryError('the body is not {"searches": [...]}')
+    if not body["searches"]:
+        raise QueryError("searches: give at least one")
+    found: list[Upload | QueryError] = []
+    for search in body["searches"]:
+        try:
+            found.append(upload_of(search))
+        except QueryError as error:
+            found.append(error)
+    return found
+
+
 def upload_of(body: Any) -> Upload:
     """The same of a JSON value."""
     if not isinstance(body, dict):

@@ -21,6 +21,7 @@ REPEATED = frozenset({"texts", "choices", "ranges"})
 """Kinds that a query string repeats."""
 MAXIMUM_TEXT = 500
 MAXIMUM_VALUES = 1000
+MAXIMUM_QUERY_ID = 20_000
 _NUMBER = "[-+0-9.eE ]*"
 _RANGE = {
     "type": "object",
@@ -46,6 +47,11 @@ class Parameter:
     """JSON Schema's keywords for its value."""
     example: Any = None
     """In a query string."""
+
+    @property
+    def longest(self) -> int:
+        """Characters that a value may have."""
+        return int(self.limits.get("maxLength", MAXIMUM_TEXT))
 
     @property
     def path(self) -> tuple[str, ...]:
@@ -100,6 +106,21 @@ def _label_not(name: str) -> Parameter:
 
 PARAMETERS = (
     Parameter("listing_id", "text", "More like this listing, instead of a photo."),
+    Parameter(
+        "query_id",
+        "text",
+        "The photo of an earlier search, by the `query_id` of its reply, instead of sending it again: for further "
+        "pages, other filters and shared addresses. It holds for 15 minutes (`ServingConfig.query_seconds`), for the "
+        "API key that got it; then, or where the model release has changed, the reply is a 410 (`query-expired`).",
+        limits={"maxLength": MAXIMUM_QUERY_ID},
+    ),
+    Parameter(
+        "image_url",
+        "text",
+        "The web address of a photo, instead of the photo. Only of hosts that the process may ask "
+        "(`ServingConfig.image_hosts`; by default none). A 422 (`image-url`) says that no photo came from there.",
+        limits={"maxLength": 2000},
+    ),
     Parameter(
         "k",
         "integer",
@@ -171,6 +192,17 @@ PARAMETERS = (
         "the filters (`RankingConfig.candidates`), of each product the one that comes first, those without a price "
         "last. The answer ends with them.",
         limits={"enum": ["price", "-price"]},
+    ),
+    Parameter(
+        "show",
+        "texts",
+        "Aspects that hits carry in `aspects`, whatever the query's are; `*` for all.",
+    ),
+    Parameter(
+        "explain",
+        "flag",
+        "Say how the answer and each score came about: `explain` of the reply and of each hit. For people; its fields "
+        "may change.",
     ),
     Parameter(
         "facets",

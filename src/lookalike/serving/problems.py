@@ -22,6 +22,8 @@ from lookalike.errors import (
     ObjectNotFound,
     PhotoError,
     QueryError,
+    QueryExpired,
+    QueryUnreachable,
     ServiceBusy,
     StorageError,
 )
@@ -36,6 +38,7 @@ _STATUS_OF_PHOTO_RULE = {
     "effort": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     "empty": HTTPStatus.BAD_REQUEST,
 }
+_SLUGS: dict[int, str] = {HTTPStatus.TOO_MANY_REQUESTS: "rate"}
 CLIENT_CLOSED_REQUEST = 499
 """nginx's status for a client that went away; nobody reads the reply, the log and the metrics do."""
 
@@ -71,6 +74,10 @@ async def on_lookalike_error(request: Request, error: Exception) -> Response:
             _LOG.info("a photo was refused: %s (%r)", error, error.__cause__)
             status = _STATUS_OF_PHOTO_RULE.get(error.rule, HTTPStatus.UNPROCESSABLE_ENTITY)
             return problem(request, status, f"photo-{error.rule}", detail, rule=error.rule)
+        case QueryExpired():
+            return problem(request, HTTPStatus.GONE, "query-expired", detail)
+        case QueryUnreachable():
+            return problem(request, HTTPStatus.UNPROCESSABLE_ENTITY, "image-url", detail)
         case QueryError():
             return problem(request, HTTPStatus.BAD_REQUEST, "query", detail)
         case ServiceBusy():
@@ -96,7 +103,7 @@ async def on_lookalike_error(request: Request, error: Exception) -> Response:
 async def on_http_exception(request: Request, error: Exception) -> Response:
     """What routing and body reading raise: 404, 405, 408, 413 and the like."""
     assert isinstance(error, HTTPException)
-    slug = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")
+    slug = _SLUGS.get(error.status_code) or HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")
     return problem(request, error.status_code, slug, error.detail, headers=error.headers)
 
 

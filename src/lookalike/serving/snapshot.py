@@ -26,6 +26,7 @@ from lookalike.ranking.search import Searcher, join_searcher
 from lookalike.serving.config import ServingConfig
 from lookalike.serving.copies import Copies
 from lookalike.serving.details import Titles, catalogue_json
+from lookalike.serving.query_ids import QueryIds
 from lookalike.serving.thumbnails import PhotoShelf
 from lookalike.sharding.fleet import Fleet
 from lookalike.sharding.remote import RemoteListings
@@ -53,6 +54,7 @@ class ServedSnapshot:
     titles: Titles
     catalogue: dict[str, Any]
     """What the page's filters offer; see `details.catalogue_json`."""
+    query_ids: QueryIds
     load_seconds: float
 
     @property
@@ -126,9 +128,10 @@ def open_snapshot(
     catalogue = catalogue_json(
         searcher.summary, config.ranking.colour if searcher.card.colour_bits else None, searcher.unlearned
     )
+    ids = QueryIds(release_files.manifest, config.query_seconds)
     seconds = time.monotonic() - started
     return ServedSnapshot(
-        release_files, index_files, deltas, curated_files, searcher, shelf, titles, catalogue, seconds
+        release_files, index_files, deltas, curated_files, searcher, shelf, titles, catalogue, ids, seconds
     )
 
 

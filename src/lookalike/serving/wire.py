@@ -23,18 +23,20 @@ from lookalike.ranking.parameters import (
     parse_ranges,
 )
 from lookalike.ranking.request import Answer, SearchRequest
-from lookalike.serving.model import BY_NAME, MAXIMUM_TEXT, MAXIMUM_VALUES, REPEATED
+from lookalike.serving.model import BY_NAME, MAXIMUM_VALUES, REPEATED
 
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
 class SearchParameters:
-    """One search as a client asked for it; `listing_id` is None where a photo is the query."""
+    """One search as a client asked for it; a photo is the query where it names no other."""
 
     request: SearchRequest
     box: Box | None = None
     listing_id: str | None = None
+    query_id: str | None = None
+    image_url: str | None = None
 
 
 def parse_parameters(items: Iterable[tuple[str, str]]) -> SearchParameters:
@@ -44,8 +46,8 @@ def parse_parameters(items: Iterable[tuple[str, str]]) -> SearchParameters:
     for name, value in items:
         if name not in BY_NAME:
             raise QueryError(f"unknown parameter {name[:40]!r}; there are {', '.join(BY_NAME)}")
-        if len(value) > MAXIMUM_TEXT:
-            raise QueryError(f"{name}: a value may have {MAXIMUM_TEXT} characters at most")
+        if len(value) > BY_NAME[name].longest:
+            raise QueryError(f"{name}: a value may have {BY_NAME[name].longest} characters at most")
         if name in repeated:
             repeated[name].append(value)
             if len(repeated[name]) > MAXIMUM_VALUES:
@@ -82,10 +84,12 @@ def parse_parameters(items: Iterable[tuple[str, str]]) -> SearchParameters:
         exclude=frozenset(repeated["exclude"]),
         exclude_groups=frozenset(repeated["exclude_group"]),
         sort=single.get("sort"),  # type: ignore[arg-type]  # is checked there
+        show=tuple(dict.fromkeys(repeated["show"])),
+        explain=one("explain", parse_flag, default=False),
         facets=one("facets", parse_flag, default=False),
     )
     box = parse_box(single["box"]) if "box" in single else None
-    return SearchParameters(request, box, single.get("listing_id"))
+    return SearchParameters(request, box, *(single.get(n) for n in ("listing_id", "query_id", "image_url")))
 
 
 def _chosen(repeated: Mapping[str, list[str]], ending: str) -> Choices:
@@ -103,24 +107,31 @@ def _every_photo(text: str) -> bool:
 def answer_json(answer: Answer, milliseconds: Mapping[str, float]) -> dict[str, Any]:
     """The reply's body; `milliseconds` adds the stages that the service itself timed."""
     partial = {"partial": {"missing_shards": list(answer.missing_shards)}} if answer.missing_shards else {}
-    more = partial if answer.facets is None else partial | {"facets": answer.facets.to_json()}
-    more = more | ({"text": answer.understood.to_json()} if answer.understood.text.strip() else {})
-    return more | {
-        "hits": [hit.to_json() for hit in answer.hits],
-        "categories": [
-            {"category": guess.category, "probability": guess.probability, "opened": guess.opened}
-            for guess in answer.categories
-        ],
-        "aspects": {
-            name: [{"value": value, "probability": probability} for value, probability in values]
-            for name, values in answer.aspects.items()
-        },
-        "likeness": answer.judged.likeness,
-        "nothing_alike": answer.judged.nothing_alike,
-        "release": answer.release,
-        "index": answer.index,
-        "delta": answer.delta or None,
-        "scanned": answer.scanned,
-        "unlearned": answer.unlearned,
-        "milliseconds": {name: round(value, 3) for name, value in milliseconds.items()},
+    more = {
+        "facets": answer.facets and answer.facets.to_json(),
+        "text": answer.understood.to_json() if answer.understood.text.strip() else None,
+        "explain": answer.explain,
     }
+    return (
+        partial
+        | {name: said for name, said in more.items() if said is not None}
+        | {
+            "hits": [hit.to_json() for hit in answer.hits],
+            "categories": [
+                {"category": guess.category, "probability": guess.probability, "opened": guess.opened}
+                for guess in answer.categories
+            ],
+            "aspects": {
+                name: [{"value": value, "probability": probability} for value, probability in values]
+                for name, values in answer.aspects.items()
+            },
+            "likeness": answer.judged.likeness,
+            "nothing_alike": answer.judged.nothing_alike,
+            "release": answer.release,
+            "index": answer.index,
+            "delta": answer.delta or None,
+            "scanned": answer.scanned,
+            "unlearned": answer.unlearned,
+            "milliseconds": {name: round(value, 3) for name, value in milliseconds.items()},
+        }
+    )
