@@ -209,6 +209,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     environ = inherited()
     _sample_where_nothing_is_named(home, environ)
     environment.own_home(home / "prefect", environ)
+    environment.lasting_server(environ)
     environ.setdefault("LOOKALIKE_STORE", (home / "store").as_uri())
     environ.setdefault("LOOKALIKE_CATALOGUE", str(home / "catalogue" / "catalogue.csv"))
     token = _token(home)

@@ -20,11 +20,24 @@ NO_ANALYTICS = {
 }
 
 
+PATIENT = {
+    "PREFECT_CLIENT_MAX_RETRIES": "7",  # 2 + 4 + ... + 128 s: a request outlasts four minutes without a server
+}
+LASTING = {
+    "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "tasks.leases",
+    "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+    "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(30 * 24 * 3600),
+}
+"""A server that stays: leases outlast it, and runs that ended a month ago go, with their logs and artifacts."""
+
+
 def settle(environment: MutableMapping[str, str] = os.environ) -> None:
     """Turn analytics off in `environment`, and give the embedded server time: its first start makes its tables."""
     environment.update(NO_ANALYTICS)
     environment.setdefault("PREFECT_SERVER_CORS_ALLOWED_ORIGINS", "http://127.0.0.1:4200")
     environment.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
+    for name, value in PATIENT.items():
+        environment.setdefault(name, value)
 
 
 def own_home(directory: Path, environment: MutableMapping[str, str] = os.environ) -> None:
@@ -34,6 +47,12 @@ def own_home(directory: Path, environment: MutableMapping[str, str] = os.environ
     home.mkdir(parents=True, exist_ok=True)
     environment["PREFECT_HOME"] = str(home)
     environment.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")
+
+
+def lasting_server(environment: MutableMapping[str, str] = os.environ) -> None:
+    """For a server of its own that finds our code (the working directory, PYTHONPATH): let it outlive restarts."""
+    for name, value in LASTING.items():
+        environment.setdefault(name, value)
 
 
 def quieten(environment: MutableMapping[str, str] = os.environ) -> None:

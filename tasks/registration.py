@@ -28,13 +28,19 @@ from lookalike.errors import SettingsError
 
 LIMITS = {"cpu": 8, "gpu": 1}
 """Runs at once in each pool. `retrain`, `reindex` and `extract` hold one while they wait for others: never below 4."""
-SILENCE = timedelta(seconds=150)
-"""A run that says nothing for so long is lost; runs of the pools say something every 30 seconds."""
+SILENCE = timedelta(minutes=10)
+"""A run that says nothing for so long is lost; runs of the pools say something every 30 seconds.
+
+Nobody hears them while Prefect's server is away, so this is also how long it may be: longer, and runs that are at work
+would be called lost as soon as it is back.
+"""
+NO_POD = timedelta(minutes=10)
+"""A run that was taken and has no pod by then never gets one: a restart came between. With a pod that waits for a node
+it is *InfrastructurePending*, and may wait longer."""
 _SERVER_S = 300.0
-_HEARTBEAT, _ENDS = (
-    "prefect.flow-run.heartbeat",
-    ("Completed", "Failed", "Cancelled", "Crashed", "AwaitingRetry"),
-)
+_HEARTBEAT = "prefect.flow-run.heartbeat"
+_ENDS = ("Completed", "Held", "Failed", "TimedOut", "Cancelled", "Crashed", "AwaitingRetry")
+_BEGINS = ("InfrastructurePending", "Running", "Retrying", "AwaitingConcurrencySlot")
 _ANY_RUN = ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"})
 
 AUTOMATIONS = (
@@ -55,6 +61,27 @@ AUTOMATIONS = (
                 name="Crashed",
                 state=StateType.CRASHED,
                 message=f"no heartbeat for {SILENCE.total_seconds():.0f} s: its pod or node is gone",
+                force=False,
+            )
+        ],
+    ),
+    AutomationCore(
+        name="runs without a pod have crashed",
+        description="A run that a worker took without making its Job stays Pending, and its parent waits for ever.",
+        trigger=EventTrigger(
+            posture=Posture.Proactive,
+            match=_ANY_RUN,
+            for_each={"prefect.resource.id"},
+            after={"prefect.flow-run.Pending", "prefect.flow-run.Submitting"},
+            expect={f"prefect.flow-run.{name}" for name in (*_BEGINS, *_ENDS)},
+            threshold=1,
+            within=NO_POD,
+        ),
+        actions=[
+            ChangeFlowRunState(
+                name="Crashed",
+                state=StateType.CRASHED,
+                message=f"it was taken {NO_POD.total_seconds():.0f} s ago and has no pod",
                 force=False,
             )
         ],

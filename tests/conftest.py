@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.postgres import postgres  # noqa: F401  a fixture
 from tests.stores import moto_endpoint, radosgw, store  # noqa: F401  fixtures
 
 if TYPE_CHECKING:

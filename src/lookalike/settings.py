@@ -196,7 +196,7 @@ class RolloutSettings(Layered):
     pods_url: str = ""
     """A host that resolves to every search pod, ready or not; by default ``http://<name>-pods.<namespace>:8080``."""
     deadline_s: float = Field(default=900, gt=0)
-    """Seconds that the pods may take in all; one that waits longer for the first ready pod than the Deployment's
+    """Seconds that may pass without another pod being replaced. A pod that takes longer than the Deployment's
     `progressDeadlineSeconds` is given up before."""
 
 
@@ -212,6 +212,8 @@ class ConsoleSettings(Layered):
     """Address of Prefect's API."""
     prefect_key: Annotated[str, Secret, Env("PREFECT_API_KEY")] = ""
     """Sent as a bearer token, where a proxy in front of Prefect wants one."""
+    prefect_auth: Annotated[str, Secret, Env("PREFECT_API_AUTH_STRING")] = ""
+    """``user:password`` of Prefect's server, where it has one."""
     prefect_ui: str = ""
     """Where people see Prefect, if that is not the API's address without ``/api``."""
     search_url: str = ""

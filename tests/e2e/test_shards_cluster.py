@@ -1,7 +1,7 @@
 """An index in rankers on a real cluster: the answers of one process, and no failed search while a ranker dies.
 
-The component k8s/components/shards as it is: three parts, each in two pods of a StatefulSet, found through their
-headless Service by two search pods that hold no index.
+The component k8s/components/shards as it is: three parts, each in two pods of a StatefulSet of its own, found through
+their headless Service by two search pods that hold no index.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def site(
     namespace.secret("lookalike-store", s3.pod_environment)
     began = time.monotonic()
     namespace.kustomize(kustomization(search_image), work / "kustomization")
-    for workload in (f"statefulset/{RANKER}", f"deployment/{SEARCH}"):
+    for workload in (*(f"statefulset/{RANKER}-{part}" for part in range(SHARDS)), f"deployment/{SEARCH}"):
         namespace.kubectl("rollout", "status", workload, "--timeout=400s", seconds=420)
     print(f"six rankers and two search pods ready: {time.monotonic() - began:.0f} s")
     port = namespace.get("service", SEARCH)["spec"]["ports"][0]["nodePort"]
@@ -114,7 +114,7 @@ def kustomization(image: str) -> dict[str, object]:
         ],
         "patches": [
             {"target": {"kind": "Deployment", "name": SEARCH}, "patch": resources},
-            {"target": {"kind": "StatefulSet", "name": RANKER}, "patch": resources},
+            {"target": {"kind": "StatefulSet"}, "patch": resources},
             {
                 "target": {"kind": "Service", "name": SEARCH},
                 "patch": json.dumps([{"op": "add", "path": "/spec/type", "value": "NodePort"}]),
@@ -200,7 +200,7 @@ def test_200_searches_get_the_top_100_of_one_process(
 def test_a_ranker_is_deleted_under_load_and_no_search_fails(
     site: Site, asked: list[Question], expected: list[list[dict[str, Any]]]
 ) -> None:
-    """Once without grace, as a node dies, and once as an eviction does it."""
+    """One of each shard: twice without grace, as a node dies, and once as an eviction does it."""
     replies, stop = Replies(), threading.Event()
 
     def run(first: int) -> None:
@@ -214,7 +214,8 @@ def test_a_ranker_is_deleted_under_load_and_no_search_fails(
     for thread in threads:
         thread.start()
     try:
-        for pod, grace in (f"{RANKER}-1", ("--force", "--grace-period=0")), (f"{RANKER}-5", ()):
+        dies = ("--force", "--grace-period=0")
+        for pod, grace in (f"{RANKER}-0-1", dies), (f"{RANKER}-1-0", dies), (f"{RANKER}-2-1", ()):
             before = len(replies.hits)
             eventually(lambda before=before: len(replies.hits) > before + 50, 120)
             uid = site.namespace.get("pod", pod)["metadata"]["uid"]
@@ -229,7 +230,7 @@ def test_a_ranker_is_deleted_under_load_and_no_search_fails(
         for thread in threads:
             thread.join()
     print(
-        f"{len(replies.hits)} searches while two rankers were deleted, {len(replies.bad)} failed or partial"
+        f"{len(replies.hits)} searches while three rankers were deleted, {len(replies.bad)} failed or partial"
     )
     assert not replies.bad, replies.bad[:5]
     assert not replies.differing(expected)
@@ -241,8 +242,7 @@ def self_of(site: Site, pod: str) -> str | None:
 
 
 def test_a_shard_without_any_ranker_makes_partial_answers(site: Site, asked: list[Question]) -> None:
-    """Of two rankers none holds shard 2."""
-    site.namespace.kubectl("scale", f"statefulset/{RANKER}", "--replicas=2")
+    site.namespace.kubectl("scale", f"statefulset/{RANKER}-2", "--replicas=0")
     with httpx.Client(base_url=site.url, timeout=30) as client:
 
         def missing() -> list[int]:
@@ -251,5 +251,5 @@ def test_a_shard_without_any_ranker_makes_partial_answers(site: Site, asked: lis
             return list(reply.json().get("partial", {}).get("missing_shards", []))
 
         eventually(lambda: missing() == [2], 120)
-        site.namespace.kubectl("scale", f"statefulset/{RANKER}", f"--replicas={SHARDS * COPIES}")
+        site.namespace.kubectl("scale", f"statefulset/{RANKER}-2", f"--replicas={COPIES}")
         eventually(lambda: not missing(), 240)

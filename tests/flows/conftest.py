@@ -16,9 +16,11 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -55,6 +57,14 @@ class Prefect:
     api: str
     environ: Mapping[str, str]
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """Of every request: the user and the password, where the server has them."""
+        headers = {"Content-Type": "application/json"}
+        if auth := self.environ.get("PREFECT_API_AUTH_STRING"):
+            headers["Authorization"] = f"Basic {b64encode(auth.encode()).decode()}"
+        return headers
+
     def ask_all(self, path: str) -> list[Any]:
         """All entries of a filter, which answers with 200 at most: tests that ran before have left some."""
         found: list[Any] = []
@@ -64,9 +74,7 @@ class Prefect:
 
     def ask(self, path: str, body: Mapping[str, Any]) -> Any:
         """What the server answers, asked again while its database is busy, as Prefect's own client does."""
-        request = urllib.request.Request(
-            self.api + path, json.dumps(body).encode(), {"Content-Type": "application/json"}
-        )
+        request = urllib.request.Request(self.api + path, json.dumps(body).encode(), self.headers)
         until = time.monotonic() + 60
         while True:
             try:
@@ -158,9 +166,9 @@ def wait_until(what: str, answers: Any, process: subprocess.Popen[Any], seconds:
         time.sleep(0.1)
 
 
-def is_up(url: str) -> bool:
+def is_up(url: str, headers: Mapping[str, str] = MappingProxyType({})) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=20) as reply:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=dict(headers)), timeout=20) as reply:
             return bool(reply.status == 200)
     except (urllib.error.URLError, OSError):
         return False

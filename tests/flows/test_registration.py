@@ -14,6 +14,8 @@ from uuid import uuid4
 
 import pytest
 
+from tasks.registration import NO_POD, SILENCE
+
 from .conftest import ROOT, Prefect, wait_until
 
 
@@ -38,13 +40,13 @@ def call(prefect: Prefect, method: str, path: str, body: Any = None) -> None:
     urllib.request.urlopen(request, timeout=60).close()
 
 
-def run_of_a_flow(prefect: Prefect, *tags: str) -> str:
+def run_of_a_flow(prefect: Prefect, *tags: str, state: str = "RUNNING") -> str:
     """A flow run that somebody has begun."""
     flow = prefect.ask("/flows/", {"name": "lost"})["id"]
     deployment = prefect.ask(
         "/deployments/", {"name": f"lost-{uuid4().hex}", "flow_id": flow, "tags": list(tags)}
     )
-    body = {"tags": list(tags), "state": {"type": "RUNNING", "name": "Running"}}
+    body = {"tags": list(tags), "state": {"type": state, "name": state.title()}}
     return str(prefect.ask(f"/deployments/{deployment['id']}/create_flow_run", body)["id"])
 
 
@@ -76,7 +78,14 @@ def waiting() -> subprocess.Popen[bytes]:
 def silent_run(prefect: Prefect) -> str:
     """A run that was heard of last when its next word is overdue."""
     run = run_of_a_flow(prefect)
-    tell(prefect, run, "heartbeat", datetime.now(UTC) - timedelta(seconds=170))
+    tell(prefect, run, "heartbeat", datetime.now(UTC) - SILENCE - timedelta(seconds=20))
+    return run
+
+
+def run_without_pod(prefect: Prefect) -> str:
+    """A run that a worker took and never made a Job of."""
+    run = run_of_a_flow(prefect, state="PENDING")
+    tell(prefect, run, "Pending", datetime.now(UTC) - NO_POD - timedelta(seconds=20))
     return run
 
 
@@ -89,25 +98,42 @@ def test_registered_twice_it_is_the_same_and_the_operators_limit_stays(registere
     template = json.loads((ROOT / "k8s/jobs/gpu.json").read_text())
     assert pools["gpu"]["base_job_template"] == template
     names = [automation["name"] for automation in registered.ask("/automations/filter", {})]
-    assert sorted(names) == ["crashed parents start again", "lost runs have crashed"]
+    assert sorted(names) == [
+        "crashed parents start again",
+        "lost runs have crashed",
+        "runs without a pod have crashed",
+    ]
 
 
-def test_a_run_that_fell_silent_has_crashed_and_one_that_speaks_goes_on(registered: Prefect) -> None:
-    speaking = run_of_a_flow(registered)
+def test_a_run_that_fell_silent_or_never_began_has_crashed_and_one_that_speaks_goes_on(
+    registered: Prefect,
+) -> None:
+    speaking, waiting_for_node = run_of_a_flow(registered), run_of_a_flow(registered, state="PENDING")
     silent: list[str] = []
+    without_pod: list[str] = []
     now = datetime.now(UTC)
-    tell(registered, speaking, "heartbeat", now - timedelta(seconds=145))  # due in five seconds
+    tell(registered, speaking, "heartbeat", now - SILENCE + timedelta(seconds=5))  # due in five seconds
+    tell(registered, waiting_for_node, "Pending", now - NO_POD + timedelta(seconds=5))
+    tell(registered, waiting_for_node, "InfrastructurePending", now - NO_POD + timedelta(seconds=6))
     told = time.monotonic() - 1_000
 
     def crashed() -> list[str]:
-        """Those of the silent runs. A server that is still loading its automations misses what it is told, so there is
-        another one now and then; meanwhile the speaking one speaks."""
+        """One of the silent runs, one of those without a pod.
+
+        A server that is still loading its automations misses what it is told, so there is another one now and then;
+        meanwhile the speaking one speaks.
+        """
         nonlocal told
         if time.monotonic() - told > 20:
             told = time.monotonic()
             tell(registered, speaking, "heartbeat", datetime.now(UTC))
             silent.append(silent_run(registered))
-        return [run for run in silent if state_of(registered, run)["type"] == "CRASHED"]
+            without_pod.append(run_without_pod(registered))
+        found = [
+            [run for run in runs if state_of(registered, run)["type"] == "CRASHED"][:1]
+            for runs in (silent, without_pod)
+        ]
+        return found[0] + found[1] if all(found) else []
 
     patience = waiting()
     try:
@@ -115,8 +141,11 @@ def test_a_run_that_fell_silent_has_crashed_and_one_that_speaks_goes_on(register
     finally:
         patience.kill()
         patience.wait()
-    assert "no heartbeat" in state_of(registered, crashed()[0])["message"]
+    lost, taken = crashed()
+    assert "no heartbeat" in state_of(registered, lost)["message"]
+    assert "has no pod" in state_of(registered, taken)["message"]
     assert state_of(registered, speaking)["type"] == "RUNNING"
+    assert state_of(registered, waiting_for_node)["type"] == "PENDING"
 
 
 def test_a_crashed_parent_starts_again_and_a_crashed_stage_is_left_to_its_parent(registered: Prefect) -> None:

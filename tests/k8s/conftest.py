@@ -17,7 +17,7 @@ K8S = Path(__file__).parents[2] / "k8s"
 BUILDS = {
     "local": ("overlays/local", ()),
     "production": ("overlays/production", ()),
-    "all components": ("overlays/production", ("shards", "index-cache", "prefect-postgres")),
+    "all components": ("overlays/production", ("hpa-queue", "shards", "index-cache")),
 }
 """What is built: an overlay, and the components added to it."""
 

@@ -28,13 +28,15 @@ VOLUMES = {
 }
 """What Pod Security `restricted` admits."""
 LABELS = {f"app.kubernetes.io/{name}" for name in ("name", "component", "part-of")}
-MADE_BY_HAND = {"lookalike-store", "lookalike-console", "lookalike-prefect-database"}
+MADE_BY_HAND = {"lookalike-store", "lookalike-console", "lookalike-prefect-database", "lookalike-prefect"}
 """Secrets, which no repository holds; docs/operations.md says how to make them."""
 
 
 def pods(build: Build) -> Iterator[tuple[str, Manifest]]:
     for workload in build.workloads:
         yield f"{workload['kind']}/{workload['metadata']['name']}", workload["spec"]["template"]
+    for cron in build.of("CronJob"):
+        yield f"CronJob/{cron['metadata']['name']}", cron["spec"]["jobTemplate"]["spec"]["template"]
 
 
 def containers(build: Build, *, starting: bool = True) -> Iterator[tuple[str, Manifest]]:
@@ -74,6 +76,8 @@ def test_nothing_is_unbounded(build: Build) -> None:
 
 def test_every_process_is_watched(build: Build) -> None:
     for name, container in containers(build, starting=False):
+        if name.startswith("CronJob/"):
+            continue  # it ends
         assert {"startupProbe", "livenessProbe"} <= container.keys(), name
     for service in build.of("Service"):
         for workload in selected(build, service):
@@ -135,9 +139,33 @@ def test_everything_carries_the_recommended_labels(build: Build) -> None:
 
 def test_selectors_meet_what_they_mean(build: Build) -> None:
     for found in build.of("Service", "PodDisruptionBudget", "NetworkPolicy"):
-        assert len(selected(build, found)) == 1, (found["kind"], found["metadata"]["name"])
+        name = found["metadata"]["name"]
+        one = (
+            found["kind"] == "PodDisruptionBudget" or "ranker" not in name
+        )  # each part is a workload of its own
+        assert (len(selected(build, found)) == 1) is one, (found["kind"], name)
     for workload in build.workloads:
         assert selected(build, workload) == [workload]
+
+
+def test_rankers_of_one_part_share_no_zone_and_those_of_all_parts_are_there(build: Build) -> None:
+    """Each part keeps apart from itself alone, so that neither a drain nor a lost zone takes a shard away."""
+    sets = build.of("StatefulSet")
+    parts = []
+    for ranker in sets:
+        pod, labels = ranker["spec"]["template"]["spec"], ranker["spec"]["template"]["metadata"]["labels"]
+        (apart,) = pod["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+        assert apart["topologyKey"] == "topology.kubernetes.io/zone"
+        wanted = apart["labelSelector"]["matchLabels"].items()
+        assert [
+            other for other in sets if wanted <= other["spec"]["template"]["metadata"]["labels"].items()
+        ] == [ranker]
+        args = pod["containers"][0]["args"]
+        parts.append(args[args.index("--part") + 1])
+        assert labels["lookalike/part"] == parts[-1].partition("/")[0]
+        assert ranker["spec"]["replicas"] >= 2
+    assert parts == [f"{number}/{len(sets)}" for number in range(len(sets))]
+    assert bool(sets) is (build.name == "all components")
 
 
 def selected(build: Build, found: Manifest) -> list[Manifest]:

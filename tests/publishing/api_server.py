@@ -75,6 +75,9 @@ class ApiServer:
     """Somebody else, who changes the Deployment once, just before the next patch arrives."""
     broken: set[str] = field(default_factory=set)
     """Snapshots whose pods never become ready."""
+    seconds_per_pod: float = 0.0
+    """How long each pod takes to be ready; 0: all are at the next look."""
+    _rolled: float = 0.0
     _ahead: deque[Json] = field(default_factory=deque)
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
@@ -93,6 +96,8 @@ class ApiServer:
         with self._lock:
             if self._ahead:
                 self.deployment["status"] |= self._ahead.popleft()
+            elif self.seconds_per_pod:
+                self.deployment["status"] |= self._one_by_one()
             return copy.deepcopy(self.deployment)
 
     def patch(self, operations: list[Json]) -> Json:
@@ -120,12 +125,21 @@ class ApiServer:
             {"observedGeneration": generation, "updatedReplicas": min(1, wanted), "replicas": wanted + 1}
             | {"availableReplicas": wanted},
         ]
+        if self.seconds_per_pod:
+            self._rolled, self._ahead = time.monotonic(), deque(steps)
+            return
         done = {"updatedReplicas": wanted, "replicas": wanted, "availableReplicas": wanted}
         self._ahead = deque(
             steps
             if self.template.get(INDEX) in self.broken
             else [*steps, {"observedGeneration": generation} | done]
         )
+
+    def _one_by_one(self) -> Json:
+        wanted = int(self.deployment["spec"]["replicas"])
+        ready = min(wanted, int((time.monotonic() - self._rolled) / self.seconds_per_pod))
+        coming = int(ready < wanted)
+        return {"updatedReplicas": ready + coming, "replicas": wanted + coming, "availableReplicas": wanted}
 
 
 def apply(document: Json, operation: Json) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -65,11 +66,42 @@ def test_pods_that_never_come_up_have_a_deadline(api: ApiServer, search: Search)
     api.broken.add(str(NEW))
     began = time.monotonic()
     with pytest.raises(
-        RolloutRefused, match=r"not done after 0\.3 s \(1 of 2 pods are new, 2 of 3 are ready\)"
+        RolloutRefused, match=r"nothing has moved for 0\.3 s \(1 of 2 pods are new, 2 of 3 are ready\)"
     ):
         search(deadline_s=0.3).roll_out(NEW, VASE)
     assert 0.3 <= time.monotonic() - began < 10
     assert api.deployment["metadata"]["annotations"][CONFIRMED] == str(OLD)
+
+
+def test_the_deadline_counts_from_the_last_pod_that_was_replaced(api: ApiServer, search: Search) -> None:
+    """Ten pods, each slower than a third of the deadline: the whole takes three deadlines, and nothing is wrong."""
+    api.deployment = api_server.deployment(str(OLD), str(OLD), replicas=10)
+    api.seconds_per_pod = 0.15
+    began = time.monotonic()
+    with pytest.raises(RolloutRefused, match="does not answer a search"):  # all pods are new; no Service here
+        search(deadline_s=0.5).roll_out(NEW, VASE)
+    assert time.monotonic() - began >= 1.5
+
+
+def test_pods_that_come_and_go_do_not_move_a_roll_out(api: ApiServer, search: Search) -> None:
+    """One that becomes ready and fails again, over and over, is no progress."""
+    api.broken.add(str(NEW))
+    deployed = search(deadline_s=0.5)
+    deployed.name_snapshot(NEW)
+    stop = threading.Event()
+
+    def flap() -> None:
+        while not stop.wait(0.05):
+            api.deployment["status"]["availableReplicas"] ^= 1  # 2, 3, 2, ...
+
+    flapping = threading.Thread(target=flap)
+    flapping.start()
+    try:
+        with pytest.raises(RolloutRefused, match="nothing has moved"):
+            deployed.roll_out(NEW, VASE)
+    finally:
+        stop.set()
+        flapping.join()
 
 
 def test_a_service_that_answers_from_another_snapshot_is_no_success(site: Site, search: Search) -> None:

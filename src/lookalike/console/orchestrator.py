@@ -6,6 +6,7 @@ start in a second. `Unreachable` says that the API did not answer; the page then
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -91,12 +92,14 @@ def _translated(
 
 
 class Orchestrator:
-    """A client of one Prefect server. `api` is its API address, `ui` where people see it."""
+    """A client of one Prefect server. `api` is its API address, `ui` where people see it, `auth` ``user:password``."""
 
-    def __init__(self, api: str, ui: str = "", *, key: str = "") -> None:
+    def __init__(self, api: str, ui: str = "", *, key: str = "", auth: str = "") -> None:
         self.api = api.rstrip("/")
         self.ui = (ui or self.api.removesuffix("/api")).rstrip("/")
         headers = {"Authorization": f"Bearer {key}"} if key else {}
+        if auth:
+            headers["Authorization"] = f"Basic {base64.b64encode(auth.encode()).decode()}"
         self._client = httpx.AsyncClient(base_url=self.api, headers=headers, timeout=5, trust_env=False)
         self._flows: dict[str, str] = {}
 

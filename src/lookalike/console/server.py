@@ -38,7 +38,9 @@ def run(
         print(f"the console's token, for this run: {token}", file=sys.stderr)
     console = Console(
         Overview(store),
-        Orchestrator(settings.prefect_api, settings.prefect_ui, key=settings.prefect_key),
+        Orchestrator(
+            settings.prefect_api, settings.prefect_ui, key=settings.prefect_key, auth=settings.prefect_auth
+        ),
         Access(token),
         cache_dir=cache_dir,
         search_url=settings.search_url,

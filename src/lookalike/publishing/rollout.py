@@ -64,6 +64,12 @@ class State:
     def complete(self) -> bool:
         return self.observed and self.wanted == self.updated == self.existing == self.available
 
+    @property
+    def progress(self) -> tuple[int, int]:
+        """How far it is; rises while all goes well. First new pods and old ones gone, then pods that are ready."""
+        gone = self.wanted - max(0, self.existing - self.updated)
+        return (self.updated + gone, min(self.available, self.wanted)) if self.observed else (-1, 0)
+
     def __str__(self) -> str:
         return f"{self.updated} of {self.wanted} pods are new, {self.available} of {self.existing} are ready"
 
@@ -156,7 +162,7 @@ class SearchDeployment:
             self._patch({"op": "add", "path": _TEMPLATE, "value": {}}, operation)
 
     def _wait(self, index: Ref, progress: Progress) -> None:
-        deadline = time.monotonic() + self.settings.deadline_s
+        deadline, furthest = time.monotonic() + self.settings.deadline_s, (-1, 0)
         while True:
             state = self._state_until(deadline)
             if state.index != str(index):
@@ -166,6 +172,8 @@ class SearchDeployment:
             progress("roll out", min(state.updated, state.available), max(1, state.wanted), str(state))
             if state.complete:
                 return
+            if state.progress > furthest:
+                deadline, furthest = time.monotonic() + self.settings.deadline_s, state.progress
             reports = [  # pods of another snapshot may be ending, and have had their say
                 report for report in search_pods.not_ready(self.pods_url) if report.index in ("", str(index))
             ]
@@ -174,7 +182,7 @@ class SearchDeployment:
             if state.observed and state.stuck:
                 raise RolloutRefused(self._why(state.stuck, state, reports))
             if time.monotonic() > deadline:
-                waited = f"not done after {self.settings.deadline_s:g} s"
+                waited = f"nothing has moved for {self.settings.deadline_s:g} s"
                 raise RolloutRefused(self._why(waited, state, reports))
             time.sleep(_LOOK_EVERY_S)
 
