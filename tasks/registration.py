@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from lookalike.errors import SettingsError
 
 LIMITS = {"cpu": 8, "gpu": 1}
 """Runs at once in each pool. `retrain`, `reindex` and `extract` hold one while they wait for others: never below 4."""
-SILENCE = timedelta(minutes=10)
+SILENCE = timedelta(minutes=5)
 """A run that says nothing for so long is lost; runs of the pools say something every 30 seconds.
 
 Nobody hears them while Prefect's server is away, so this is also how long it may be: longer, and runs that are at work
@@ -43,80 +43,85 @@ _ENDS = ("Completed", "Held", "Failed", "TimedOut", "Cancelled", "Crashed", "Awa
 _BEGINS = ("InfrastructurePending", "Running", "Retrying", "AwaitingConcurrencySlot")
 _ANY_RUN = ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"})
 
-AUTOMATIONS = (
-    AutomationCore(
-        name="lost runs have crashed",
-        description="A run whose pod or node vanished stays Running for ever, unless somebody notices its silence.",
-        trigger=EventTrigger(
-            posture=Posture.Proactive,
-            match=_ANY_RUN,
-            for_each={"prefect.resource.id"},
-            after={_HEARTBEAT},
-            expect={_HEARTBEAT, *(f"prefect.flow-run.{name}" for name in _ENDS)},
-            threshold=1,
-            within=SILENCE,
-        ),
-        actions=[
-            ChangeFlowRunState(
-                name="Crashed",
-                state=StateType.CRASHED,
-                message=f"no heartbeat for {SILENCE.total_seconds():.0f} s: its pod or node is gone",
-                force=False,
-            )
-        ],
-    ),
-    AutomationCore(
-        name="runs without a pod have crashed",
-        description="A run that a worker took without making its Job stays Pending, and its parent waits for ever.",
-        trigger=EventTrigger(
-            posture=Posture.Proactive,
-            match=_ANY_RUN,
-            for_each={"prefect.resource.id"},
-            after={"prefect.flow-run.Pending", "prefect.flow-run.Submitting"},
-            expect={f"prefect.flow-run.{name}" for name in (*_BEGINS, *_ENDS)},
-            threshold=1,
-            within=NO_POD,
-        ),
-        actions=[
-            ChangeFlowRunState(
-                name="Crashed",
-                state=StateType.CRASHED,
-                message=f"it was taken {NO_POD.total_seconds():.0f} s ago and has no pod",
-                force=False,
-            )
-        ],
-    ),
-    AutomationCore(
-        name="crashed parents start again",
-        description="They find the stages that they had asked for; crashed stages are theirs to run again.",
-        trigger=EventTrigger(
-            posture=Posture.Reactive,
-            match=_ANY_RUN,
-            match_related=ResourceSpecification(
-                {"prefect.resource.role": "tag", "prefect.resource.id": "prefect.tag.parent"}
+
+def automations(silence: timedelta = SILENCE, no_pod: timedelta = NO_POD) -> tuple[AutomationCore, ...]:
+    """What the server does about runs that fell silent, that never began, and that crashed."""
+    return (
+        AutomationCore(
+            name="lost runs have crashed",
+            description="A run whose pod or node vanished stays Running for ever, unless somebody notices its silence.",
+            trigger=EventTrigger(
+                posture=Posture.Proactive,
+                match=_ANY_RUN,
+                for_each={"prefect.resource.id"},
+                after={_HEARTBEAT},
+                expect={_HEARTBEAT, *(f"prefect.flow-run.{name}" for name in _ENDS)},
+                threshold=1,
+                within=silence,
             ),
-            for_each={"prefect.resource.id"},
-            expect={"prefect.flow-run.Crashed"},
-            threshold=1,
+            actions=[
+                ChangeFlowRunState(
+                    name="Crashed",
+                    state=StateType.CRASHED,
+                    message=f"no heartbeat for {silence.total_seconds():.0f} s: its pod or node is gone",
+                    force=False,
+                )
+            ],
         ),
-        actions=[
-            ChangeFlowRunState(
-                name="AwaitingRetry",
-                state=StateType.SCHEDULED,
-                message="started again after a crash",
-                force=False,
-            )
-        ],
-    ),
-)
+        AutomationCore(
+            name="runs without a pod have crashed",
+            description="A run that a worker took without making its Job stays Pending, and its parent waits for ever.",
+            trigger=EventTrigger(
+                posture=Posture.Proactive,
+                match=_ANY_RUN,
+                for_each={"prefect.resource.id"},
+                after={"prefect.flow-run.Pending", "prefect.flow-run.Submitting"},
+                expect={f"prefect.flow-run.{name}" for name in (*_BEGINS, *_ENDS)},
+                threshold=1,
+                within=no_pod,
+            ),
+            actions=[
+                ChangeFlowRunState(
+                    name="Crashed",
+                    state=StateType.CRASHED,
+                    message=f"it was taken {no_pod.total_seconds():.0f} s ago and has no pod",
+                    force=False,
+                )
+            ],
+        ),
+        AutomationCore(
+            name="crashed parents start again",
+            description="They find the stages that they had asked for; crashed stages are theirs to run again.",
+            trigger=EventTrigger(
+                posture=Posture.Reactive,
+                match=_ANY_RUN,
+                match_related=ResourceSpecification(
+                    {"prefect.resource.role": "tag", "prefect.resource.id": "prefect.tag.parent"}
+                ),
+                for_each={"prefect.resource.id"},
+                expect={"prefect.flow-run.Crashed"},
+                threshold=1,
+            ),
+            actions=[
+                ChangeFlowRunState(
+                    name="AwaitingRetry",
+                    state=StateType.SCHEDULED,
+                    message="started again after a crash",
+                    force=False,
+                )
+            ],
+        ),
+    )
 
 
-def register(client: SyncPrefectClient, templates: Mapping[str, Path]) -> None:
+def register(
+    client: SyncPrefectClient, templates: Mapping[str, Path], wanted: Iterable[AutomationCore]
+) -> None:
     """Create or update the pools by their templates, and the automations. Raises `SettingsError`."""
     for name, file in templates.items():
         _pool(client, name, LIMITS[name], file)
     known = {automation.name: automation.id for automation in client.read_automations()}
-    for automation in AUTOMATIONS:
+    for automation in wanted:
         if automation.name in known:
             client.update_automation(known[automation.name], automation)
         else:
@@ -153,7 +158,7 @@ def main() -> None:
     try:
         with get_client(sync_client=True) as client:
             _wait_for_server(client)
-            register(client, templates)
+            register(client, templates, automations())
     except (SettingsError, httpx.HTTPError) as error:
         raise SystemExit(f"tasks.registration: {error}") from error
 

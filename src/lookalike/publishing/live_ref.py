@@ -7,13 +7,17 @@ one object. A record's `parent` is the record that a roll-back returns to.
 Beside the records stand the *hold*, which keeps publishers that nobody watches from moving the ref, and the
 *rejected* artefacts, which they must never publish again. A roll-back writes both in the swap that moves the ref, so
 neither can be lost. What follows from them is for `lookalike.publishing.publication` to say; here they are only kept.
+
+Beside them stands what retention is *removing*. It says so by the same compare-and-swap before it removes anything, and
+a publisher that needs any of it is refused. So of a publication and a removal that overlap one knows of the other.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -91,13 +95,15 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class LiveRef:
-    """The live record, those before it (newest last), the etag that a move must match, the hold and the rejected."""
+    """The live record, those before it (newest last), the etag that a move must match, the hold, the rejected, and the
+    names (``kind/id``) of what retention is removing."""
 
     live: LiveRecord
     history: tuple[LiveRecord, ...]
     etag: str
     hold: Hold | None = None
     rejected: tuple[Rejection, ...] = ()
+    removing: tuple[str, ...] = ()
 
     def record(self, sequence: int) -> LiveRecord | None:
         return next((r for r in self.history if r.sequence == sequence), None)
@@ -142,6 +148,7 @@ def read_live(store: ObjectStore) -> LiveRef | None:
             etag,
             None if hold is None else Hold(**_known(Hold, hold)),
             tuple(_rejection(entry) for entry in body.get("rejected", ())),
+            tuple(str(name) for name in body.get("removing", ())),
         )
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, SettingsError) as error:
         raise CorruptObject(
@@ -157,11 +164,12 @@ def publish(
     by: str,
     expected: LiveRef | None,
     deltas: tuple[Ref, ...] = (),
+    needs: Collection[Ref] = (),
 ) -> LiveRef:
     """Make the generation live, if the live ref is still the one that was read (`expected`).
 
     The hold stays; nothing of it is rejected any more. Publishing what is live already changes nothing. Raises
-    `LostRace` where another publisher was first.
+    `LostRace` where another publisher was first, or retention is removing what is named or `needs` names.
     """
     if expected and expected.live.refs == (release, index, *deltas):
         return expected
@@ -169,16 +177,23 @@ def publish(
     record = _next(expected, (release, index, *deltas), "publish", by, parent)
     left = () if expected is None else expected.rejected
     rejected = tuple(found for found in left if not found.marks(*record.refs))
-    return _move(store, expected, record, None if expected is None else expected.hold, rejected)
+    hold = None if expected is None else expected.hold
+    return _move(store, expected, record, hold, rejected, needs)
 
 
 def roll_back(
-    store: ObjectStore, *, by: str, expected: LiveRef, to: LiveRecord | None = None, why: str = ""
+    store: ObjectStore,
+    *,
+    by: str,
+    expected: LiveRef,
+    to: LiveRecord | None = None,
+    why: str = "",
+    needs: Collection[Ref] = (),
 ) -> LiveRef:
     """Return to the record before the live one, or to the remembered record `to`; hold, and reject what was left.
 
     The last delta is rejected, or else the index snapshot, and so is its model release where the way back leaves that,
-    too. Raises `SettingsError` where no record before is known.
+    too. Raises `SettingsError` where no record before is known; `LostRace` as `publish`.
     """
     target = to or expected.before()
     if target is None and expected.live.parent is not None:
@@ -194,7 +209,7 @@ def roll_back(
     kept = [found for found in expected.rejected if not found.marks(*left, *target.refs)]
     marks = (Rejection(ref, record.sequence, record.at, by, why) for ref in left)
     hold = Hold(record.sequence, record.at, by, why)
-    return _move(store, expected, record, hold, (*kept, *marks))
+    return _move(store, expected, record, hold, (*kept, *marks), needs)
 
 
 def take_back(store: ObjectStore, *, by: str, expected: LiveRef, rejected: Sequence[Rejection]) -> LiveRef:
@@ -215,7 +230,22 @@ def resume(store: ObjectStore, *, expected: LiveRef) -> LiveRef:
     """End the hold. What was rejected stays so. Where nothing is held nothing is written."""
     if expected.hold is None:
         return expected
-    return _write(store, expected, (*expected.history, expected.live), None, expected.rejected)
+    records = (*expected.history, expected.live)
+    return _write(store, expected, records, None, expected.rejected, expected.removing)
+
+
+def remove(store: ObjectStore, *, expected: LiveRef, names: tuple[str, ...]) -> LiveRef:
+    """Say what is going to be removed (``kind/id``): nobody can publish it from now on. Raises `LostRace`."""
+    return _write(
+        store, expected, (*expected.history, expected.live), expected.hold, expected.rejected, names
+    )
+
+
+def removed(store: ObjectStore, names: tuple[str, ...]) -> None:
+    """Take back what `remove` said, whatever else has been moved meanwhile."""
+    while names and (live := read_live(store)) is not None and live.removing == names:
+        with contextlib.suppress(LostRace):
+            _write(store, live, (*live.history, live.live), live.hold, live.rejected, ())
 
 
 def _next(
@@ -236,9 +266,27 @@ def _move(
     record: LiveRecord,
     hold: Hold | None,
     rejected: Sequence[Rejection],
+    needs: Collection[Ref] = (),
 ) -> LiveRef:
+    """Write a new record. A removal that began meanwhile is no other move, but may be of what the record needs."""
     history = _remembered((*expected.history, expected.live), rejected) if expected else ()
-    return _write(store, expected, (*history, record), hold, rejected)
+    names = {f"{ref.kind}/{ref.id}" for ref in (*record.refs, *needs)}
+    while True:
+        if expected and (lost := names.intersection(expected.removing)):
+            message = (
+                f"{store.uri}: retention is removing {min(lost)}; run `lookalike retain`, then make it anew"
+            )
+            raise LostRace(keys.LIVE_REF, message)
+        removing = expected.removing if expected else ()
+        try:
+            return _write(store, expected, (*history, record), hold, rejected, removing)
+        except LostRace:
+            now = read_live(store)
+            if now is None or expected is None or now.removing == expected.removing:
+                raise
+            if replace(now, etag="", removing=()) != replace(expected, etag="", removing=()):
+                raise
+            expected = now
 
 
 def _remembered(records: Sequence[LiveRecord], rejected: Sequence[Rejection]) -> tuple[LiveRecord, ...]:
@@ -259,31 +307,38 @@ def _write(
     records: tuple[LiveRecord, ...],
     hold: Hold | None,
     rejected: Sequence[Rejection],
+    removing: tuple[str, ...],
 ) -> LiveRef:
-    wanted = LiveRef(records[-1], records[:-1], "", hold, tuple(rejected))
+    wanted = LiveRef(records[-1], records[:-1], "", hold, tuple(rejected), removing)
     lost = f"{store.uri}: another publisher moved the live ref first; look at it and publish again"
     try:
         etag = store.put(
             keys.LIVE_REF,
-            _to_bytes(records, hold, rejected),
+            _to_bytes(records, hold, rejected, removing),
             if_absent=expected is None,
             if_match=expected.etag if expected else None,
         )
     except OutcomeUnknown as error:
         found = read_live(store)
-        if found is not None and (found.live, found.hold) == (wanted.live, wanted.hold):
+        if found is not None and replace(found, etag="") == wanted:
             return found
         if found is not None and (expected is None or found.etag != expected.etag):
             raise LostRace(keys.LIVE_REF, lost) from error
         raise  # not there yet, but it may still arrive
     except LostRace as error:
         raise LostRace(keys.LIVE_REF, lost) from error
-    return LiveRef(wanted.live, wanted.history, etag, wanted.hold, wanted.rejected)
+    return replace(wanted, etag=etag)
 
 
-def _to_bytes(records: Iterable[LiveRecord], hold: Hold | None, rejected: Iterable[Rejection]) -> bytes:
+def _to_bytes(
+    records: Iterable[LiveRecord],
+    hold: Hold | None,
+    rejected: Iterable[Rejection],
+    removing: Sequence[str] = (),
+) -> bytes:
     body: dict[str, Any] = {"format": FORMAT, "records": [record.to_json() for record in records]}
     body |= {"hold": hold and asdict(hold), "rejected": [found.to_json() for found in rejected]}
+    body |= {"removing": list(removing)} if removing else {}
     return json.dumps(plain(body), indent=1, allow_nan=False).encode() + b"\n"
 
 

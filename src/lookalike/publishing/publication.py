@@ -35,7 +35,7 @@ from lookalike.errors import (
     SettingsError,
     StorageError,
 )
-from lookalike.index.generation import read_generation
+from lookalike.index.generation import Generation, read_generation
 from lookalike.progress import Progress, silent
 from lookalike.publishing import data_gate, live_ref
 from lookalike.publishing.data_gate import DataGateReport
@@ -103,12 +103,17 @@ def publish_index(
             told=told,
         )
     served = () if expected is None else expected.live.refs
-    over_live = (
-        bool(generation.deltas) or index in served
-    )  # what has been read when it went live is not read again
+    # What has been read when it went live is not read again.
+    over_live = bool(generation.deltas) or index in served
     _verify(store, release, index, progress, served=served if over_live else ())
     live = live_ref.publish(
-        store, release, generation.base, by=by, expected=expected, deltas=generation.deltas
+        store,
+        release,
+        generation.base,
+        by=by,
+        expected=expected,
+        deltas=generation.deltas,
+        needs=_made_from(store, generation),
     )
     data_gate.settle(store, index, by=by)
     marks = live.rejected if expected is None else expected.rejected
@@ -206,7 +211,8 @@ def roll_back(
     target = _servable(store, live.of_previous_release(), progress) if model else live.before()
     if target is not None and not model:  # where there is none `live_ref.roll_back` says why
         _verify(store, target.release, target.tip, progress)
-    live = live_ref.roll_back(store, by=by, expected=live, to=target, why=_one_line(why))
+    needs = () if target is None else _made_from(store, read_generation(store, target.tip))
+    live = live_ref.roll_back(store, by=by, expected=live, to=target, why=_one_line(why), needs=needs)
     _roll_out(deployment, store, live, live.rejected, by=by, cache_dir=cache_dir, progress=progress)
     return live
 
@@ -301,6 +307,11 @@ def damages(
         curated = Ref.parse(read_manifest(store, ref).inputs["curated"])
         by_size = is_shard if ref is parts[0] and ref not in served else whole_by_size
         yield from verification.damages(store, curated, by_size=by_size, progress=progress)
+
+
+def _made_from(store: ObjectStore, generation: Generation) -> list[Ref]:
+    """The curated snapshots whose titles and photos a generation shows."""
+    return [Ref.parse(read_manifest(store, part).inputs["curated"]) for part in generation.parts]
 
 
 def whole_by_size(name: str) -> bool:

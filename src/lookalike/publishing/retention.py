@@ -121,15 +121,22 @@ def plan(
 def apply(store: ObjectStore, planned: RetentionPlan, *, progress: Progress = silent) -> None:
     """Remove what a plan names, but no packs where a curation has begun since.
 
-    Raises `LostRace` where the live ref has moved since: plan again.
+    The live ref says so first, and again when it is done: whoever publishes meanwhile is refused what goes, and a plan
+    that was made before a publication is not carried out. Raises `LostRace` where the live ref has moved since: plan
+    again.
     """
     live = live_ref.read_live(store)
     if (None if live is None else live.etag) != planned.live_etag:
         raise LostRace(keys.LIVE_REF, f"{store.uri}: the live ref moved since this was planned; plan again")
+    if (
+        live is not None and live.removing != planned.removed
+    ):  # what a removal that was killed has left is planned anew
+        live_ref.remove(store, expected=live, names=planned.removed)
     for done, key in enumerate(planned.keys, 1):
         if not (key.startswith(keys.PACKS) and _curating(store, planned.cutoff)):
             store.delete(key)
         progress("retention", done, len(planned.keys), key)
+    live_ref.removed(store, planned.removed)
 
 
 def _curating(store: ObjectStore, cutoff: datetime | None) -> bool:
