@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from lookalike.catalogue.knobs import settings_of
@@ -18,6 +19,7 @@ from lookalike.progress import Progress, silent
 from lookalike.publishing import live_ref, publication, retention
 from lookalike.settings import FlowSettings, load
 from lookalike.starts import card_of, check_weights, chosen_recipe
+from lookalike.storage import leftovers
 from lookalike.storage.artefacts import Kind, Ref, read_manifest
 
 if TYPE_CHECKING:
@@ -374,7 +376,9 @@ def retain(
     dry_run: bool = False,
     progress: Progress = silent,
 ) -> retention.RetentionPlan:
-    """Remove what nothing that is kept refers to, and say what went. Raises `LostRace` where something moved.
+    """Remove what nothing that is kept refers to, and what killed processes left, and say what went.
+
+    Raises `LostRace` where something moved.
 
     `records` and `grace_hours` stand above the settings where they are given.
     """
@@ -382,6 +386,8 @@ def retain(
     planned = retention.plan(place.store, config)
     if not dry_run:
         retention.apply(place.store, planned, progress=progress)
+        cutoff = datetime.now(UTC) - timedelta(hours=config.grace_hours)
+        leftovers.remove(place.store, place.cache_dir, cutoff)
     return planned
 
 

@@ -8,6 +8,7 @@ they see the old file or the new one.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -125,6 +126,16 @@ class DirectoryStore:
 
     def local_path(self, key: str) -> Path | None:
         return self._path(key)
+
+    def remove_unfinished(self, before: datetime) -> int:
+        """Remove temporary files of processes that were killed; see `storage.leftovers`."""
+        removed = 0
+        for path in (self.root / _PRIVATE).glob("tmp*"):
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_mtime < before.timestamp():
+                    path.unlink()
+                    removed += 1
+        return removed
 
     def _path(self, key: str) -> Path:
         return self.root / check_key(key)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,22 @@ class S3Store:
 
     def local_path(self, key: str) -> Path | None:
         return None
+
+    def remove_unfinished(self, before: datetime) -> int:
+        """Abort uploads in parts that nobody finished; see `storage.leftovers`. The parts cost, and are not listed."""
+        removed = 0
+        start = f"{self.prefix}/" if self.prefix else ""
+        with self._translated(""):
+            pages = self._reader.get_paginator("list_multipart_uploads").paginate(
+                Bucket=self.bucket, Prefix=start
+            )
+            for upload in [found for page in pages for found in page.get("Uploads", ())]:
+                if upload["Initiated"] < before:
+                    self._reader.abort_multipart_upload(
+                        Bucket=self.bucket, Key=upload["Key"], UploadId=upload["UploadId"]
+                    )
+                    removed += 1
+        return removed
 
     def _read(self, key: str, span: dict[str, str]) -> tuple[bytes, str]:
         attempt = 1
