@@ -21,7 +21,7 @@ def answer(reply: httpx.Response) -> dict[str, Any]:
     assert reply.status_code == 200, reply.text
     body: dict[str, Any] = reply.json()
     conforms(body, "Answer")
-    del body["milliseconds"]
+    del body["milliseconds"], body["query_id"]  # the second says when it ends
     return body
 
 
