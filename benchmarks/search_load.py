@@ -6,7 +6,7 @@ The model release is the live one of `--store`; its index is grown to `--listing
 (`benchmarks.grown`). A search process of its own serves it, as `lookalike serve` does, and clients in further processes
 send photos of the catalogue over HTTP. "Alone" is the same encoder and scanner called directly, one photo at a time,
 while nothing else runs: the peer of the times over HTTP. One client and alone take turns, as memory on a shared machine
-is faster in one minute than in the next.
+is faster in one minute than in the next. Clients show an API key, and rates are counted (`--open`: neither).
 """
 
 from __future__ import annotations
@@ -40,12 +40,14 @@ from lookalike.index.reader import IndexSnapshot
 from lookalike.publishing.live_ref import publish, read_live
 from lookalike.ranking.local import MappedListings
 from lookalike.ranking.search import Searcher, open_searcher
+from lookalike.serving.keys import line_of
 from lookalike.storage.artefacts import ArtefactWriter, Kind, Ref, fetch, read_manifest
 from lookalike.storage.objects import ObjectStore
 from lookalike.storage.stores import open_store
 
 CANDIDATES = 300
 QUERIES = 32
+KEY = "lk_" + "benchmark" * 4
 ROUNDS = 7
 """How often one client and no client take turns."""
 TARGETS = {
@@ -102,6 +104,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=10, help="of each load")
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--open", action="store_true", help="serve without keys and rates, to compare")
     parser.add_argument("--work", type=Path, default=None, help="where the grown store is put meanwhile")
     parser.add_argument("--json", type=Path, default=None)
     return parser.parse_args()
@@ -128,7 +131,7 @@ def measure(options: argparse.Namespace, workdir: Path) -> dict[str, Any]:
         fetch(large.store, large.index, large.cache),
         threads=options.threads,
     )
-    with serving(large, options.threads) as port:
+    with serving(large, options.threads, keys=not options.open) as port:
         turns = [
             (alone(searcher, queries), asdict(run_load(port, queries, 1, options.seconds / ROUNDS)))
             for _ in range(ROUNDS)
@@ -231,15 +234,26 @@ def reload_under_load(
 
 
 @contextmanager
-def serving(grown: Grown, threads: int) -> Iterator[int]:
-    """A search process over the store, ready; its port."""
+def serving(grown: Grown, threads: int, *, keys: bool = False, probes: bool = False) -> Iterator[int]:
+    """A search process over the store, ready; its port. With `keys` it asks for `KEY`, and counts rates nobody reaches;
+    with `probes` the port after it answers probes."""
     port = free_port()
     code = (
-        "import sys; from pathlib import Path; from lookalike import serving; serving.run(sys.argv[1], "
-        "port=int(sys.argv[2]), threads=int(sys.argv[3]), cache_dir=Path(sys.argv[4]), "
-        "config=serving.ServingConfig(poll_seconds=0.5, notice_seconds=0))"
+        "import sys; from pathlib import Path; from lookalike import serving; "
+        "from lookalike.serving.access import AccessConfig; "
+        "rates = dict(keys_file=Path(sys.argv[5]), per_key=1e6, per_address=1e6, burst=10**6, hosts=('search', "
+        "'127.0.0.1'), origins=('https://shop.example',)) if len(sys.argv) > 5 else {}; "
+        "serving.run(sys.argv[1], port=int(sys.argv[2]), probe_port=PROBES, threads=int(sys.argv[3]), "
+        "cache_dir=Path(sys.argv[4]), "
+        "config=serving.ServingConfig(poll_seconds=0.5, notice_seconds=0, access=AccessConfig(**rates)))"
     )
+    code = code.replace("PROBES", "int(sys.argv[2]) + 1" if probes else "None")
     command = [sys.executable, "-c", code, grown.store.uri, str(port), str(threads), str(grown.cache)]
+    if keys:
+        grown.cache.mkdir(parents=True, exist_ok=True)
+        file = grown.cache / "keys.txt"
+        file.write_text(line_of(KEY, "benchmark", ("admin",)) + "\n")
+        command.append(str(file))
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
         until_ready(port, process)
@@ -344,7 +358,9 @@ class PlainClient:
         """Status and body of the reply. Raises `OSError`, or `ValueError` where the connection ends within it."""
         line = f"POST /v1/search?categories={CATEGORY} HTTP/1.1"
         self.socket.sendall(
-            f"{line}\r\nhost: search\r\ncontent-length: {len(photo)}\r\n\r\n".encode() + photo
+            f"{line}\r\nhost: search\r\nauthorization: Bearer {KEY}\r\n"
+            f"content-length: {len(photo)}\r\n\r\n".encode()
+            + photo
         )
         received = b""
         while (end := received.find(b"\r\n\r\n")) < 0:

@@ -151,10 +151,14 @@ def build(
 
 
 def _some_features(paths: Sequence[Path]) -> likeness.Features:
-    """Photo ids and features float16[n, d] of some code shards, evenly spaced."""
+    """Photo ids and features float16[n, d] of some code shards, evenly spaced; d is 0 where shards hold codes alone."""
     count = min(len(paths), _FEATURE_SHARDS)
     chosen = [paths[i * len(paths) // count] for i in range(count)]
-    table = pa.concat_tables(pq.read_table(path, columns=["photo_id", "features16"]) for path in chosen)
+    held = all("features16" in pq.read_schema(path).names for path in chosen)
+    columns = ["photo_id", "features16"] if held else ["photo_id"]
+    table = pa.concat_tables(pq.read_table(path, columns=columns) for path in chosen)
+    if not held:
+        return one_array(table["photo_id"]), np.empty((table.num_rows, 0), np.float16)
     rows = one_array(table["features16"])
     values = np.frombuffer(rows.buffers()[1], "<f2").reshape(-1, rows.type.byte_width // 2)
     return one_array(table["photo_id"]), values[rows.offset :][: len(rows)]

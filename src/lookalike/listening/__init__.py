@@ -2,15 +2,20 @@
 
 from lookalike.listening.connections import REASONS, ConnectionLimits, Connections, State, network_of
 from lookalike.listening.files import allow_files
+from lookalike.listening.hosts import LOOPBACK, wrong_host
 from lookalike.listening.protocol import BACKLOG, limited_protocol
+from lookalike.listening.rates import Rate
 
 __all__ = [
     "BACKLOG",
+    "LOOPBACK",
     "REASONS",
     "ConnectionLimits",
     "Connections",
+    "Rate",
     "State",
     "allow_files",
     "limited_protocol",
     "network_of",
+    "wrong_host",
 ]

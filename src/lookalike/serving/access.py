@@ -8,9 +8,6 @@ process that other sites can reach; without settings nothing is asked.
 from __future__ import annotations
 
 import math
-import time
-from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
@@ -24,7 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lookalike.errors import SettingsError, unknown
 from lookalike.layers import Env
-from lookalike.listening import network_of
+from lookalike.listening import Rate, network_of, wrong_host
 from lookalike.serving import keys
 from lookalike.serving.problems import problem
 
@@ -34,8 +31,6 @@ _PROBES = frozenset({"/livez", "/readyz"})
 _OPEN = frozenset({"/openapi.json", "/web/client.js"})
 """What tells how to ask, and nothing of the shop."""
 _TOO_MANY = "too many requests; wait as long as Retry-After says"
-_REMEMBERED = 10_000
-"""Clients whose rate is kept, the least recent ones dropped: 2 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,29 +94,6 @@ def charge(request: Request, requests: int) -> None:
         raise HTTPException(HTTPStatus.TOO_MANY_REQUESTS, _TOO_MANY, {"Retry-After": str(math.ceil(wait))})
 
 
-class Rate:
-    """So many requests a second of each client, and a burst before that (a token bucket). For one thread."""
-
-    def __init__(self, per_second: float, burst: int, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._per_second, self._burst, self._clock = per_second, burst, clock
-        self._clients: OrderedDict[str, tuple[float, float]] = OrderedDict()
-
-    def wait(self, client: str, requests: int = 1) -> float:
-        """Seconds until this client may ask so many times; 0 takes them from what it has left. More than the burst at
-        once leave it in debt."""
-        if not self._per_second:
-            return 0.0
-        now = self._clock()
-        left, at = self._clients.pop(client, (float(self._burst), now))
-        left = min(self._burst, left + (now - at) * self._per_second)
-        needed = min(requests, self._burst)
-        wait = 0.0 if left >= needed else (needed - left) / self._per_second
-        self._clients[client] = (left if wait else left - requests), now
-        if len(self._clients) > _REMEMBERED:
-            self._clients.popitem(last=False)
-        return wait
-
-
 class Access:
     """Lets a request through, or answers 400, 401, 403 or 429 in the application's stead."""
 
@@ -141,7 +113,7 @@ class Access:
     def _refusal(self, scope: Scope) -> ASGIApp | None:
         """The reply to a request that may not pass; None for one that may."""
         request = Request(scope)
-        if detail := self._wrong_host(scope):
+        if detail := wrong_host(scope, self._hosts):
             return problem(request, HTTPStatus.BAD_REQUEST, "host", detail)
         given = _key_of(scope)
         key = None
@@ -165,15 +137,6 @@ class Access:
                 said = f"this API key's scopes do not hold {needed!r}"
                 return problem(request, HTTPStatus.FORBIDDEN, "scope", said)
         return self._too_often(request, key)
-
-    def _wrong_host(self, scope: Scope) -> str:
-        hosts = [value for name, value in scope["headers"] if name == b"host"]
-        if len(hosts) != 1:
-            return f"a request names one host, not {len(hosts) or 'none'}"
-        name = _without_port(hosts[0].decode("latin-1")).lower()
-        if self._hosts and name not in self._hosts:
-            return f"this is not {name[:100]!r}"
-        return ""
 
     def _too_often(self, request: Request, key: keys.Key | None) -> ASGIApp | None:
         client = request.client
@@ -210,8 +173,3 @@ def _key_of(scope: Scope) -> str:
             scheme, _, key = value.decode("latin-1").partition(" ")
             return str(key).strip() if scheme.lower() == "bearer" else ""
     return ""
-
-
-def _without_port(host: str) -> str:
-    name, colon, port = host.rpartition(":")
-    return name if colon and port.isdecimal() else host
