@@ -21,29 +21,41 @@ BACKLOG = 256
 _AHEAD = 16
 """Requests that a client may send before it has the reply to its first. Browsers send none; one read from the socket
 could bring 4,000, all parsed in one go while every other connection waits."""
-_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+
+
+_LONGEST_ADDRESS = 65_535
 
 
 class _TooFarAhead(Exception):
     """Ends the parsing of what was read; uvicorn then asks for a reply with 400."""
 
 
-def _problem() -> bytes:
+def _problem(status: HTTPStatus, kind: str, detail: str, *, headers: str = "") -> bytes:
     body = {
-        "type": "urn:lookalike:problem:busy",
-        "title": HTTPStatus.SERVICE_UNAVAILABLE.phrase,
-        "status": 503,
-        "detail": "too many connections are busy, in all or from your address; try again in a second",
+        "type": f"urn:lookalike:problem:{kind}",
+        "title": status.phrase,
+        "status": status.value,
+        "detail": detail,
+        "request_id": "",
     }
     data = json.dumps(body, allow_nan=False).encode()
     head = (
-        "HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\n"
+        f"HTTP/1.1 {status.value} {status.phrase}\r\nconnection: close\r\n{headers}"
         f"content-type: application/problem+json\r\ncontent-length: {len(data)}\r\n\r\n"
     )
     return head.encode() + data
 
 
-_REFUSED = _problem()
+_REFUSED = _problem(
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    "busy",
+    "too many connections are busy, in all or from your address; try again in a second",
+    headers="retry-after: 1\r\n",
+)
+_TOO_LARGE = _problem(
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "head-too-large", "address and headers are too large together"
+)
+_NOT_HTTP = _problem(HTTPStatus.BAD_REQUEST, "bad-request", "this is no HTTP request that can be parsed")
 
 
 def limited_protocol(port: Connections) -> type[HttpToolsProtocol]:
@@ -88,7 +100,9 @@ def limited_protocol(port: Connections) -> type[HttpToolsProtocol]:
 
         def send_400_response(self, msg: str) -> None:
             if len(self.pipeline) < _AHEAD:
-                super().send_400_response(msg)
+                # The parser takes no address of 64 kB, and says of it only that it is wrong.
+                self.transport.write(_TOO_LARGE if len(self.url) > _LONGEST_ADDRESS else _NOT_HTTP)
+                self.transport.close()
             elif self._connection is not None:  # amid another reply
                 port.close(self._connection, "pipeline")
 
