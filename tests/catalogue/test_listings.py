@@ -87,7 +87,7 @@ def test_every_bad_row_is_left_out_with_its_line(tmp_path: Path) -> None:
         "L10,10.jpg,a/b,nan,\n"
         "L1,11.jpg,a/../b,1,\n"
         "L12,12.jpg,a/b\n"
-        "L13,13.jpg,a/b,1,,,\n"
+        "L13,13.jpg,a/b,1,,x,\n"
         "L14,ftp://example.com/x.jpg,a/b,1,\n"
         f"L15,15.jpg,a/b,1,{'x' * 200_000}\n"
         "L\x0116,16.jpg,a/b,1,\n"

@@ -136,7 +136,7 @@ def test_pipes_folders_and_devices_are_no_photos(shop: Shop) -> None:
 
 @pytest.mark.parametrize(
     "image",
-    ["https://[", "ftp://shop/1.jpg", "s3://", "s3:///x", "file:///%00", ".", "a/", "a\\b", "file://host/x"],
+    ["https://[", "ftp://shop/1.jpg", "s3://", "s3:///x", "file:///%00", ".", "a/", "file://host/x"],
 )
 def test_what_names_no_place_is_malformed_and_stops_nothing(shop: Shop, image: str) -> None:
     shop.write(named(shop, [image]), photos(6))

@@ -269,3 +269,22 @@ def test_a_preset_makes_another_snapshot_and_stands_in_its_manifest(tmp_path: Pa
     assert CuratedSnapshot.open(store, again, cache).artefact.manifest.config["layout"] == {
         "preset": "google"
     }
+
+
+def test_shopify_in_its_newer_words_is_recognised(tmp_path: Path) -> None:
+    found = export(
+        tmp_path,
+        "Title,URL handle,Vendor,Product category,Type,Status,Option1 name,Option1 value,Price,Product image URL,"
+        "Variant image URL\n"
+        "A coat,coat,Acme,Apparel & Accessories > Coats,,Active,Size,S,19.90,a.jpg,b.jpg\n"
+        ",coat,,,,,,M,21.90,,c.jpg\n",
+    )
+    [coat] = found.listings
+    assert (found.preset, coat.images, coat.price) == ("shopify", ("a.jpg", "b.jpg", "c.jpg"), 19.9)
+    assert (coat.category, coat.aspects["size"]) == ("Apparel & Accessories/Coats", ("S", "M"))
+
+
+def test_a_tag_that_everything_has_is_no_category(tmp_path: Path) -> None:
+    rows = [f'T{i},5,EUR,"handmade,{("vase", "lamp")[i % 2]},gift{i}",{i}.jpg' for i in range(40)]
+    found = export(tmp_path, "TITLE,PRICE,CURRENCY_CODE,TAGS,IMAGE1\n" + "\n".join(rows) + "\n")
+    assert Counter(x.category for x in found.listings) == {"vase": 20, "lamp": 20}

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from typing import Any
 
+from lookalike.catalogue import fields
 from lookalike.catalogue.fields import as_text
 from lookalike.catalogue.known_presets import preset_named
 from lookalike.catalogue.photo_folders import PhotoFolder, find_photos, given_folder
@@ -116,7 +117,19 @@ def _export(
         table = shaped(table, changed, _image_table(source, changed, s3))
         digest = digest_of([digest, asdict(changed)])
         columns = {}
-    usual = preset.photo_folders if preset else ()
+    else:
+        taken = {*columns.values()}
+        called = {name: fields.ours(name) for name in table.header if name not in taken}
+        table = table.renamed(
+            {
+                theirs: ours
+                for theirs, ours in called.items()
+                if theirs != ours
+                and ours not in {*table.header, *columns}
+                and [*called.values()].count(ours) == 1
+            }
+        )
+    usual = preset.photo_folders if preset else ("images", "photos")
     names = _image_columns(table.header, columns)
     folder = (
         find_photos(_images(table, names), places, photos, usual) if names else PhotoFolder(as_written=True)
@@ -165,10 +178,14 @@ def _listed(cell: Any) -> list[str]:
     if isinstance(cell, RowProblem) or cell is None:
         return []
     try:
-        texts = [as_text(part) for part in cell] if isinstance(cell, list) else as_text(cell).split("|")
+        texts = (
+            [as_text(part) for part in cell]
+            if isinstance(cell, list)
+            else fields.listed_photos(as_text(cell))
+        )
     except UnicodeDecodeError:
         return []
-    return [text.strip() for text in texts if text.strip()]
+    return [text.strip().replace("\\", "/") for text in texts if text.strip()]
 
 
 def _placed(table: Table, names: Sequence[str], folder: PhotoFolder) -> Table:

@@ -6,6 +6,8 @@ and what was not understood is handed back beside it, so that it can be counted 
 
 from __future__ import annotations
 
+import html
+import json
 import math
 import re
 from typing import Any
@@ -22,6 +24,8 @@ FURTHER = tuple(name for name in OPTIONAL if name not in {"split", "title", "pri
 ASPECT_PREFIX = "aspect_"
 
 _IMAGE = re.compile(r"image(_[0-9]{1,3})?")
+_NUMBERED = re.compile(r"images?_?([0-9]{1,3})?")
+_PHOTO_FILE = re.compile(r".+\.(jpe?g|png|webp|gif|avif|hei[cf]|tiff?|bmp)(\?.*)?", re.IGNORECASE)
 _LONGEST = {"listing_id": 200, "image": 2_000, "category": 300, "split": 60}
 _LONGEST_OTHER = 10_000
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -49,20 +53,38 @@ def category(value: Any) -> str:
 
 
 def images(name: str, value: Any) -> list[str | RowProblem]:
-    """The photos that a cell names: a list, or text parted by ``|``. What is wrong with one is in its place."""
+    """The photos that a cell names: a list, as such or in JSON, or text parted by ``|``, or by ``,`` or ``;`` where
+    every part is a photo's name. What is wrong with one is in its place."""
     if isinstance(value, RowProblem):
         return [RowProblem("malformed image", f"{name} {value.detail}")]
     try:
-        parts = value if isinstance(value, list) else as_text(value).split("|")
+        parts = value if isinstance(value, list) else listed_photos(as_text(value))
     except UnicodeDecodeError:
         return [RowProblem("malformed image", f"{name} is not UTF-8")]
     found: list[str | RowProblem] = []
     for part in parts:
         try:
-            found.append(_needed("image", part))
+            text = _needed("image", part)
+            found.append(text if "://" in text else text.replace("\\", "/"))
         except RowProblem as problem:
             found.append(problem)
     return [image for image in found if image]
+
+
+def listed_photos(text: str) -> list[str]:
+    """The photos that a cell of text names; see `images`."""
+    if text.startswith("[") and text.endswith("]"):
+        try:
+            told = json.loads(text)
+        except ValueError:
+            told = None
+        if isinstance(told, list) and all(isinstance(part, str) for part in told):
+            return told
+    for mark in "|;,":
+        parts = text.split(mark)
+        if len(parts) > 1 and (mark == "|" or all(_PHOTO_FILE.fullmatch(part.strip()) for part in parts)):
+            return parts
+    return [text]
 
 
 def _needed(name: str, value: Any) -> str:
@@ -104,6 +126,16 @@ def price(value: Any, mark: str = "") -> tuple[float | None, str, str]:
         return None, "", unclear
     found = parse_price(text, mark)
     return (*found, "") if found else (None, "", shown(text))
+
+
+def ours(column: str) -> str:
+    """How we call a column of an export: ``Listing ID`` is `listing_id`, ``Image2`` is `image_2`; else its own name."""
+    name = re.sub(r"[\s_]+", "_", column.strip().casefold())
+    if found := _NUMBERED.fullmatch(name):
+        return f"image_{int(found[1])}" if found[1] else "image"
+    if name.startswith(ASPECT_PREFIX):
+        return ASPECT_PREFIX + column.strip()[len(ASPECT_PREFIX) :]
+    return name if name in REQUIRED + OPTIONAL else column
 
 
 def values(name: str, value: Any) -> tuple[tuple[str, ...], str]:
@@ -158,7 +190,7 @@ def _text(name: str, value: Any) -> tuple[str, str]:
 
 
 def _category(text: str) -> str:
-    path = as_path(text)
+    path = as_path(html.unescape(text))
     parts = path.split("/")
     if not all(parts) or any(part in (".", "..") for part in parts):
         raise RowProblem("malformed category", f"not a path like clothing/tops/shirt: {text!r}")

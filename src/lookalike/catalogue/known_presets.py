@@ -25,7 +25,7 @@ PRESETS: Mapping[str, Preset] = {
         Preset(
             name="shopify",
             title="Shopify product export",
-            recognised_by=("Handle", "Image Src", "Variant Price"),
+            recognised_by=("Handle|URL handle", "Image Src|Product image URL", "Variant Price|Price"),
             columns={
                 "listing_id": ("Handle", "URL handle"),
                 "title": ("Title",),
@@ -35,7 +35,13 @@ PRESETS: Mapping[str, Preset] = {
             aspects={"brand": ("Vendor",)},
             image_columns=("Image Src", "Product image URL", "Variant Image", "Variant image URL"),
             photo_folders=("images", "photos"),
-            category_columns=("Product Category", "Type"),
+            category_columns=(
+                "Product Category",
+                "Standardized Product Type",
+                "Standard Product Type",
+                "Type",
+                "Custom Product Type",
+            ),
             attribute_names=("Option1 Name", "Option2 Name", "Option3 Name"),
             attribute_values=("Option1 Value", "Option2 Value", "Option3 Value"),
         ),

@@ -22,7 +22,8 @@ class Preset:
     title: str = ""
     """What people call the export."""
     recognised_by: tuple[str, ...] = ()
-    """Columns that an export of this kind has; where all are there, the preset is taken without being asked for."""
+    """Columns that an export of this kind has; where all are there, the preset is taken without being asked for. Of
+    ``Handle|URL handle`` either will do."""
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Our column -> columns of the export, of which the first that holds anything is taken."""
     id_prefix: str = ""

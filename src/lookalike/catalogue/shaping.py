@@ -23,6 +23,9 @@ from lookalike.errors import CatalogueError
 
 ENOUGH = 10
 """Listings that share a category of a cell that holds several, for it to be preferred over a less deep one."""
+MOST = 0.8
+"""Share of the rows that share a category without one above it, at most: a tag that everything has tells nothing."""
+_ROWS = "\0rows"
 MOST_ASPECTS = 100
 """Aspects that cells may name; the most frequent are taken."""
 _OURS = ("listing_id", "image", "category")
@@ -33,7 +36,11 @@ def recognised(header: Sequence[str]) -> Preset | None:
     names = set(map(folded, header))
     if names.issuperset(_OURS):
         return None
-    fitting = [preset for preset in PRESETS.values() if names.issuperset(map(folded, preset.recognised_by))]
+    fitting = [
+        preset
+        for preset in PRESETS.values()
+        if all(not names.isdisjoint(map(folded, either.split("|"))) for either in preset.recognised_by)
+    ]
     return max(fitting, key=lambda preset: len(preset.recognised_by), default=None)
 
 
@@ -213,7 +220,12 @@ class _Shape:
             return found[0] if found else ""
         return max(
             found,
-            key=lambda path: (shared[path] >= ENOUGH, path.count("/"), shared[path], -found.index(path)),
+            key=lambda path: (
+                shared[path] >= ENOUGH and ("/" in path or shared[path] <= MOST * shared[_ROWS]),
+                path.count("/"),
+                shared[path],
+                -found.index(path),
+            ),
         )
 
     def _photos(self, row: Mapping[str, Any]) -> list[str]:
@@ -278,7 +290,7 @@ def _counted(rows: Rows, shape: _Shape) -> tuple[list[str], Counter[str]]:
     for _, row in rows:
         if not isinstance(row, RowProblem) and shape.skipped(row) is None:
             aspects.update(shape.attributes(row).keys())
-            shared.update(shape.categories(row))
+            shared.update([_ROWS, *shape.categories(row)])
     return [name for name, _ in aspects.most_common(MOST_ASPECTS)], shared
 
 

@@ -6,7 +6,7 @@ be read is a `RowProblem` in its place; a table that cannot, a `CatalogueError`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
@@ -41,6 +41,24 @@ class Table:
     """Columns of the export that a preset has no use for."""
     notes: list[str] = field(default_factory=list)
     """What a person should know of how it was read; more may come while its rows are read."""
+
+    def renamed(self, names: Mapping[str, str]) -> Table:
+        """The same table, some of whose columns are called otherwise: old name -> new name."""
+        before = {new: old for old, new in names.items()}
+
+        def rows(asked: Sequence[str]) -> Rows:
+            for line, row in self.rows([before.get(name, name) for name in asked]):
+                yield (
+                    line,
+                    row
+                    if isinstance(row, RowProblem)
+                    else {names.get(name, name): value for name, value in row.items()},
+                )
+
+        header = tuple(names.get(name, name) for name in self.header)
+        return replace(
+            self, header=header, rows=rows, no_text=frozenset(names.get(x, x) for x in self.no_text)
+        )
 
     def first(self, count: int) -> Table:
         """The same table as if it ended after so many rows."""

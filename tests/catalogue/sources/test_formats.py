@@ -191,3 +191,82 @@ def test_a_password_is_in_no_message() -> None:
     ) as caught:
         read_catalogue(uri, layout=Layout(query="SELECT 1"))
     assert "s3cret" not in str(caught.value)
+
+
+MYSQL = "".join(
+    '"{}","{}","{}","{}","{}"\n'.format(*(cell.replace('"', '\\"') for cell in row))
+    for row in (HEADER, *ROWS)
+)
+OBJECTS = [dict(zip(HEADER, row, strict=True)) for row in ROWS]
+
+
+def titled_book() -> bytes:
+    made = openpyxl.Workbook()
+    for row in (["Our products"], [], list(HEADER), *map(list, ROWS)):
+        made.active.append(row)
+    out = io.BytesIO()
+    made.save(out)
+    return out.getvalue()
+
+
+WRITTEN_OTHERWISE = {
+    "empty lines first": ("x.csv", ("\r\n\r\n" + delimited()).encode()),
+    "a title first": ("x.csv", ("# exported on Monday\n" + delimited(";")).encode()),
+    "Excel's word for its delimiter": ("x.csv", ("sep=;\r\n" + delimited(";")).encode("utf-8-sig")),
+    "names in capitals": ("x.csv", delimited().replace('"listing_id","image"', '"Listing ID","IMAGE"').encode()),
+    "an empty field too many": ("x.csv", delimited().replace("\r\n", ",\r\n").replace(",\r\n", "\r\n", 1).encode()),
+    "quotes behind backslashes": ("x.csv", MYSQL.encode()),
+    "a list of objects": ("x.json", json.dumps(OBJECTS, indent=1).encode()),
+    "a list of objects in one line": ("x.json", json.dumps(OBJECTS).encode("utf-8-sig")),
+    "an object that holds a list": ("x.json", json.dumps({"products": OBJECTS}).encode()),
+    "the same in many lines": ("x.json", json.dumps({"products": OBJECTS}, indent=2).encode()),
+    "a workbook with a title": ("x.xlsx", titled_book()),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", WRITTEN_OTHERWISE)
+def test_a_table_may_be_written_otherwise(tmp_path: Path, kind: str) -> None:
+    name, data = WRITTEN_OTHERWISE[kind]
+    (tmp_path / name).write_bytes(data)
+    found = read_catalogue(str(tmp_path / name))
+    assert found.left_out == ()
+    rows = [(x.listing_id, x.images[0], x.category, x.title, f"{x.price:g}") for x in found.listings]
+    assert rows == [(*row[:4], f"{float(row[4]):g}") for row in ROWS]
+
+
+def test_a_line_is_counted_from_the_top_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("sep=;\n\nlisting_id;image;category\nL1;1.jpg;a\nL2;2.jpg\nL3;3.jpg;a\n")
+    found = read_catalogue(str(tmp_path / "x.csv"))
+    assert [x.line for x in found.listings] == [4, 6]
+    assert [x.line for x in found.left_out] == [5]
+
+
+def test_objects_whose_first_value_is_a_list_are_lines(tmp_path: Path) -> None:
+    rows = [
+        {"color": [{"value": "red"}], "listing_id": f"L{i}", "image": "1.jpg", "category": "a"}
+        for i in range(3)
+    ]
+    (tmp_path / "x.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert len(read_catalogue(str(tmp_path / "x.jsonl"))) == 3
+
+
+@pytest.mark.parametrize(
+    ("cell", "images"),
+    [
+        ("a/1.jpg|a/2.jpg", ["a/1.jpg", "a/2.jpg"]),
+        ("a/1.jpg; a/2.JPEG", ["a/1.jpg", "a/2.JPEG"]),
+        ("a/1.jpg, a/2.webp,a/3.png", ["a/1.jpg", "a/2.webp", "a/3.png"]),
+        ("one, two.jpg", ["one, two.jpg"]),
+        ('["a/1.jpg", "a/2.jpg"]', ["a/1.jpg", "a/2.jpg"]),
+        ("[1].jpg", ["[1].jpg"]),
+        ("a\\1.jpg", ["a/1.jpg"]),
+        ("https://x.example/w_1,h_2/a.jpg", ["https://x.example/w_1,h_2/a.jpg"]),
+    ],
+)
+def test_a_cell_may_name_several_photos(tmp_path: Path, cell: str, images: list[str]) -> None:
+    (tmp_path / "x.jsonl").write_text(
+        json.dumps({"listing_id": "L1", "image": cell, "category": "A &amp; B &gt; C"})
+    )
+    [listing] = read_catalogue(str(tmp_path / "x.jsonl")).listings
+    assert list(listing.images) == images
+    assert listing.category == "A & B/C"

@@ -24,6 +24,8 @@ MOST_COLUMNS = 2_000
 LONGEST_FIELD = 16 << 20
 """Characters of one field; beyond, a quote was opened and never closed."""
 _DELIMITERS = ",;\t|"
+_MOST_BEFORE = 20
+"""Lines in which the header must begin."""
 _STEP = 1 << 20
 _NOT_ASCII = re.compile(rb"[\x80-\xff]+")
 _MARKS = {
@@ -43,19 +45,22 @@ def delimited(file: TableFile, *, encoding: str = "", overflow: bool = False) ->
     """
     encoding, note = (_known(file.uri, encoding), "") if encoding else _encoding(file)
     with _text(file, encoding) as text:
-        delimiter = _delimiter(text)
-    with _text(file, encoding) as text:
-        header = _header(file.uri, csv.reader(text, delimiter=delimiter, strict=True))
+        before, delimiter = _beginning(text)
+    dialect: dict[str, Any] = {"delimiter": delimiter, "strict": True}
+    if _escapes_by_backslash(file, encoding):
+        dialect |= {"escapechar": "\\", "doublequote": False}
+    with _text(file, encoding, before) as text:
+        header = _header(file.uri, csv.reader(text, **dialect))
     unfinished = not file.size or not _ends_in_a_newline(file)
 
     def rows(_: object) -> Rows:
-        with _text(file, encoding) as text:
+        with _text(file, encoding, before) as text:
             lines = _Lines(text)
-            reader = csv.reader(lines, delimiter=delimiter, strict=True)
+            reader = csv.reader(lines, **dialect)
             next(reader, None)
             joint = ", " if delimiter == "," else delimiter
             mend = _Overflow(joint) if overflow else None
-            yield from _rows(file.uri, reader, header, lambda: unfinished and lines.ended(), mend)
+            yield from _rows(file.uri, reader, header, before, lambda: unfinished and lines.ended(), mend)
             notes[:] = [*told, *(mend.notes() if mend else ())]
 
     told = [note] if note else []
@@ -110,10 +115,13 @@ class _Lines:
 
 
 @contextmanager
-def _text(file: TableFile, encoding: str) -> Iterator[TextIO]:
+def _text(file: TableFile, encoding: str, before: int = 0) -> Iterator[TextIO]:
+    """The text after so many lines."""
     csv.field_size_limit(LONGEST_FIELD)  # long fields are judged by us, row by row
     with file.open() as raw, io.TextIOWrapper(raw, encoding, _ON_ERROR.get(encoding), newline="") as text:
         try:
+            for _ in range(before):
+                text.readline()
             yield text
         except UnicodeDecodeError as error:  # of an encoding that its mark, or the shop, promised
             raise CatalogueError(f"{file.uri} is not {encoding}: {error.reason}") from error
@@ -185,12 +193,31 @@ codecs.register_error("lookalike-latin-1", _lenient)
 _ON_ERROR = {"cp1252": "lookalike-latin-1"}
 
 
-def _delimiter(text: TextIO) -> str:
-    """The one that the header has most of, outside of quotes."""
-    first = text.readline(1 << 20)
-    bare = re.sub(r'"[^"]*"', "", first)
-    best = max(_DELIMITERS, key=bare.count)
-    return " " if best not in bare and " " in bare.strip() else best
+def _beginning(text: TextIO) -> tuple[int, str]:
+    """Lines before the header, and the delimiter: the one that the header has most of, outside of quotes.
+
+    Before it may stand empty lines, a title or comment (a line without a delimiter, where one with two or more
+    follows), and Excel's ``sep=;``.
+    """
+    lines = [text.readline(1 << 20) for _ in range(_MOST_BEFORE)]
+    bare = [re.sub(r'"[^"]*"', "", line).strip("\r\n") for line in lines]
+    told = [re.fullmatch(r"sep=(.)", line) for line in bare]
+    parted = [max(map(line.count, _DELIMITERS)) for line in bare]
+    at = next((n for n, found in enumerate(told) if found and not any(map(str.strip, lines[:n]))), None)
+    if at is not None and (found := told[at]):
+        return next((n for n in range(at + 1, len(lines)) if lines[n].strip()), at + 1), found[1]
+    first = next((n for n, line in enumerate(lines) if line.strip()), 0)
+    if not parted[first]:
+        first = next((n for n in range(first, len(bare)) if parted[n] >= 2), first)
+    best = max(_DELIMITERS, key=bare[first].count)
+    return first, " " if best not in bare[first] and " " in bare[first].strip() else best
+
+
+def _escapes_by_backslash(file: TableFile, encoding: str) -> bool:
+    """Whether quotes inside of fields are written ``\\"``, as MySQL does, and nowhere doubled."""
+    with _text(file, encoding) as text:
+        start = text.read(_STEP)
+    return '\\"' in start and not re.search(r'[^,;\t|\n"]""|""[^,;\t|\r\n"]', start)
 
 
 def _header(uri: str, reader: Any) -> tuple[str, ...]:
@@ -218,11 +245,12 @@ def _rows(
     uri: str,
     reader: Any,
     header: tuple[str, ...],
+    before: int,
     ends_unfinished: Callable[[], bool],
     overflow: _Overflow | None,
 ) -> Rows:
     while True:
-        line = reader.line_num + 1
+        line = before + reader.line_num + 1
         try:
             fields = next(reader)
         except StopIteration:
@@ -237,6 +265,8 @@ def _rows(
             continue
         if overflow is not None:
             fields = overflow.mended(line, fields, len(header))
+        while len(fields) > len(header) and not fields[-1].strip():
+            fields.pop()
         if len(fields) != len(header):
             detail = f"it has {len(fields)} fields, the header {len(header)}"
             if len(fields) < len(header) and ends_unfinished():

@@ -14,6 +14,7 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
+from itertools import islice
 from typing import Any
 
 from lookalike.catalogue.sources.delimited import checked_header
@@ -21,6 +22,8 @@ from lookalike.catalogue.sources.files import TableFile, check_not_bomb
 from lookalike.catalogue.tables import RowProblem, Rows, Table
 from lookalike.errors import CatalogueError, SettingsError
 
+_MOST_BEFORE = 20
+"""Rows in which the header must stand."""
 _MOST_SHARED = 512 << 20
 """Bytes of the table of texts, which is held in memory."""
 
@@ -30,7 +33,9 @@ def excel(file: TableFile) -> Table:
     check_not_bomb(file)
     _check_parts(file)
     with _sheet(file) as sheet:
-        first = next(sheet.iter_rows(values_only=True), ())
+        top = list(islice(sheet.iter_rows(values_only=True), _MOST_BEFORE))
+    at = _header_row(top)
+    first = top[at] if top else ()
     header = checked_header(file.uri, tuple(_text(value).strip() for value in first))
     while header and not header[-1]:
         header = header[:-1]
@@ -39,7 +44,7 @@ def excel(file: TableFile) -> Table:
         with _sheet(file) as sheet, _sheet(file, formulas=True) as asked:
             both = zip(sheet.iter_rows(values_only=True), asked.iter_rows(values_only=True), strict=False)
             for number, (values, written) in enumerate(both, 1):
-                if number > 1 and any(cell is not None for cell in written):
+                if number > at + 1 and any(cell is not None for cell in written):
                     cells = [_cell(*pair) for pair in zip(values, written, strict=False)][: len(header)]
                     cells += [""] * (len(header) - len(cells))
                     yield number, dict(zip(header, cells, strict=True))
@@ -73,6 +78,15 @@ def _sheet(file: TableFile, *, formulas: bool = False) -> Iterator[Any]:
             raise CatalogueError(f"{file.uri} is not readable as Excel: {_first_line(error)}") from error
         except (SyntaxError, AttributeError, IndexError) as error:  # ParseError is a SyntaxError
             raise CatalogueError(f"{file.uri} is a damaged workbook: {_first_line(error)}") from error
+
+
+def _header_row(top: Sequence[Sequence[Any]]) -> int:
+    """The first row that holds anything; or, where that is a title alone, the first that has three cells or more."""
+    filled = [sum(cell is not None for cell in row) for row in top]
+    first = next((n for n, count in enumerate(filled) if count), 0)
+    if filled and filled[first] == 1:
+        return next((n for n, count in enumerate(filled) if count >= 3), first)
+    return first
 
 
 def _head(sheet: Any) -> Sequence[Sequence[Any]]:

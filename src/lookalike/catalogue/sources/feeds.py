@@ -23,6 +23,8 @@ _LOOKED_AT = 1_000
 """Items whose elements make the header."""
 _LONGEST_ITEM = 4 << 20
 """Bytes between the ends of two items."""
+_DEEPEST = 200
+"""Elements inside of one another."""
 _STEP = 64 << 10
 
 
@@ -69,16 +71,23 @@ def _items(file: TableFile) -> Iterator[dict[str, Any]]:
     with file.open() as stream:
         watched = _Watched(file.uri, stream)
         above: list[Element] = []
+        inside = 0
         try:
             for event, element in iterparse(watched, ("start", "end"), forbid_dtd=True):
                 if event == "start":
                     above.append(element)
+                    inside += _local(element.tag) in _ITEMS
+                    if len(above) > _DEEPEST:
+                        raise CatalogueError(
+                            f"{file.uri} is nested more than {_DEEPEST} elements deep: is it a feed?"
+                        )
                     continue
                 above.pop()
-                inside = sum(_local(parent.tag) in _ITEMS for parent in above)
-                if _local(element.tag) in _ITEMS and not inside:
-                    yield _row(element)
-                    watched.since = 0
+                if _local(element.tag) in _ITEMS:
+                    inside -= 1
+                    if not inside:
+                        yield _row(element)
+                        watched.since = 0
                 if not inside:  # nothing of a finished element is needed above an item
                     element.clear()
                     if above:

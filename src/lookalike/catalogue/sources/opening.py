@@ -7,6 +7,7 @@ formats by the extension of the file's name (`plugins`).
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -102,7 +103,7 @@ def _by_content(file: TableFile, *, encoding: str = "", overflow: bool = False) 
     text = start.removeprefix(b"\xef\xbb\xbf").replace(b"\0", b"").lstrip(b"\xff\xfe \t\r\n")
     if text.startswith(b"<"):
         return feed(file)
-    if text.startswith(b"{"):
+    if text.startswith(b"{") or re.match(rb"\[\s*\{", text):
         return json_lines(file)
     return delimited(file, encoding=encoding, overflow=overflow)
 

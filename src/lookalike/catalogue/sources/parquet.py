@@ -16,6 +16,8 @@ from lookalike.errors import CatalogueError
 
 BATCH = 10_000
 """Rows in memory at once."""
+FREE_ROWS, MOST_ROWS_A_BYTE = 1_000_000, 4
+"""Rows from which on they are held against the file's size, and rows for each of its bytes: a listing has an id."""
 _NO_VALUE = (
     pa.ArrowException,
     ValueError,
@@ -28,7 +30,10 @@ _NO_TEXT = (pa.types.is_struct, pa.types.is_map, pa.types.is_union)
 def parquet(file: TableFile) -> Table:
     """The table in `file`. Raises `CatalogueError`."""
     with _readable(file.uri), file.open() as stream:
-        schema = pq.ParquetFile(stream).schema_arrow
+        opened = pq.ParquetFile(stream)
+        schema, count = opened.schema_arrow, opened.metadata.num_rows
+    if count > max(FREE_ROWS, MOST_ROWS_A_BYTE * file.size):
+        raise CatalogueError(f"{file.uri} holds {count:,} rows in {file.size:,} bytes: is it a table?")
     header = checked_header(file.uri, tuple(schema.names))
     no_text = {column.name for column in schema if any(is_kind(column.type) for is_kind in _NO_TEXT)}
 
