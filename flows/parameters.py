@@ -279,7 +279,16 @@ class DataGate(_Parameters):
         return self.model_dump(include=set(DataGate.model_fields) - set(_Parameters.model_fields))
 
 
-class Publish(_Gate, DataGate):
+class _Asked(_Parameters):
+    asked_by: str = Field(
+        default="",
+        max_length=60,
+        title="Asked for by",
+        description="Who wants this, for the live ref's record. Empty: the user and machine that run it.",
+    )
+
+
+class Publish(_Gate, DataGate, _Asked):
     """Pass the quality gate and the data gate, verify every file, and move the live ref."""
 
     index: Reference = Field(title="Index snapshot", description="Its reference.")
@@ -308,7 +317,7 @@ class _Retention(_Parameters):
     )
 
 
-class Retrain(_Gate, DataGate, _Retention, _Training, _Sharded, _Curation):
+class Retrain(_Gate, DataGate, _Asked, _Retention, _Training, _Sharded, _Curation):
     """Train a new model release on the current catalogue and publish it with its index, if it is good enough."""
 
     nodes: int = Field(
@@ -327,7 +336,7 @@ class Retrain(_Gate, DataGate, _Retention, _Training, _Sharded, _Curation):
     )
 
 
-class Reindex(DataGate, _Retention, _Sharded, _Catalogue):
+class Reindex(DataGate, _Asked, _Retention, _Sharded, _Catalogue):
     """Bring the live index up to the current catalogue, with the live model release.
 
     Curates as the live snapshot was curated: columns, smallest category and caps are taken from there, and what the

@@ -20,7 +20,11 @@ def publish(parameters: Publish) -> str | State[str]:
     )
     try:
         live = steps.publish(
-            parameters.store, parameters.index, parameters.replaces, **parameters.data_gate()
+            parameters.store,
+            parameters.index,
+            parameters.replaces,
+            asked_by=parameters.asked_by,
+            **parameters.data_gate(),
         )
     except PublishingHeld as error:  # a roll-back came while the gate measured
         return stages.held(str(error))

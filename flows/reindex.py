@@ -44,7 +44,14 @@ def reindex(parameters: Reindex = Reindex()) -> str | State[str]:
     try:
         live = run_stage(
             publish,
-            Publish(store=store, threads=threads, index=built, replaces=release, **parameters.data_gate()),
+            Publish(
+                store=store,
+                threads=threads,
+                index=built,
+                replaces=release,
+                asked_by=parameters.asked_by,
+                **parameters.data_gate(),
+            ),
         )
     except PublishingHeld as error:
         return stages.held(str(error))

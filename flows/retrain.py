@@ -63,6 +63,7 @@ def retrain(parameters: Retrain = Retrain()) -> str | State[str]:
                 replaces=began_with,
                 margin=parameters.margin,
                 gate_queries=parameters.gate_queries,
+                asked_by=parameters.asked_by,
                 **parameters.data_gate(),
             ),
         )

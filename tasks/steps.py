@@ -192,7 +192,7 @@ def pass_gate(store: str, index: str, margin: float, queries: int, threads: int)
 
 
 @task(**patient())
-def publish(store: str, index: str, replaces: str, accept: bool, **bounds: float) -> str:
+def publish(store: str, index: str, replaces: str, accept: bool, asked_by: str = "", **bounds: float) -> str:
     """Verify every file of the pair and move the live ref, with the data gate's numbers as a table.
 
     Raises `DataGateError` beyond its bounds unless told to accept; `LostRace` where something else is live by now.
@@ -202,7 +202,7 @@ def publish(store: str, index: str, replaces: str, accept: bool, **bounds: float
     live = steps.publish(
         place,
         Ref.parse(index),
-        by=f"{publication.somebody()} (flow run {flow_run.name})",
+        by=f"{asked_by or publication.somebody()} (flow run {flow_run.name})",
         replaces=before,  # type: ignore[arg-type]  # one of the two words
         bounds=DataGateSettings(**bounds),  # type: ignore[arg-type]  # checked by the model
         accept=accept,

@@ -34,7 +34,9 @@ from lookalike.console.bodies import Reply, read_object
 from lookalike.console.orchestrator import Orchestrator, Unreachable
 from lookalike.console.overview import Overview
 from lookalike.console.plot import quality_plot
+from lookalike.console.trends import SPANS, Trends
 from lookalike.errors import LookalikeError, LostRace, SettingsError, StorageError
+from lookalike.learning.recipes import described
 from lookalike.publishing import data_gate, live_ref, publication
 from lookalike.storage import audit, keys
 from lookalike.storage.artefacts import Ref
@@ -69,6 +71,7 @@ class Console:
     ) -> None:
         self.overview, self.orchestrator, self.access = overview, orchestrator, access
         self.cache_dir, self.search_url = cache_dir, search_url
+        self.view = Trends(overview)
         self._acting = asyncio.Lock()
 
     @asynccontextmanager
@@ -117,7 +120,29 @@ class Console:
         name = request.path_params["name"]
         if name not in ("retrain", "reindex"):
             raise HTTPException(HTTPStatus.NOT_FOUND, f"there is no form {name!r}")
-        return Reply(await self.orchestrator.form(name))
+        fields = await self.orchestrator.form(name)
+        fields.pop("asked_by", None)  # it is who asks
+        if "recipe" in fields:
+            live = await asyncio.to_thread(self.overview.live)
+            fields["recipe"] = _with_recipes(fields["recipe"], live)
+        return Reply(fields)
+
+    async def trends(self, request: Request) -> Response:
+        """GET /api/trends?span=24h: a day or a month (30d) in pictures."""
+        span = request.query_params.get("span", "24h")
+        if span not in SPANS:
+            raise HTTPException(HTTPStatus.BAD_REQUEST, f"span is one of {', '.join(SPANS)}")
+        return Reply(await asyncio.to_thread(self.view.of, span))
+
+    async def logs(self, request: Request) -> Response:
+        """GET /api/runs/{id}/logs: what a run logged last, for those who may act."""
+        if self.access.operator(request) is None:
+            raise HTTPException(HTTPStatus.UNAUTHORIZED, "log in with the console's token first")
+        return Reply({"lines": await self.orchestrator.logs(request.path_params["id"])})
+
+    async def cancel(self, body: dict[str, Any], operator: Operator) -> dict[str, Any]:
+        """POST /api/actions/cancel {confirm, run}: stop a run and its stages."""
+        return {"message": await self.orchestrator.cancel(str(body.get("run", "")), by=operator.name)}
 
     async def log_in(self, request: Request) -> Response:
         """POST /api/session {name, token}"""
@@ -268,6 +293,7 @@ def create_app(console: Console) -> ASGIApp:
         "rollback-model": console.rollback_model,
         "resume": console.resume,
         "accept": console.accept,
+        "cancel": console.cancel,
     }
     return Starlette(
         routes=[
@@ -276,6 +302,8 @@ def create_app(console: Console) -> ASGIApp:
             Route("/metrics", console.metrics),
             Route("/api/state", console.state),
             Route("/api/forms/{name}", console.form),
+            Route("/api/trends", console.trends),
+            Route("/api/runs/{id}/logs", console.logs),
             Route("/api/session", console.log_in, methods=["POST"]),
             Route("/api/session", console.log_out, methods=["DELETE"]),
             *(
@@ -288,6 +316,14 @@ def create_app(console: Console) -> ASGIApp:
         exception_handlers={LookalikeError: _on_lookalike_error, HTTPException: _on_http_exception},
         lifespan=console.lifespan,
     )
+
+
+def _with_recipes(field: dict[str, Any], live: dict[str, Any] | None) -> dict[str, Any]:
+    """The field of the recipe with what each needs, and the live release's as default."""
+    said = described()
+    choices = field.get("enum", [])
+    own = live["recipe"] if live is not None and live["recipe"] in choices else field.get("default")
+    return field | {"default": own, "choices": {name: said.get(name, "") for name in choices}}
 
 
 class _Headers:

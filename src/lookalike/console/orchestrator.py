@@ -11,11 +11,14 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import wraps
+from statistics import median
 from typing import Any, Concatenate, ParamSpec, TypeVar
+from uuid import UUID
 
 import httpx
 
-from lookalike.errors import LookalikeError
+from lookalike.console.words import plain
+from lookalike.errors import LookalikeError, SettingsError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -24,6 +27,8 @@ STAGES = {
     "retrain": ("curate", "train", "extract", "index", "publish"),
     "reindex": ("curate", "extract", "index", "publish"),
 }
+_MEASURED = 20
+"""Runs that are over which are looked at for how long runs take."""
 _IN_PROGRESS = ("RUNNING", "PENDING", "PAUSED", "CANCELLING")
 _OVER = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
@@ -63,6 +68,12 @@ class Run:
     ended: str | None
     url: str
     stages: tuple[Stage, ...]
+    raw: str = ""
+    """The message as Prefect has it, where `message` says it in plain words."""
+    by: str = ""
+    """Who asked for it; empty for the schedule."""
+    expected_s: float | None = None
+    """How long the last runs of its flow took that were completed, their median in seconds; None without any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,13 +126,14 @@ class Orchestrator:
         later = {"state": {"type": {"any_": ["SCHEDULED"]}}, "expected_start_time": {"after_": now}}
         running = await self._runs(mine, {"state": {"type": {"any_": list(_IN_PROGRESS)}}}, 20)
         running += await self._runs(mine, due, 20)
-        over = await self._runs(mine, {"state": {"type": {"any_": list(_OVER)}}}, recent)
+        over = await self._runs(mine, {"state": {"type": {"any_": list(_OVER)}}}, max(recent, _MEASURED))
+        usual = await self._usual(over)
         coming = await self._runs(mine, later, 1, sort="EXPECTED_START_TIME_ASC")
         children = await self._children([run["id"] for run in running])
         bars = await self._bars([child["id"] for below in children.values() for child in below])
         return Runs(
-            active=tuple([await self._run(run, children.get(run["id"], []), bars) for run in running]),
-            recent=tuple([await self._run(run, [], {}) for run in over]),
+            active=tuple([await self._run(run, children.get(run["id"], []), bars, usual) for run in running]),
+            recent=tuple([await self._run(run, [], {}, {}) for run in over[:recent]]),
             next=coming[0]["expected_start_time"] if coming else None,
         )
 
@@ -147,13 +159,70 @@ class Orchestrator:
         found = await self._deployment(deployment)
         own = (found.get("parameters") or {}).get("parameters", {})
         body = {
-            "parameters": {"parameters": {**own, **parameters}},
+            "parameters": {"parameters": {**own, **parameters, "asked_by": by}},
             "tags": ["console"],
             "state": {"type": "SCHEDULED", "message": f"asked for in the console by {by}"},
             "enforce_parameter_schema": True,
         }
         run = await self._post(f"/deployments/{found['id']}/create_flow_run", body)
         return self._page(run["id"])
+
+    @_translated
+    async def cancel(self, run_id: str, *, by: str) -> str:
+        """Stop a run, and what it started; what it says of it. Raises `Unreachable`, `SettingsError` if it is over."""
+        run = await self._mine(run_id)
+        state = (run.get("state") or {}).get("type", run.get("state_type"))
+        if state in _OVER:
+            raise SettingsError(f"{run['name']} is over already")
+        waits = state in ("SCHEDULED", "PENDING")
+        new = {
+            "type": "CANCELLED" if waits else "CANCELLING",
+            "name": "Cancelled" if waits else "Cancelling",
+            "message": f"cancelled in the console by {by}",
+        }
+        for each in [run, *(await self._children([run["id"]]))[run["id"]]]:
+            if each.get("state_type") not in _OVER:
+                await self._post(f"/flow_runs/{each['id']}/set_state", {"state": new, "force": waits})
+        return f"{run['name']} {'is cancelled' if waits else 'is being stopped; what it has done is kept'}"
+
+    @_translated
+    async def logs(self, run_id: str, limit: int = 200) -> list[dict[str, str]]:
+        """The last lines that a run and its stages logged, oldest first: when, level, text."""
+        run = await self._mine(run_id)
+        runs = [run["id"], *(child["id"] for child in (await self._children([run["id"]]))[run["id"]])]
+        body = {"logs": {"flow_run_id": {"any_": runs}}, "sort": "TIMESTAMP_DESC", "limit": min(limit, 200)}
+        found = await self._post("/logs/filter", body)
+        levels = {10: "debug", 20: "info", 30: "warning", 40: "error", 50: "critical"}
+        return [
+            {"at": line["timestamp"], "level": levels.get(line["level"], "info"), "text": line["message"]}
+            for line in reversed(found)
+        ]
+
+    async def _mine(self, run_id: str) -> dict[str, Any]:
+        """A run of one of our flows. Raises `SettingsError` where it is not one."""
+        body = {
+            "flows": {"name": {"any_": list(PARENTS)}},
+            "flow_runs": {"id": {"any_": [run_id]}},
+            "limit": 1,
+        }
+        try:
+            UUID(run_id)
+        except ValueError as error:
+            raise SettingsError("run must be a run's id") from error
+        found = await self._post("/flow_runs/filter", body)
+        if not found:
+            raise SettingsError(f"there is no run {run_id} of {' or '.join(PARENTS)}")
+        run: dict[str, Any] = found[0]
+        return run
+
+    async def _usual(self, over: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+        """How long runs of each flow took that were completed, the median in seconds."""
+        took: dict[str, list[float]] = {}
+        for run in over:
+            if run["state_type"] == "COMPLETED" and run.get("start_time") and run.get("end_time"):
+                start, end = (datetime.fromisoformat(run[name]) for name in ("start_time", "end_time"))
+                took.setdefault(await self._flow(run["flow_id"]), []).append((end - start).total_seconds())
+        return {flow: median(seconds) for flow, seconds in took.items()}
 
     async def _deployment(self, name: str) -> dict[str, Any]:
         found: dict[str, Any] = await self._call("GET", f"/deployments/name/{name}/{name}")
@@ -194,10 +263,15 @@ class Orchestrator:
         return bars
 
     async def _run(
-        self, run: Mapping[str, Any], children: Sequence[Mapping[str, Any]], bars: Mapping[str, Bar]
+        self,
+        run: Mapping[str, Any],
+        children: Sequence[Mapping[str, Any]],
+        bars: Mapping[str, Bar],
+        usual: Mapping[str, float],
     ) -> Run:
         flow = await self._flow(run["flow_id"])
         state = run.get("state") or {}
+        message = state.get("message") or ""
         latest = {await self._flow(child["flow_id"]): child for child in children}
         stages = tuple(
             Stage(name, _state_of(latest.get(name)), bars.get(latest[name]["id"]) if name in latest else None)
@@ -208,7 +282,10 @@ class Orchestrator:
             name=run["name"],
             flow=flow,
             state=state.get("name") or run.get("state_name") or "",
-            message=(state.get("message") or "").removeprefix("Flow run encountered an exception: "),
+            message=plain(message),
+            raw=message if plain(message) != message else "",
+            by=str(((run.get("parameters") or {}).get("parameters") or {}).get("asked_by") or ""),
+            expected_s=usual.get(flow),
             created=run["created"],
             started=run.get("start_time"),
             ended=run.get("end_time"),

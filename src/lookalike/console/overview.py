@@ -5,14 +5,17 @@ Manifests never change, so each is read once. Everything here blocks; the applic
 
 from __future__ import annotations
 
+import json
 import math
 import threading
+import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from lookalike.errors import CorruptObject
+from lookalike.errors import CorruptObject, ObjectNotFound
 from lookalike.publishing import data_gate, live_ref
 from lookalike.storage import audit, keys
 from lookalike.storage.artefacts import Kind, Manifest, Ref, find, read_manifest
@@ -26,6 +29,11 @@ _SHOWN = {
     "code_mAP": "mAP of codes",
 }
 """Names in a model release's metrics -> names in the plot."""
+_LOOKS = ("product first", "colour in the first 8")
+"""Measures of the quality gate that are shown beside them, where it measured them."""
+SIZE_S = 600
+"""Seconds for which the size of the store is believed."""
+_MOST_OBJECTS = 300_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +54,8 @@ class Overview:
         self.store = store
         self._manifests: dict[str, Manifest] = {}
         self._refs: dict[str, Ref] = {}
+        self._measures: dict[str, Mapping[str, float]] = {}
+        self._size: tuple[float, dict[str, Any]] | None = None
         self._lock = threading.Lock()
 
     def live(self) -> dict[str, Any] | None:
@@ -92,7 +102,7 @@ class Overview:
                     id=ref.id,
                     made=info.modified.isoformat(timespec="seconds"),
                     recipe=_recipe(manifest),
-                    measures=headline(manifest.meta.get("metrics", {})),
+                    measures={**headline(manifest.meta.get("metrics", {})), **self._looks(ref)},
                     live=live is not None and live.live.release == ref,
                 )
             )
@@ -115,6 +125,51 @@ class Overview:
             if r.outcome != audit.ASKED
         ][:ACTIONS]
 
+    def published(self) -> list[dict[str, Any]]:
+        """What was live since when, oldest first: its listings, and the share of rows left out (None: not known).
+
+        Records whose artefacts retention has removed are left out.
+        """
+        found = live_ref.read_live(self.store)
+        published = []
+        for record in () if found is None else (*found.history, found.live):
+            try:
+                index = self._manifest(record.tip)
+                curated = self._manifest(Ref.parse(index.inputs["curated"])).meta
+            except (ObjectNotFound, KeyError):
+                continue
+            rows, left = curated.get("rows"), curated.get("left_out")
+            published.append(
+                {
+                    "at": datetime.fromisoformat(record.at).timestamp(),
+                    "sequence": record.sequence,
+                    "listings": sum(index.meta["categories"].values()),
+                    "left_out": sum(left.values()) / rows if rows and left is not None else None,
+                }
+            )
+        return published
+
+    def size(self) -> dict[str, Any]:
+        """Bytes in the store by what they are for, largest first; at most ten minutes old.
+
+        `complete` is false where there are more objects than were counted.
+        """
+        now = time.monotonic()
+        if self._size is None or now - self._size[0] > SIZE_S:
+            parts, objects = Counter[str](), 0
+            for info in self.store.list(""):
+                parts[info.key.partition("/")[0]] += info.size
+                objects += 1
+                if objects == _MOST_OBJECTS:
+                    break
+            shown = [{"name": name, "bytes": size} for name, size in parts.most_common()]
+            complete = objects < _MOST_OBJECTS
+            self._size = (
+                now,
+                {"bytes": parts.total(), "objects": objects, "complete": complete, "parts": shown},
+            )
+        return self._size[1]
+
     def refused(self) -> dict[str, Any] | None:
         """The last publication, if the data gate refused it: which index against which, when, by whom, and why."""
         found = data_gate.refusal(self.store)
@@ -133,6 +188,22 @@ class Overview:
         extraction = Ref.parse(index.inputs["extraction"])
         found = self._manifest(extraction).meta.get("photos")
         return None if found is None else int(found)
+
+    def _looks(self, release: Ref) -> Mapping[str, float]:
+        """What the quality gate measured of a release's looks."""
+        if release.id not in self._measures:
+            try:
+                found = json.loads(self.store.get(keys.measures(release.id)))
+                self._measures[release.id] = {
+                    name: float(found[name])
+                    for name in _LOOKS
+                    if isinstance(found.get(name), int | float) and math.isfinite(found[name])
+                }
+            except ObjectNotFound:
+                return {}  # it may be measured later
+            except (ValueError, AttributeError):
+                self._measures[release.id] = {}
+        return self._measures[release.id]
 
     def _ref(self, release_id: str) -> Ref:
         if release_id not in self._refs:

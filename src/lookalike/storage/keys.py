@@ -16,6 +16,8 @@
     refs/live.json                  the one mutable object
     refs/damaged/<time>.json        a live ref that could not be read, as `lookalike repair` found it
     refs/conditions.json            the store was seen to honour conditional writes
+    measures/<release>.json         what the quality gate measured of a model release
+    traffic/<day>/<process>.parquet     how many searches came, and how they went
     audit/<time>-<action>-<random>.json    who asked for what (old ones lack the action)
 """
 
@@ -29,6 +31,7 @@ MANIFEST = "manifest.json"
 AUDIT = "audit/"
 CHECKPOINTS = "checkpoints/"
 CODES = "codes/"
+TRAFFIC = "traffic/"
 PHOTOS = "photos/"
 PACKS = "photos/packs/"
 CURATING = "checkpoints/curation-"
@@ -104,6 +107,16 @@ def condition(unique: str) -> str:
 def damaged_ref(at: str) -> str:
     """Where a live ref that cannot be read is kept; `at` is the time (ISO 8601, UTC)."""
     return f"refs/damaged/{at.replace(':', '').removesuffix('+0000')}.json"
+
+
+def traffic(day: str, process: str) -> str:
+    """The searches of one process on one day (ISO 8601, UTC)."""
+    return f"{TRAFFIC}{day}/{process}.parquet"
+
+
+def measures(release_id: str) -> str:
+    """What the quality gate measured of a model release."""
+    return f"measures/{release_id}.json"
 
 
 def audit(at: str, action: str, unique: str) -> str:
