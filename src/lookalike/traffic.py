@@ -11,6 +11,9 @@ from __future__ import annotations
 
 import io
 import logging
+import os
+import re
+import socket
 import threading
 import time
 from bisect import bisect_left
@@ -82,15 +85,17 @@ class Interval:
         self.categories.update(other.categories)
 
     def quantile(self, share: float) -> float | None:
-        """Milliseconds within which this share of the searches was answered: a class's upper end; None without any."""
-        total, passed = sum(self.times), 0
-        if not total:
+        """Milliseconds within which this share of the searches was answered, as if those of a class of time were spread
+        evenly over it; None without any."""
+        wanted, passed = share * sum(self.times), 0
+        if not wanted:
             return None
-        for upper, count in zip((*BOUNDS_MS, 2 * BOUNDS_MS[-1]), self.times, strict=True):
+        ends = (0, *BOUNDS_MS, 2 * BOUNDS_MS[-1])
+        for lower, upper, count in zip(ends, ends[1:], self.times, strict=False):
+            if count and passed + count >= wanted:
+                return lower + (upper - lower) * (wanted - passed) / count
             passed += count
-            if passed >= share * total:
-                return float(upper)
-        return None
+        return float(ends[-1])
 
     def to_row(self) -> dict[str, Any]:
         commonest = self.categories.most_common(_CATEGORIES)
@@ -237,6 +242,12 @@ class TrafficReader:
             rows = []
         self._read[info.key] = info.etag, rows
         return rows
+
+
+def process_name() -> str:
+    """A name for this process's file that no other has: machine, process, time."""
+    machine = re.sub(r"[^A-Za-z0-9.-]+", "-", socket.gethostname()) or "unknown"
+    return f"{machine}-{os.getpid()}-{int(time.time())}"
 
 
 def _day(at: int) -> str:

@@ -138,7 +138,8 @@ def test_the_address_of_a_picture_can_be_pasted_and_dropped(page: Page, vase: Pa
     searched(page)
     assert listings_of(page)[0] == nearest
     page.evaluate(give, ["text/plain", "https://shop.example/photo.jpg", "paste"])
-    expect(page.locator("#message")).to_contain_text("No photo in that")
+    expect(page.locator("#message")).to_contain_text("cannot be fetched from there")
+    expect(page.locator("#unreadable")).to_have_text("The picture at shop.example")
 
 
 def test_a_heic_photo_is_searched_though_the_browser_shows_no_preview(page: Page) -> None:

@@ -174,3 +174,34 @@ def test_a_link_can_be_shared(page: Page) -> None:
     other = page.context.new_page()
     other.goto(copied)
     expect(other.locator("#detail-title")).to_have_text(page.locator("#detail-title").inner_text())
+
+
+def test_a_photo_is_sent_once_and_its_link_works_in_another_browser(
+    page: Page, browser: Browser, vase: Path
+) -> None:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    sent: list[bool] = []
+    page.on(
+        "request",
+        lambda request: sent.append("query_id=" not in request.url) if "/v1/search" in request.url else None,
+    )
+    choose(page, vase)
+    page.locator("#aspect-filters .chip", has_text="dark").click()
+    expect(page.locator("#filter-count")).to_have_text("1")
+    searched(page)
+    shown = listings_of(page)
+    assert sent == [True, False]
+    page.locator("#share").click()
+    expect(page.locator("#share-said")).to_have_text("Link copied; it holds for some minutes")
+    link = page.evaluate("navigator.clipboard.readText()")
+    with browser.new_context() as elsewhere:
+        other = elsewhere.new_page()
+        other.goto(link)
+        searched(other)
+        assert listings_of(other) == shown
+        expect(other.locator("#unreadable")).to_have_text("A photo from a link")
+        other.reload()
+        searched(other)
+        other.goto(link[:-30] + "x" * 30)
+        other.reload()
+        expect(other.get_by_role("alert")).to_be_visible()

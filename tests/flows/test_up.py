@@ -18,6 +18,7 @@ import psutil
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
+from lookalike.learning.recipes import described
 from lookalike.storage import audit
 
 from .conftest import ROOT, Shop, free_port, wait_until
@@ -109,6 +110,7 @@ def test_retrain_watch_search_roll_back_and_stop(up: Up, page: Page) -> None:
     page.get_by_label("Token").fill(up.token)
     page.keyboard.press("Enter")
     page.locator("#field-recipe").select_option("tiny")
+    expect(page.locator("label[for=field-recipe] .hint").last).to_have_text(described()["tiny"])
     page.locator("#field-margin").fill("1")
     page.get_by_text("More settings").click()
     page.locator("#field-min_category").fill("1")
@@ -126,6 +128,7 @@ def test_retrain_watch_search_roll_back_and_stop(up: Up, page: Page) -> None:
     second = up.shop.live()
     assert (second.sequence, second.action) == (2, "publish")
     assert second.release != first.release
+    assert second.by.startswith("Ada (flow run ")
     expect(page.locator("#live")).to_contain_text(second.release.id[:8])
     wait_until("search with the new release", lambda: up.serves(second.index.id), up.process)
     assert len(up.asked()["hits"]) == 5

@@ -124,7 +124,7 @@ class Console:
         fields.pop("asked_by", None)  # it is who asks
         if "recipe" in fields:
             live = await asyncio.to_thread(self.overview.live)
-            fields["recipe"] = _with_recipes(fields["recipe"], live)
+            fields["recipe"] = with_recipes(fields["recipe"], live)
         return Reply(fields)
 
     async def trends(self, request: Request) -> Response:
@@ -318,7 +318,7 @@ def create_app(console: Console) -> ASGIApp:
     )
 
 
-def _with_recipes(field: dict[str, Any], live: dict[str, Any] | None) -> dict[str, Any]:
+def with_recipes(field: dict[str, Any], live: dict[str, Any] | None) -> dict[str, Any]:
     """The field of the recipe with what each needs, and the live release's as default."""
     said = described()
     choices = field.get("enum", [])

@@ -16,7 +16,7 @@ from lookalike.console.overview import Overview
 from lookalike.console.plot import quality_plot
 from lookalike.traffic import Interval, TrafficReader
 
-SPANS = {"24h": (86_400, 900), "30d": (30 * 86_400, 6 * 3600)}
+SPANS = {"24h": (86_400, 1800), "30d": (30 * 86_400, 86_400)}
 """Seconds that are shown, and of one point."""
 _TOP = 8
 _MOVED = 0.05
@@ -63,7 +63,11 @@ class Trends:
             shown.append(shown[-1] | {"at": end})
         listings = Line("listings", "steps", "m0", [(p["at"], p["listings"]) for p in shown])
         left = Line(
-            "rows left out", "steps", "m3", [(p["at"], p["left_out"]) for p in shown], lambda v: f"{v:.0%}"
+            "rows left out (right)",
+            "steps",
+            "m3",
+            [(p["at"], p["left_out"]) for p in shown],
+            lambda v: f"{v:.0%}",
         )
         marks = [(p["at"], f"#{p['sequence']} went live") for p in published]
         age = f"{_span(end - published[-1]['at'])}" if published else ""
@@ -98,7 +102,7 @@ def _searches(begin: float, end: float, step: int, rows: Sequence[Interval]) -> 
     )
     times = [
         Line(
-            f"{name} of searches within",
+            f"{name} of searches within (right)",
             "line",
             css,
             [(r.at, r.quantile(share)) for r in _every(begin, end, step, rows)],
@@ -140,7 +144,7 @@ def _answers(begin: float, end: float, step: int, rows: Sequence[Interval]) -> d
         Line("unsure of the category", "line", "m0", share(lambda r: r.unsure, lambda r: r.photos), _percent),
     ]
     near = [(r.at, r.likeness / r.measured if r.measured else None) for r in _every(begin, end, step, rows)]
-    likeness = Line("mean likeness", "line", "m2", near, _percent)
+    likeness = Line("mean likeness (right)", "line", "m2", near, _percent)
     return {
         "title": "Answers without hits, unsure, not alike",
         "svg": chart("Shares of searches", begin, end, lines, [likeness], least_top=0.05) if rows else "",

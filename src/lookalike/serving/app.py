@@ -44,6 +44,7 @@ from lookalike.serving.thumbnails import ThumbnailCache, nearest_side
 from lookalike.serving.web_queries import WebQueries
 from lookalike.settings import available_cores
 from lookalike.storage.objects import ObjectStore
+from lookalike.traffic import TrafficLog, process_name
 
 _WEB = Path(__file__).parent / "web"
 _OPENAPI = openapi()
@@ -70,6 +71,7 @@ class SearchService:
         )
         self.web = WebQueries(config.image_hosts, config.photo.max_bytes)
         self.searches = Searches(config, self.lifecycle, self.queue, self.web)
+        self.traffic = TrafficLog(store, process_name()) if config.keep_traffic else None
         self.budget = BodyBudget(config.in_flight_bytes, self.metrics)
         self.thumbnails = ThumbnailCache(config.thumbnail_cache_bytes)
         self._scalers = ThreadPoolExecutor(max(1, cores // 2), thread_name_prefix="thumbnail")
@@ -79,11 +81,15 @@ class SearchService:
         """Load in the background while the process already answers `/livez`; at the end finish what was taken."""
         self.queue.start()
         self.lifecycle.start()
+        if self.traffic is not None:
+            self.traffic.start()
         try:
             yield
         finally:
             await asyncio.to_thread(self.queue.stop)
             await asyncio.to_thread(self.lifecycle.stop)
+            if self.traffic is not None:
+                await asyncio.to_thread(self.traffic.stop)
             self.web.stop()
             self._scalers.shutdown()
 
@@ -144,6 +150,14 @@ class SearchService:
         for reply in replies:
             self.metrics.observe_stages(reply.milliseconds)
             self.metrics.rows_scanned.inc(reply.scanned)
+            if self.traffic is not None:
+                self.traffic.answered(HTTPStatus.OK, reply.milliseconds["total"] / 1e3)
+                self.traffic.found(reply.body, photo=reply.body["query_id"] is not None)
+
+    def count_failure(self, path: str, status: int, seconds: float) -> None:
+        """A request failed for a reason that is not its own: of searches it is kept."""
+        if self.traffic is not None and path.startswith("/v1/search"):
+            self.traffic.answered(status, seconds)
 
     async def catalogue(self, request: Request) -> Response:
         """GET /v1/catalogue"""
@@ -238,4 +252,9 @@ def create_app(service: SearchService) -> ASGIApp:
     app = Starlette(routes=service.routes(), lifespan=service.lifespan, exception_handlers=HANDLERS)
     app.router.redirect_slashes = False  # such a redirect repeats whatever host the client named
     guarded = with_access(app, service.config.access)
-    return Observer(guarded, service.metrics, draining=lambda: service.lifecycle.draining)
+    return Observer(
+        guarded,
+        service.metrics,
+        draining=lambda: service.lifecycle.draining,
+        failed=service.count_failure,
+    )

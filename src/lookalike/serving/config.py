@@ -70,6 +70,8 @@ class ServingConfig:
     """How long a process that gets SIGTERM says that it is not ready before it stops taking connections."""
     drain_seconds: int = 20
     """How long it then finishes what it has accepted; with the notice below Kubernetes' 30 s of grace."""
+    keep_traffic: Annotated[bool, Env("LOOKALIKE_KEEP_TRAFFIC")] = True
+    """Keep in the store how many searches came and how they went, for the console: some kilobytes a day, no queries."""
     thumbnail_cache_bytes: int = 64_000_000
     """Bytes of scaled photos kept in memory: a few thousand of the page's thumbnails."""
 

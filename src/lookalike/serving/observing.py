@@ -47,10 +47,15 @@ class Observer:
         metrics: Metrics,
         *,
         draining: Callable[[], bool] = lambda: False,
+        failed: Callable[[str, int, float], None] = lambda path, status, seconds: None,
         quiet: frozenset[str] = frozenset(),
     ) -> None:
-        """`quiet`: routes whose successes are counted and not logged, beside the probes."""
+        """`failed` hears route, status and seconds of what was refused for load or failed.
+
+        `quiet`: routes whose successes are counted and not logged, beside the probes.
+        """
         self.app, self.metrics, self.draining, self.quiet = app, metrics, draining, quiet | _QUIET
+        self.failed = failed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -93,6 +98,8 @@ class Observer:
         path = getattr(route, "path", "") or "other"
         method = scope["method"] if scope["method"] in _METHODS else "other"
         self.metrics.requests.labels(path, method, str(status)).inc()
+        if status >= 500 or status == 429:
+            self.failed(scope["path"] if path == "other" else path, status, seconds)
         if path in self.quiet and status < 400:
             return
         _ACCESS.info(

@@ -1,11 +1,13 @@
 // The operations page: asks for the state every two seconds and draws it; actions go through a dialog that confirms.
 
+import { watchTrends } from "./trends.js";
+
 const $ = (id) => document.getElementById(id);
 const EVERY_MS = 2000;
 const CATEGORIES = 12; // shown at first
 let state = null;
 let everyCategory = false;
-let wanted = null; // the action whose dialog waits for a log-in
+let wanted = null; // what is done once somebody has logged in
 
 // --- small pieces ------------------------------------------------------------------------------------------------
 
@@ -84,12 +86,23 @@ function drawStage(stage) {
     node("span", { class: "text", text, title: text }));
 }
 
+// How long a run will still take, by what runs of its flow took.
+function left(run) {
+  if (!run.started || !run.expected_s) return run.expected_s ? `, takes ${ago(run.expected_s)} as a rule` : "";
+  const seconds = run.expected_s - (Date.now() - new Date(run.started)) / 1000;
+  return seconds > 0 ? `, about ${ago(seconds)} left` : `, longer than usual (${ago(run.expected_s)})`;
+}
+
+const logButton = (run) => node("button", { class: "button small", type: "button", "data-log": run.id, "data-name": `${run.flow} ${run.name}`, text: "Log" });
+
 function drawRun(run) {
-  const when = run.started ? `running for ${since(run.started)}` : `asked for ${since(run.created)} ago`;
+  const when = (run.started ? `running for ${since(run.started)}` : `asked for ${since(run.created)} ago`) + left(run) + (run.by ? `, asked for by ${run.by}` : "");
   return node("article", { class: "run", "data-run": run.id },
     node("div", { class: "title" }, node("strong", { text: run.flow }),
       node("span", { class: "badge", text: run.state }), node("span", { class: "hint", text: when }),
-      node("a", { href: run.url, target: "_blank", rel: "noreferrer", text: `${run.name} in Prefect` })),
+      node("a", { href: run.url, target: "_blank", rel: "noreferrer", text: `${run.name} in Prefect` }),
+      logButton(run),
+      node("button", { class: "button small danger", type: "button", "data-cancel": run.id, "data-name": `${run.flow} ${run.name}`, text: "Cancel", disabled: run.state === "Cancelling" })),
     node("div", { class: "stages" }, ...run.stages.map(drawStage)));
 }
 
@@ -102,7 +115,8 @@ function drawRecent(run) {
       node("span", {}, node("a", { href: run.url, target: "_blank", rel: "noreferrer", text: run.flow }),
         ` ${run.name} `, node("span", { class: `badge ${held ? "" : good ? "good" : "bad"}`, text: run.state })),
       node("span", { class: "hint", text: `${run.ended ? since(run.ended) + " ago" : ""}${took ? `, took ${took}` : ""}` })),
-    !run.message || (good && !held) ? null : node("span", { class: held ? "hint" : "why", text: run.message }));
+    !run.message || (good && !held) ? null : node("span", { class: held ? "hint" : "why", text: run.message, title: run.raw || null }),
+    good ? null : node("span", {}, logButton(run)));
 }
 
 const isRejected = (record) => [record.index, record.release].some((id) => state.live.rejected.includes(id));
@@ -139,13 +153,6 @@ function drawCategories(live) {
   return [node("table", { class: "bars" }, ...rows)];
 }
 
-function drawLegend(releases) {
-  const shown = (releases.find((release) => release.live) ?? releases.at(-1))?.measures ?? {};
-  const names = [...new Set(releases.flatMap((release) => Object.keys(release.measures)))];
-  $("legend").replaceChildren(...names.map((name, i) => node("li", {}, node("i", { class: `m${i}` }), name,
-    node("b", { text: name in shown ? shown[name].toFixed(3) : "" }))));
-}
-
 function drawHold(hold) {
   $("held").hidden = !hold;
   $("held-why").textContent = hold ? `Roll-back #${hold.sequence}, ${ago(hold.age_s)} ago by ${hold.by}${hold.why ? `: ${hold.why}` : ""}` : "";
@@ -168,11 +175,6 @@ function draw() {
   put("categories", drawCategories(live));
   $("all-categories").hidden = (live?.categories.length ?? 0) <= CATEGORIES;
   $("all-categories").textContent = everyCategory ? "Show the largest" : `Show all ${live?.categories.length}`;
-  if ($("plot").dataset.svg !== state.plot) {
-    $("plot").dataset.svg = state.plot;
-    drawLegend(state.releases);
-    $("plot").innerHTML = state.plot || '<p class="empty">No model release yet.</p>'; // made and escaped by plot.py
-  }
   $("next").textContent = runs?.next ? `next scheduled re-index ${clock(runs.next)}` : "";
   $("problems").hidden = state.problems.length === 0;
   $("problems").textContent = state.problems.join(" · ");
@@ -232,6 +234,14 @@ function field(name, schema) {
       schema.title ?? name, hint);
   }
   let input;
+  if (schema.choices) {
+    const needs = node("span", { class: "hint" });
+    input = node("select", shared, ...schema.enum.map((choice) => node("option", { value: choice, selected: choice === value, text: choice })));
+    const say = () => { needs.textContent = schema.choices[input.value] ?? ""; };
+    input.addEventListener("change", say);
+    say();
+    return node("label", { class: "field", for: id }, schema.title ?? name, input, hint, needs);
+  }
   if (schema.enum) {
     input = node("select", shared, ...schema.enum.map((choice) => node("option", { value: choice, selected: choice === value, text: choice })));
   } else if (schema.type === "object") {
@@ -265,9 +275,10 @@ const WORDS = {
   "rollback-model": ["Roll back the model", "", "Roll back the model now"],
   resume: ["Resume publishing", "Scheduled runs publish again: the next re-index brings the index up to the current catalogue. What was rejected is never published by them.", "Resume now"],
   accept: ["Publish anyway", "", "Publish it"],
+  cancel: ["Cancel the run", "It stops as soon as its step can. What is live stays live; what it has done is kept, and the next run goes on from there.", "Cancel it"],
 };
 const WHY = { why: { type: "string", title: "Why", maxLength: 300, default: "", description: "Kept with the hold, for those who find it." } };
-const FORMS = { rollback: WHY, "rollback-model": WHY, resume: {}, accept: {} }; // the others' come from their flows
+const FORMS = { rollback: WHY, "rollback-model": WHY, resume: {}, accept: {}, cancel: {} }; // the others' come from their flows
 
 function rollBackText(live, back) {
   return `Index snapshot ${live.index} (#${live.sequence}) goes and is rejected${back.release === live.release ? "" : ", and so is its model release"}; `
@@ -284,21 +295,23 @@ function confirmText(action, live) {
 function requestOf(action, dialog, form) {
   if (action.startsWith("rollback")) return { from_sequence: Number(dialog.dataset.sequence), ...values(form) };
   if (action === "resume") return { sequence: Number(dialog.dataset.hold) };
+  if (action === "cancel") return { run: dialog.dataset.run };
   if (action === "accept") return { index: dialog.dataset.refused };
   return { parameters: values(form) };
 }
 
-async function ask(action) {
+async function ask(action, run = null) {
   if (!state) return;
   if (!state.you) {
-    wanted = action;
+    wanted = () => ask(action, run);
     open($("login"));
     return;
   }
   const [title, , go] = WORDS[action];
   const dialog = $("confirm");
   dialog.dataset.action = action;
-  $("confirm-title").textContent = title;
+  $("confirm-title").textContent = run ? `${title}: ${run.name}` : title;
+  dialog.dataset.run = run?.id ?? "";
   $("confirm-go").textContent = go;
   $("confirm-text").textContent = confirmText(action, state.live);
   dialog.dataset.sequence = state.live?.sequence ?? "";
@@ -359,13 +372,39 @@ $("login-form").addEventListener("submit", async (event) => {
     event.target.reset();
     $("login").close();
     await refresh();
-    if (wanted) ask(wanted);
+    const next = wanted;
     wanted = null;
+    next?.();
   } catch (error) {
     fail($("login"), error.message);
   }
 });
 
+async function showLog(run) {
+  if (!state.you) {
+    wanted = () => showLog(run);
+    open($("login"));
+    return;
+  }
+  $("logs-title").textContent = `Log of ${run.name}`;
+  $("log-lines").replaceChildren("…");
+  open($("logs"));
+  try {
+    const { lines } = await call("GET", `/api/runs/${run.id}/logs`);
+    const drawn = lines.map((line) => node("span", { class: line.level, text: `${new Date(line.at).toLocaleTimeString("en-GB")} ${line.text}\n` }));
+    $("log-lines").replaceChildren(...(drawn.length ? drawn : ["It has logged nothing yet."]));
+    $("log-lines").scrollTop = $("log-lines").scrollHeight;
+  } catch (error) {
+    $("log-lines").replaceChildren();
+    fail($("logs"), error.message);
+  }
+}
+
+document.addEventListener("click", (event) => {
+  const { log, cancel, name } = event.target.dataset ?? {};
+  if (log) showLog({ id: log, name });
+  if (cancel) ask("cancel", { id: cancel, name });
+});
 $("log-in").addEventListener("click", () => { wanted = null; open($("login")); });
 $("log-out").addEventListener("click", async () => { await call("DELETE", "/api/session"); await refresh(); });
 for (const button of document.querySelectorAll("[data-close]")) button.addEventListener("click", () => button.closest("dialog").close());
@@ -373,3 +412,4 @@ for (const button of document.querySelectorAll("[data-action]")) button.addEvent
 $("all-categories").addEventListener("click", () => { everyCategory = !everyCategory; draw(); });
 document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); });
 watch();
+watchTrends(() => state?.releases ?? []);

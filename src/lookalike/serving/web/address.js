@@ -4,9 +4,13 @@
 // Columns of few values that can be filtered by, as the API calls them.
 export const LABELS = ["seller", "availability"];
 
-// Nothing asked yet. `photo` is the id under which photos.js keeps it; `show` the listing whose details are open.
+// What a search may look for: a photo by the id under which photos.js keeps it, a listing, a picture by its address, or
+// what the server said of somebody's photo (`query_id`), which holds for some minutes.
+export const KINDS = ["photo", "listing", "image", "query"];
+
+// Nothing asked yet. `show` the listing whose details are open.
 export const nothing = () => ({
-  photo: null, listing: null, box: null, categories: null, everything: false, aspects: new Map(), labels: new Map(),
+  photo: null, listing: null, image: null, query: null, box: null, categories: null, everything: false, aspects: new Map(), labels: new Map(),
   price: ["", ""], text: "", alpha: null, colour: null, sort: "", show: null, compare: null,
 });
 
@@ -15,8 +19,10 @@ const pairs = (text) => (text === null ? null : text.split(","));
 export function read(fragment) {
   const given = new URLSearchParams(fragment.replace(/^#/, ""));
   const wanted = nothing();
-  for (const name of ["photo", "listing", "show", "alpha", "colour"]) wanted[name] = given.get(name) || null;
-  if (wanted.photo) wanted.listing = null;
+  for (const name of ["show", "alpha", "colour"]) wanted[name] = given.get(name) || null;
+  const kind = KINDS.find((name) => given.get(name));
+  if (kind) wanted[kind] = given.get(kind);
+  wanted.shared = kind === "photo" ? given.get("query") : null; // for a browser that does not have the photo
   for (const name of ["sort", "text"]) wanted[name] = given.get(name) ?? "";
   wanted.everything = given.get("everything") === "true";
   const box = pairs(given.get("box"))?.map(Number);
@@ -57,13 +63,14 @@ export function parameters(wanted) {
 // What tells one search from another, without what is open above it.
 export function searchKey(wanted) {
   const given = parameters(wanted);
-  if (wanted.photo) given.set("photo", wanted.photo);
-  if (wanted.listing) given.set("listing", wanted.listing);
+  for (const kind of KINDS) if (wanted[kind]) given.set(kind, wanted[kind]);
   return given.toString();
 }
 
-export function write(wanted) {
+// `shared` is a query_id that goes with the address of a photo, for other browsers.
+export function write(wanted, shared = null) {
   const given = new URLSearchParams(searchKey(wanted));
+  if (shared) given.set("query", shared);
   if (wanted.show) given.set("show", wanted.show);
   if (wanted.compare) given.set("compare", wanted.compare.map(encodeURIComponent).join(","));
   const text = given.toString();

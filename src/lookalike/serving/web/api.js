@@ -47,16 +47,34 @@ export async function listing(id) {
 
 export const photoUrl = (photoId, size) => `/v1/photos/${photoId}?size=${size}`;
 
-// One search: `query` is {kind: "photo", blob} or {kind: "listing", id}, `wanted` what address.js reads.
-export async function search(query, wanted, { k, offset = 0 }, signal) {
+// One search: `query` is {kind, id} and of a photo its blob, `wanted` what address.js reads. A photo is sent once: the
+// `query_id` of the reply stands for it and the box for some minutes, and is kept in query.ids.
+export async function search(query, wanted, options, signal) {
+  query.ids ??= new Map();
+  const box = String(wanted.box ?? "");
+  const known = query.ids.get(box);
+  let found;
+  try {
+    found = await searchOnce(query, wanted, options, signal, known);
+  } catch (error) {
+    if (!known || !error.type?.endsWith(":query-expired")) throw error;
+    query.ids.delete(box);
+    found = await searchOnce(query, wanted, options, signal);
+  }
+  if (found.query_id) query.ids.set(box, found.query_id);
+  return found;
+}
+
+async function searchOnce(query, wanted, { k, offset = 0 }, signal, known) {
   const given = parameters(wanted);
   given.set("k", k);
   if (offset) given.set("offset", offset);
   else given.set("facets", "true");
   const init = { method: "POST", signal };
-  if (query.kind === "listing") {
-    given.delete("box");
-    given.set("listing_id", query.id);
+  const named = { listing: "listing_id", image: "image_url", query: "query_id" }[query.kind];
+  if (known || named) {
+    if (known || query.kind !== "image") given.delete("box");
+    given.set(known ? "query_id" : named, known ?? query.id);
   } else {
     init.body = query.blob;
     init.headers = { "Content-Type": query.blob.type || "application/octet-stream" };

@@ -1,7 +1,7 @@
 // The search page: what is wanted, and what changes it. The address holds all of it (address.js), so back, reload and
 // links work. Rendering is in view.js, dialogs in details.js, filters in filters.js, the crop box in crop.js.
 
-import { read, nothing, searchKey, write } from "./address.js";
+import { KINDS, read, nothing, searchKey, write } from "./address.js";
 import { Problem, catalogue, listing, search } from "./api.js";
 import { CropBox } from "./crop.js";
 import { shareLink, showComparison, showDetail } from "./details.js";
@@ -69,7 +69,7 @@ async function apply(wanted) {
   state.wanted = wanted;
   filters.show();
   $("sort").value = wanted.sort;
-  const id = wanted.photo ?? wanted.listing;
+  const id = idOf(wanted);
   if (id === null) {
     forget();
     await showStart();
@@ -93,14 +93,22 @@ async function apply(wanted) {
   openWanted();
 }
 
+const idOf = (wanted) => KINDS.map((kind) => wanted[kind]).find(Boolean) ?? null;
+
 async function resolve(wanted) {
   try {
+    if (wanted.image || wanted.query) return { kind: wanted.image ? "image" : "query", id: idOf(wanted) };
     if (wanted.listing) {
       const entry = await listing(wanted.listing);
       return { kind: "listing", id: wanted.listing, photoId: entry.photo_id, title: titleOf(entry) };
     }
     const blob = await recall(wanted.photo);
     if (blob) return photoQuery(wanted.photo, blob);
+    if (wanted.shared) {
+      Object.assign(wanted, { photo: null, query: wanted.shared, box: null });
+      visit(write(wanted), { replace: true });
+      return { kind: "query", id: wanted.query };
+    }
     forget();
     await showStart();
     say("This photo is not here", "A photo is kept for a day, in the browser that it was given to. Give it again.");
@@ -207,9 +215,10 @@ function showBusy() {
 }
 
 function nameResults() {
-  $("results-title").textContent = state.query.kind === "photo" ? "Listings that look like your photo" : "More like this";
-  document.title = state.query.kind === "photo" ? "Look-alikes of a photo · Lookalike" : `Like ${state.query.title} · Lookalike`;
-  $("share").hidden = state.query.kind === "photo";
+  const listed = state.query.kind === "listing";
+  $("results-title").textContent = listed ? "More like this" : `Listings that look like ${state.query.kind === "photo" ? "your" : "the"} photo`;
+  document.title = listed ? `Like ${state.query.title} · Lookalike` : "Look-alikes of a photo · Lookalike";
+  $("share").hidden = false;
   $("sort").hidden = !state.stock?.price;
 }
 
@@ -277,7 +286,7 @@ function showNothingAlike() {
   const where = filtered || state.wanted.categories ? "Nothing among these listings" : "Nothing in this shop";
   const wider = filtered ? button("Clear filters", () => filters.clear())
     : state.wanted.everything ? null : button("Search everything", () => { Object.assign(state.wanted, { everything: true, categories: null }); changed(); });
-  say(`${where} looks like ${state.query.kind === "photo" ? "your photo" : "this listing"}`, "The nearest are below.", wider);
+  say(`${where} looks like ${{ photo: "your photo", listing: "this listing" }[state.query.kind] ?? "the photo"}`, "The nearest are below.", wider);
 }
 
 function showProblem(error) {
@@ -377,8 +386,11 @@ function pick(hit) {
   }
 }
 
+// A photo stays in this browser; its link has what the server said of it, which holds for some minutes.
 async function share(title, place) {
-  $(place).textContent = await shareLink(location.href, title);
+  const shared = state.query?.kind === "photo" ? state.query.ids?.get(String(state.wanted.box ?? "")) : null;
+  const said = await shareLink(new URL(write(state.wanted, shared), location.href).href, title);
+  $(place).textContent = said && shared ? `${said}; it holds for some minutes` : said;
   setTimeout(() => { $(place).textContent = ""; }, 6000);
 }
 
@@ -425,6 +437,7 @@ try { showNumbers(localStorage.getItem(NUMBERS) === "1"); } catch { /* as the pa
 watchTransfers($("drop-veil"), async (transfer) => {
   const photo = await given(transfer);
   if (photo) searchPhoto(photo);
+  else if (/^https?:/.test(transfer.address)) begin({ kind: "image", id: transfer.address });
   else say("No photo in that", "Paste or drop a picture, or save it first and choose the file.");
 });
 
@@ -434,5 +447,5 @@ toolbar($("photo-actions"), "Your photo; arrow keys move");
 placeFilters();
 if (history.state?.sheet) history.replaceState({}, "", location.href);
 const first = read(location.hash);
-if (first.photo ?? first.listing) await stocked();
+if (idOf(first)) await stocked();
 apply(first);

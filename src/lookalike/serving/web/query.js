@@ -12,6 +12,7 @@ export function showQuery(query, crop) {
   document.body.classList.toggle("asked", Boolean(query));
   if (!query) return;
   const photo = query.kind === "photo";
+  const seen = photo || query.kind === "listing";
   const image = $("query-photo");
   const legible = (yes) => {
     image.hidden = !yes;
@@ -24,10 +25,15 @@ export function showQuery(query, crop) {
   $("unreadable").textContent = "No preview of this kind of file in this browser; it is searched for all the same";
   crop.show(false);
   $("whole").hidden = $("enlarge").hidden = true;
-  image.src = photo ? query.url : photoUrl(query.photoId, 480);
+  if (seen) image.src = photo ? query.url : photoUrl(query.photoId, 480);
+  else {
+    image.removeAttribute("src");
+    legible(false);
+    $("unreadable").textContent = query.kind === "image" ? `The picture at ${new URL(query.id).host}` : "A photo from a link";
+  }
   image.alt = photo ? "Your query photo" : `Photo of ${query.title}`;
-  $("query-label").hidden = photo;
-  $("query-label").textContent = photo ? "" : `More like “${query.title}”`;
+  $("query-label").hidden = query.kind !== "listing";
+  $("query-label").textContent = query.kind !== "listing" ? "" : `More like “${query.title}”`;
 }
 
 // Large enough to draw a box on with a finger, on a phone.

@@ -113,8 +113,13 @@ export function problem(error, retry) {
     "photo-effort": ["The photo takes too much to open", "Use an ordinary JPEG, or one with fewer pixels."],
     "busy": ["The service is busy", "It is starting, or many are searching. Try again in a moment."],
     "rate": ["That was too fast", "Wait a moment, then try again."],
+    "query-expired": ["This link has expired", "A link to a photo holds for some minutes. Choose the photo again."],
     "not-found": ["This listing is not here", "It may have been sold or taken off. Try another one."],
   }[error.type?.split(":").at(-1)];
+  if (/^image_url: /.test(error.message)) return [
+    node("strong", {}, "This picture cannot be fetched from there"),
+    node("p", {}, "Save it on your device, then choose the file."),
+    node("p", { className: "hint" }, error.message)];
   const offline = error instanceof TypeError;
   const [title, advice] = offline
     ? ["The search service cannot be reached", "Check the connection, then try again."]

@@ -1,0 +1,97 @@
+// A day or a month in four pictures, what people look for, and how large the store is. Pictures come as SVG, made and
+// escaped by charts.py and plot.py.
+
+const $ = (id) => document.getElementById(id);
+const EVERY_MS = 60_000;
+const UNITS = ["B", "kB", "MB", "GB", "TB", "PB"];
+const MEANS = { curated: "listings", releases: "models", photos: "photos", index: "index", codes: "codes", deltas: "deltas", checkpoints: "work in progress", extractions: "lists of codes", audit: "audit log", refs: "what is live", traffic: "counts of searches", measures: "quality", events: "clicks" };
+
+let span = "24h";
+let timer = 0;
+
+export function bytes(value) {
+  let unit = 0;
+  for (; value >= 1000 && unit < UNITS.length - 1; unit++) value /= 1000;
+  return `${unit && value < 10 ? value.toFixed(1) : Math.round(value)} ${UNITS[unit]}`;
+}
+
+function element(tag, className, ...children) {
+  const made = document.createElement(tag);
+  if (className) made.className = className;
+  made.append(...children);
+  return made;
+}
+
+function legend(entries) {
+  return element("ul", "legend", ...entries.map(({ name, css, value }) => {
+    const item = element("li", "", element("i", css), name);
+    if (!css) item.firstChild.remove();
+    if (value) item.append(element("b", "", value));
+    return item;
+  }));
+}
+
+// The measures of the live release, or else the last one, in the colours of the plot.
+function measures(releases) {
+  const shown = (releases.find((release) => release.live) ?? releases.at(-1))?.measures ?? {};
+  const names = [...new Set(releases.flatMap((release) => Object.keys(release.measures)))];
+  return names.map((name, i) => ({ name, css: `m${i}`, value: name in shown ? `${Math.round(shown[name] * 1000) / 10} %` : "" }));
+}
+
+function picture({ title, svg, legend: entries, none }) {
+  const figure = element("figure", "picture", element("h3", "", title));
+  if (svg) {
+    const box = element("div", "");
+    box.innerHTML = svg;
+    figure.append(box, legend(entries));
+  } else figure.append(element("p", "empty", none));
+  return figure;
+}
+
+function category({ name, searches, share, was, moved }) {
+  const row = element("tr", "");
+  const head = element("th", "", ...name.split("/").flatMap((part, i) => (i ? ["/", document.createElement("wbr"), part] : [part])));
+  head.scope = "row";
+  const bar = document.createElement("progress");
+  bar.value = share;
+  bar.setAttribute("aria-hidden", "true");
+  const said = moved ? `${moved === "up" ? "▲" : "▼"} from ${Math.round(was * 100)} %` : "";
+  row.append(head, element("td", "", bar), element("td", "number", `${Math.round(share * 100)} %`), element("td", "number moved", said));
+  row.title = `${searches.toLocaleString("en")} searches`;
+  return row;
+}
+
+async function refresh(releases) {
+  clearTimeout(timer);
+  timer = setTimeout(() => refresh(releases), EVERY_MS);
+  if (document.hidden) return;
+  const asked = span;
+  try {
+    const reply = await fetch(`/api/trends?span=${asked}`);
+    const found = await reply.json();
+    if (!reply.ok) throw new Error(found.detail);
+    if (asked !== span) return;
+    const [searches, answers, inventory, quality] = found.pictures;
+    $("pictures").replaceChildren(...[searches, answers, inventory, { ...quality, legend: measures(releases()) }].map(picture));
+    $("sought").replaceChildren(...(found.categories.length ? [element("table", "bars", ...found.categories.map(category))] : [element("p", "empty", "No searches in this time.")]));
+    const { store } = found;
+    $("size").textContent = `${store.complete ? "" : "at least "}${bytes(store.bytes)} in ${store.objects.toLocaleString("en")} objects: ${store.parts.slice(0, 5).map((part) => `${MEANS[part.name] ?? part.name} ${bytes(part.bytes)}`).join(", ")}`;
+    $("trends-problem").hidden = true;
+  } catch (error) {
+    $("trends-problem").hidden = false;
+    $("trends-problem").textContent = `The pictures cannot be drawn: ${error.message}`;
+  }
+}
+
+// `releases` tells those that the page knows now.
+export function watchTrends(releases) {
+  for (const button of document.querySelectorAll("[data-span]")) {
+    button.addEventListener("click", () => {
+      span = button.dataset.span;
+      for (const other of document.querySelectorAll("[data-span]")) other.ariaPressed = String(other === button);
+      refresh(releases);
+    });
+  }
+  document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(releases); });
+  refresh(releases);
+}
