@@ -7,8 +7,6 @@ runs: naming the steps imports no torch.
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -21,7 +19,7 @@ from lookalike.progress import Progress, silent
 from lookalike.publishing import live_ref, publication, retention
 from lookalike.settings import FlowSettings, load
 from lookalike.starts import card_of, check_weights, chosen_recipe
-from lookalike.storage import keys, leftovers
+from lookalike.storage import leftovers
 from lookalike.storage.artefacts import Kind, Ref, read_manifest
 
 if TYPE_CHECKING:
@@ -337,8 +335,6 @@ def check_release(
         progress=progress,
     )
     told(report, new, live)
-    measured = {row.measure: row.new for row in report.rows if math.isfinite(row.new)}
-    place.store.put(keys.measures(new.id), json.dumps(measured, allow_nan=False).encode())
     report.require()
     return True
 

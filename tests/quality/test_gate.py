@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from lookalike.coding.encoder import Encoding, OpenVinoEncoder, open_encoder
 from lookalike.progress import silent
 from lookalike.quality import gate, trial
 from lookalike.quality.gate import GateConfig, compare, upper_end
+from lookalike.storage import keys
 from lookalike.storage.artefacts import Ref, fetch
 from lookalike.storage.directory import DirectoryStore
 from tests.shop import make_listings, write_curated, write_release
@@ -52,6 +54,8 @@ def test_an_equal_release_passes_and_every_look_is_measured(
         "variant first",
         "colour in the first 8",
     }
+    kept = json.loads(store.get(keys.measures(new.id)))
+    assert kept == {row.measure: row.new for row in report.rows}
 
 
 def test_a_release_that_forgets_the_look_and_knows_the_category_fails(

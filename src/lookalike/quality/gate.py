@@ -10,6 +10,8 @@ never seen counts as its mistake: that is what shoppers would get. Ties are brok
 
 from __future__ import annotations
 
+import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -22,6 +24,7 @@ from lookalike.coding.encoder import open_encoder
 from lookalike.errors import QualityGateError
 from lookalike.progress import Progress, silent
 from lookalike.quality import trial
+from lookalike.storage import keys
 from lookalike.storage.artefacts import Ref, fetch
 from lookalike.storage.objects import ObjectStore
 
@@ -103,7 +106,8 @@ def compare(
     """Measure `new` and `live` (None: nothing is live) on the held-out photos of `curated`.
 
     The first release passes whatever it measures. Later ones need held-out photos: `QualityGateError` where the
-    snapshot has none, because the gate never passes what it cannot see.
+    snapshot has none, because the gate never passes what it cannot see. What the new release reaches is kept in the
+    store (`keys.measures`), for the console.
     """
     snapshot = CuratedSnapshot.open(store, curated, cache_dir)
     sample = trial.draw(snapshot, config.queries, config.gallery)
@@ -121,6 +125,8 @@ def compare(
             )
     before = measured[1] if live is not None else {}
     rows = tuple(_row(name, values, before.get(name), config) for name, values in measured[0].items())
+    reached = {row.measure: row.new for row in rows if math.isfinite(row.new)}
+    store.put(keys.measures(new.id), json.dumps(reached, allow_nan=False).encode())
     return GateReport(rows, len(sample.queries), sample.split, config.margin, first=live is None)
 
 
