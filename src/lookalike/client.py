@@ -113,6 +113,10 @@ class Answer(_Reply):
     release: str
     index: str
     delta: str | None = None
+    query_id: str | None = None
+    """Stands for the photo in a next search, for a while."""
+    answer_id: str | None = None
+    """By which `send_events` speaks of this answer; None where nothing of it is kept."""
     likeness: float | None = None
     nothing_alike: bool = False
     text: Mapping[str, Any] | None = None
@@ -232,6 +236,25 @@ class Client:
         body = b"" if photo is None else _bytes_of(photo)
         return Answer.read(self._json("POST", f"/v1/search?{urlencode(query)}", body))
 
+    def send_events(self, answer: Answer, events: Iterable[tuple[str, int]], *, offset: int = 0) -> int:
+        """Say what of an answer was shown or clicked: ``[("impression", 0), ("click", 3)]``, each with the hit's place.
+
+        `offset` is that of the search. How many were kept: none where the endpoint keeps none of this answer.
+        """
+        if answer.answer_id is None:
+            return 0
+        said = [
+            {
+                "event": event,
+                "answer_id": answer.answer_id,
+                "listing_id": answer[place].listing_id,
+                "rank": offset + place + 1,
+            }
+            for event, place in events
+        ]
+        body = json.dumps({"events": said}).encode()
+        return int(self._json("POST", "/v1/events", body, "application/json")["kept"])
+
     def listing(self, listing_id: str) -> Listing:
         """One listing. Raises `ApiError` with status 404 where there is none."""
         return Listing.read(self._json("GET", f"/v1/listings/{quote(listing_id, safe='')}"))
@@ -258,8 +281,10 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _json(self, method: str, path: str, body: bytes = b"") -> dict[str, Any]:
-        return _object(self._ask(method, path, body).data, self._address)
+    def _json(
+        self, method: str, path: str, body: bytes = b"", content_type: str = "application/octet-stream"
+    ) -> dict[str, Any]:
+        return _object(self._ask(method, path, body, content_type).data, self._address)
 
     def _ask(
         self, method: str, path: str, body: bytes = b"", content_type: str = "application/octet-stream"
@@ -271,7 +296,7 @@ class Client:
             )
         except HTTPError as error:
             raise ClientError(f"{self._address} cannot be asked: {error}") from error
-        if reply.status == 200:
+        if reply.status in (200, 202):
             return reply
         wait = reply.headers.get("Retry-After", "")
         try:

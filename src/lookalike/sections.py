@@ -38,6 +38,12 @@ def _serving() -> type[Any]:
     return ServingConfig
 
 
+def _events() -> type[Any]:
+    from lookalike.serving.events import EventsConfig
+
+    return EventsConfig
+
+
 def _access() -> type[Any]:
     from lookalike.serving.access import AccessConfig
 
@@ -96,6 +102,7 @@ SECTIONS: Mapping[str, Callable[[], type[Any]]] = {
     "text": _text,
     "serving": _serving,
     "access": _access,
+    "events": _events,
     "rankers": _rankers,
     "console": lambda: settings.ConsoleSettings,
     "sizing": _sizing,

@@ -18,7 +18,7 @@ def test_no_reply_breaks_the_description(process: Running) -> None:
     load_all_checks()
     asked = Counter[tuple[str, int]]()
     for operation in operations_of(described(openapi()), f"http://127.0.0.1:{process.port}"):
-        assert ask(operation, 8, 0, asked) == 0
+        assert ask(operation, 4, 0, asked) == 0
     answered = {name for name, status in asked if status == 200}
     assert {"POST /v1/search", "GET /v1/catalogue"} <= {name for name, _ in asked}
     assert "GET /v1/catalogue" in answered

@@ -18,7 +18,8 @@ def keys(
     scope: Annotated[
         list[str] | None,
         typer.Option(
-            help="What it may do: search, or admin (everything, /metrics too).", show_default="search"
+            help="What it may do: search, events (say what was seen and clicked), or admin (everything).",
+            show_default="search",
         ),
     ] = None,
     file: Annotated[

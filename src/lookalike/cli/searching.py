@@ -20,7 +20,7 @@ from lookalike.cli.options import (
 )
 from lookalike.cli.output import Output
 from lookalike.cli.queries import read_query
-from lookalike.cli.showing import hit_photos, show_answer, show_report, write_sheet
+from lookalike.cli.showing import hit_photos, show_answer, show_clicks, show_report, write_sheet
 from lookalike.errors import QueryError
 from lookalike.settings import load
 from lookalike.workplace import open_workplace
@@ -244,7 +244,13 @@ def public_parts(text: str | None) -> tuple[str, ...] | None:
 
 
 def evaluate(
-    catalogue: CatalogueUri,
+    catalogue: CatalogueUri = "",
+    events: Annotated[
+        bool,
+        typer.Option(
+            "--events", help="Report click-through of the events in the store instead: by rank, by blend."
+        ),
+    ] = False,
     split: Annotated[str | None, typer.Option(help="Use only the listings of this split as queries.")] = None,
     store: Store = None,
     column: Columns = None,
@@ -259,8 +265,17 @@ def evaluate(
     """Score a labelled catalogue as queries against the live snapshot.
 
     [dim]Example:[/dim] lookalike evaluate --catalogue queries.csv --page quality.html
+
+    [dim]Example:[/dim] lookalike evaluate --events
     """
     out, place = Output(as_json=as_json), open_workplace(store, photo_root, threads=threads)
+    if events:
+        from lookalike.quality.events import report as clicks
+
+        show_clicks(out, clicks(place.store))
+        return
+    if not catalogue:
+        raise QueryError("evaluate: give a labelled catalogue with --catalogue, or --events")
     report = evaluate_live(
         out,
         Shop(place),

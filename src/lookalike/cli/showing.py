@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -145,6 +145,36 @@ def _in_words(understood: Understood) -> str:
     ]
     unknown = f"; not understood: {', '.join(understood.unknown)}" if understood.unknown else ""
     return escape(f"preferred:  {'; '.join(meant) or 'nothing'}{unknown}")
+
+
+def show_clicks(out: Output, report: Mapping[str, Any]) -> None:
+    """Click-through by rank and by blend, and the blend that the clicks ask for."""
+
+    def row(name: str, rate: Mapping[str, Any]) -> tuple[object, ...]:
+        share = f"{rate['rate']:.2%} ({rate['from']:.2%} to {rate['to']:.2%})" if rate["shown"] else ""
+        return (name, rate["shown"], rate["clicked"], share)
+
+    heading = ("", "shown", "clicked", "click-through, 95 %")
+    out.table(
+        "by rank", heading, [row(n, r) for n, r in report["by_rank"].items()] + [row("all", report["all"])]
+    )
+    out.table("by blend", heading, [row(n, r) for n, r in report["by_blend"].items()])
+    blend = report["blend"]
+    if blend["best"] is None:
+        said = f"{blend['pairs']:,} pairs of clicked and passed over: {blend['needed']:,} are needed to fit a blend"
+    else:
+        said = (
+            f"blend {blend['best']:g} orders {blend['then']:.1%} of {blend['pairs']:,} pairs of clicked and passed "
+            f"over as the clicks do, the answers' own {blend['now']:.1%} (gain {blend['gain_from']:+.1%} to "
+            f"{blend['gain_to']:+.1%}): set ranking.blend"
+        )
+    unmatched = (
+        f"; {report['unmatched_events']:,} events of no known answer" if report["unmatched_events"] else ""
+    )
+    out.result(
+        dict(report),
+        f"{report['answers_seen']:,} of {report['answers']:,} answers were seen{unmatched}\n{said}",
+    )
 
 
 def write_sheet(answers: Sequence[tuple[bytes | None, Results]], path: Path) -> None:

@@ -8,7 +8,7 @@ default; a request may change the blend for itself.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
@@ -290,6 +290,10 @@ class Answer:
     """What searches by the same photo again without it; empty where a listing was asked for."""
     judged: Judged = UNKNOWN
     """How alike query and answer are, and whether nothing is."""
+
+    def unexplained(self) -> Answer:
+        """Without how it came about."""
+        return replace(self, hits=tuple(replace(hit, explain=None) for hit in self.hits), explain=None)
 
 
 def expand_categories(wanted: Collection[str], known: Collection[str]) -> tuple[str, ...]:

@@ -157,6 +157,8 @@ def _scope_of(path: str, public: tuple[str, ...]) -> keys.Scope | None:
         return None
     if path == "/metrics":
         return "admin"
+    if path == "/v1/events":
+        return "events"
     if path.startswith("/v1/photos/"):
         part = "photos"
     elif path.startswith("/v1/"):

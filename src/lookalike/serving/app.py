@@ -29,11 +29,12 @@ from starlette.types import ASGIApp
 from lookalike.errors import LookalikeError, QueryError, ServiceBusy
 from lookalike.serving.access import charge, with_access
 from lookalike.serving.batching import SearchQueue
-from lookalike.serving.bodies import BodyBudget, Reservation, read_batch, read_upload
+from lookalike.serving.bodies import BodyBudget, Reservation, read_batch, read_body, read_upload
 from lookalike.serving.config import ServingConfig
 from lookalike.serving.decoding import DecodingTurns
 from lookalike.serving.description import openapi
 from lookalike.serving.details import listing_json
+from lookalike.serving.events import MAXIMUM_BODY, EventLog
 from lookalike.serving.forms import Upload
 from lookalike.serving.lifecycle import Lifecycle
 from lookalike.serving.metrics import CONTENT_TYPE, Metrics
@@ -70,8 +71,9 @@ class SearchService:
             searchers=config.rankers.at_a_time if config.rankers else 1,
         )
         self.web = WebQueries(config.image_hosts, config.photo.max_bytes)
-        self.searches = Searches(config, self.lifecycle, self.queue, self.web)
         self.traffic = TrafficLog(store, process_name()) if config.keep_traffic else None
+        self.events = EventLog(store, config.events, self.metrics)
+        self.searches = Searches(config, self.lifecycle, self.queue, self.web, self.events)
         self.budget = BodyBudget(config.in_flight_bytes, self.metrics)
         self.thumbnails = ThumbnailCache(config.thumbnail_cache_bytes)
         self._scalers = ThreadPoolExecutor(max(1, cores // 2), thread_name_prefix="thumbnail")
@@ -83,10 +85,12 @@ class SearchService:
         self.lifecycle.start()
         if self.traffic is not None:
             self.traffic.start()
+        self.events.start()
         try:
             yield
         finally:
             await asyncio.to_thread(self.queue.stop)
+            await asyncio.to_thread(self.events.stop)
             await asyncio.to_thread(self.lifecycle.stop)
             if self.traffic is not None:
                 await asyncio.to_thread(self.traffic.stop)
@@ -130,6 +134,13 @@ class SearchService:
         request.scope["notes"].update(searches=len(done), failed=len(done) - len(replies))
         body = {"results": [result for _, result in done]}
         return JSONResponse(body, headers=_NEVER_CACHED, background=BackgroundTask(self._count, replies))
+
+    async def event(self, request: Request) -> Response:
+        """POST /v1/events"""
+        with self.budget.reservation() as held:
+            body = await read_body(request, held, max_bytes=MAXIMUM_BODY, seconds=self.config.body_seconds)
+            kept = self.events.keep(body)
+        return JSONResponse({"kept": kept}, HTTPStatus.ACCEPTED, headers=_NEVER_CACHED)
 
     async def _one_of_batch(
         self, request: Request, upload: Upload | QueryError, held: Reservation, key: str, started: float
@@ -232,6 +243,7 @@ class SearchService:
             Route("/", self.page),
             Route("/v1/search", self.search, methods=["GET", "POST"]),
             Route("/v1/search/batch", self.search_batch, methods=["POST"]),
+            Route("/v1/events", self.event, methods=["POST"]),
             Route("/v1/catalogue", self.catalogue),
             Route("/v1/listings/{listing_id:path}", self.listing),
             Route("/v1/photos/{photo_id}", self.photo),

@@ -104,6 +104,15 @@ async def read_batch(
     return await asyncio.to_thread(parse_batch, body) if len(body) > _LONG else parse_batch(body)
 
 
+async def read_body(request: Request, held: Reservation, *, max_bytes: int, seconds: float) -> bytes:
+    """A body without a photo. Raises as `read_upload` does, and `HTTPException` 413 beyond `max_bytes`."""
+    try:
+        return await _received(request, held, max_bytes, max_bytes, seconds)
+    except PhotoError as error:
+        message = f"a body may have {max_bytes:,} bytes at most here"
+        raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, message) from error
+
+
 async def _received(request: Request, held: Reservation, limit: int, max_bytes: int, seconds: float) -> bytes:
     try:
         async with asyncio.timeout(seconds):

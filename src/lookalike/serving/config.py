@@ -10,6 +10,7 @@ from lookalike.imaging.limits import QueryLimits
 from lookalike.layers import Env
 from lookalike.ranking.request import RankingConfig
 from lookalike.serving.access import AccessConfig
+from lookalike.serving.events import EventsConfig
 from lookalike.sharding.fleet import FleetConfig
 from lookalike.storage.artefacts import Ref
 
@@ -32,6 +33,8 @@ class ServingConfig:
     ranking: RankingConfig = field(default_factory=RankingConfig)
     access: AccessConfig = field(default_factory=AccessConfig)
     """Who may ask, and how often."""
+    events: EventsConfig = field(default_factory=EventsConfig)
+    """Whether what shoppers see and click is kept."""
     photo: QueryLimits = field(default_factory=QueryLimits)
     """What a query photo may be. One heavy photo is decoded at a time, in `max_decoding_bytes` of memory at most."""
     decoding_bytes: int = 128_000_000

@@ -20,7 +20,7 @@ from typing import Literal, get_args
 
 from lookalike.errors import SettingsError
 
-Scope = Literal["search", "admin"]
+Scope = Literal["search", "events", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 PREFIX = "lk_"
 """What a key begins with: scanners of repositories for secrets know it by that."""

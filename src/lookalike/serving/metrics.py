@@ -93,6 +93,14 @@ class Metrics:
             ["state"],
             registry=self.registry,
         )
+        self.events = Counter(
+            "lookalike_events_total",
+            "Rows of answers, impressions and clicks: kept, or dropped since the buffer was full or the store away",
+            ["result"],
+            registry=self.registry,
+        )
+        for result in ("kept", "dropped"):
+            self.events.labels(result)
         for reason in REASONS:
             self.connections_refused.labels(reason)
         for stage in STAGES:

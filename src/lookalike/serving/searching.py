@@ -23,6 +23,7 @@ from lookalike.serving.batching import SearchQueue
 from lookalike.serving.bodies import Reservation
 from lookalike.serving.config import ServingConfig
 from lookalike.serving.decoding import Effort
+from lookalike.serving.events import EventLog
 from lookalike.serving.forms import Upload
 from lookalike.serving.lifecycle import Lifecycle
 from lookalike.serving.snapshot import ServedSnapshot
@@ -45,13 +46,21 @@ class Searches:
     """Runs searches against whatever snapshot is served."""
 
     def __init__(
-        self, config: ServingConfig, lifecycle: Lifecycle, queue: SearchQueue, web: WebQueries
+        self,
+        config: ServingConfig,
+        lifecycle: Lifecycle,
+        queue: SearchQueue,
+        web: WebQueries,
+        events: EventLog,
     ) -> None:
-        self.config, self.lifecycle, self.queue, self.web = config, lifecycle, queue, web
+        self.config, self.lifecycle, self.queue, self.web, self.events = config, lifecycle, queue, web, events
 
     async def answer(self, upload: Upload, held: Reservation, *, key: str, started: float) -> Reply:
         """The reply to one search, which came in from `started` (perf counter) on. Raises what is wrong with it."""
         parameters = parse_parameters(upload.fields)
+        kept, asked = self.events.sampled(), parameters.request
+        if kept:
+            parameters = replace(parameters, request=replace(asked, explain=True))
         received = time.perf_counter()
         snapshot = self.lifecycle.snapshot
         carried = self._carried(snapshot, parameters, upload, key)
@@ -72,7 +81,9 @@ class Searches:
             **answer.milliseconds,
             "total": (time.perf_counter() - started) * 1e3,
         }
-        body = answer_json(answer, milliseconds)
+        answer_id = self.events.keep_answer(answer, asked) if kept else None
+        body = answer_json(answer if asked.explain else answer.unexplained(), milliseconds)
+        body["answer_id"] = answer_id
         body["query_id"] = snapshot.query_ids.issue(answer.carried, key) if answer.carried else None
         for hit in body["hits"]:
             hit["title"] = hit["title"] or snapshot.titles.get(hit["listing_id"])

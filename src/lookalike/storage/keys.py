@@ -18,6 +18,7 @@
     refs/conditions.json            the store was seen to honour conditional writes
     measures/<release>.json         what the quality gate measured of a model release
     traffic/<day>/<process>.parquet     how many searches came, and how they went
+    events/<day>/<time>-<random>.parquet   what shoppers saw and clicked, a file for each process and minute
     audit/<time>-<action>-<random>.json    who asked for what (old ones lack the action)
 """
 
@@ -29,6 +30,7 @@ LIVE_REF = "refs/live.json"
 CONDITIONS = "refs/conditions.json"
 MANIFEST = "manifest.json"
 AUDIT = "audit/"
+EVENTS = "events/"
 CHECKPOINTS = "checkpoints/"
 CODES = "codes/"
 TRAFFIC = "traffic/"
@@ -117,6 +119,12 @@ def traffic(day: str, process: str) -> str:
 def measures(release_id: str) -> str:
     """What the quality gate measured of a model release."""
     return f"measures/{release_id}.json"
+
+
+def events(at: str, unique: str) -> str:
+    """One file of events, written at that time (ISO 8601, UTC)."""
+    day, _, time = at.removesuffix("+00:00").partition("T")
+    return f"{EVENTS}{day}/{time.replace(':', '')}-{unique}.parquet"
 
 
 def audit(at: str, action: str, unique: str) -> str:

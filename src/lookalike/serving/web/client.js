@@ -47,6 +47,17 @@ export class Lookalike {
     return this.#ask(`/v1/listings/${encodeURIComponent(id)}`);
   }
 
+  /** Says what was shown ("impression") or followed ("click") of an answer: `hits` are some of its own. `offset` is that of
+   * the search. Resolves to how many were kept; it never fails a page, since nobody waits for it. */
+  async tell(event, answer, hits, { offset = 0 } = {}) {
+    if (!answer.answer_id || !hits.length) return 0;
+    const events = hits.map((hit) => ({
+      event, answer_id: answer.answer_id, listing_id: hit.listing_id, rank: offset + answer.hits.indexOf(hit) + 1,
+    }));
+    const body = JSON.stringify({ events });
+    return this.#ask("/v1/events", { method: "POST", body, keepalive: true }).then((reply) => reply.kept, () => 0);
+  }
+
   /** Address of a listing's photo, for an <img>: its longer side has 96, 240, 480 or 960 pixels. */
   photoUrl(photoId, size = 240) {
     return `${this.#address}/v1/photos/${encodeURIComponent(photoId)}?size=${size}`;
