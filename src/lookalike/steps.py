@@ -324,6 +324,7 @@ def check_release(
     if live == new:
         return False
     curated = Ref.parse(read_manifest(place.store, index).inputs["curated"])
+    indexes = [index] if found is None else [index, found.live.tip]
     report = gate.compare(
         place.store,
         curated,
@@ -331,6 +332,7 @@ def check_release(
         live,
         config or load(gate.GateConfig),
         cache_dir=place.cache_dir,
+        extractions=[Ref.parse(read_manifest(place.store, each).inputs["extraction"]) for each in indexes],
         threads=place.threads,
         progress=progress,
     )

@@ -11,6 +11,7 @@ import pytest
 
 from lookalike.catalogue.snapshot import CuratedSnapshot
 from lookalike.coding.encoder import Encoding, OpenVinoEncoder, open_encoder
+from lookalike.coding.extraction import extract
 from lookalike.progress import silent
 from lookalike.quality import gate, trial
 from lookalike.quality.gate import GateConfig, compare, upper_end
@@ -111,6 +112,24 @@ def test_outcomes_are_those_of_each_photo_and_nan_where_nothing_can_be_found(
     assert np.isnan(found["product first"][0]), "its product has no other photo"
     assert set(found["product first"][1:]) <= {0.0, 1.0, np.nan} or np.isnan(found["product first"]).any()
     assert found["category top-1"].mean() == 1
+
+
+def test_codes_that_were_extracted_are_not_made_again_and_measure_the_same(
+    tried: tuple[DirectoryStore, Path, Ref, Ref, Ref], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, folder, curated, live, new = tried
+    anew = compare(store, curated, new, live, cache_dir=folder)
+    extractions = [extract(store, curated, release, cache_dir=folder, threads=1) for release in (new, live)]
+    encode, encoded = OpenVinoEncoder.encode, []
+
+    def counted(self: OpenVinoEncoder, photos: np.ndarray) -> Encoding:
+        encoded.append(len(photos))
+        return encode(self, photos)
+
+    monkeypatch.setattr(OpenVinoEncoder, "encode", counted)
+    assert compare(store, curated, new, live, cache_dir=folder, extractions=extractions) == anew
+    warmed_up = 2
+    assert sum(encoded) - warmed_up == 2 * anew.queries, "the queries by both releases, and no other photo"
 
 
 @pytest.mark.parametrize("changing", [0.03, 0.1, 0.3])

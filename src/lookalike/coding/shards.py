@@ -145,6 +145,21 @@ def read_codes(
     raise CorruptObject(str(extraction), f"{extraction}: {int(missing.sum())} photos have no code")
 
 
+def known_codes(
+    store: ObjectStore, extraction: Ref, photo_ids: Sequence[str], cache_dir: Path
+) -> dict[str, NDArray[np.uint8]]:
+    """The code u8[bits / 8] of each of these photos that has one, by id. Raises `CorruptObject`."""
+    asked = pa.array(photo_ids, pa.utf8())
+    known: dict[str, NDArray[np.uint8]] = {}
+    for path in _shard_files(store, fetch(store, extraction, cache_dir, [SHARDS]), cache_dir):
+        has = pc.is_in(pq.read_table(path, columns=["photo_id"])["photo_id"], value_set=asked)
+        if pc.any(has).as_py():
+            found = pq.read_table(path, columns=["photo_id", "code"]).filter(has)
+            codes = (np.frombuffer(code, np.uint8) for code in found["code"].to_pylist())
+            known.update(zip(found["photo_id"].to_pylist(), codes, strict=True))
+    return known
+
+
 def _shard_files(store: ObjectStore, extraction: Artefact, cache_dir: Path) -> Iterator[Path]:
     for shard in code_shards(extraction):
         yield fetch_file(store, FileEntry(shard.key, shard.key, shard.size, shard.sha256), cache_dir)

@@ -224,7 +224,8 @@ class Loop:
                 "photos": self.photos,
                 "losses": self.losses,
                 "objective": self.objective.state_dict(),
-                "network": self.run.network.state_dict(),
+                # What earlier stages left; the first one begins with what the training starts from.
+                **({"network": self.run.network.state_dict()} if self.number > 1 else {}),
                 "optimizer": self.optimizer.state_dict(),
                 "schedule": self.schedule.state(),
                 "average": self.average,

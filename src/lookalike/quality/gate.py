@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -21,11 +22,12 @@ from numpy.typing import NDArray
 
 from lookalike.catalogue.snapshot import CuratedSnapshot
 from lookalike.coding.encoder import open_encoder
+from lookalike.coding.shards import known_codes
 from lookalike.errors import QualityGateError
 from lookalike.progress import Progress, silent
 from lookalike.quality import trial
 from lookalike.storage import keys
-from lookalike.storage.artefacts import Ref, fetch
+from lookalike.storage.artefacts import Ref, fetch, read_manifest
 from lookalike.storage.objects import ObjectStore
 
 
@@ -100,11 +102,13 @@ def compare(
     config: GateConfig = GateConfig(),
     *,
     cache_dir: Path,
+    extractions: Sequence[Ref] = (),
     threads: int = 0,
     progress: Progress = silent,
 ) -> GateReport:
     """Measure `new` and `live` (None: nothing is live) on the held-out photos of `curated`.
 
+    Photos of the gallery that have codes in one of `extractions`, of either release, are not encoded again.
     The first release passes whatever it measures. Later ones need held-out photos: `QualityGateError` where the
     snapshot has none, because the gate never passes what it cannot see. What the new release reaches is kept in the
     store (`keys.measures`), for the console.
@@ -119,15 +123,35 @@ def compare(
     for name, ref in (("new", new), ("live", live)):
         if ref is not None:
             encoder = open_encoder(fetch(store, ref, cache_dir), threads=threads)
-            stage = f"measure {name} release"
             measured.append(
-                trial.outcomes(encoder, snapshot, sample, progress, stage, k=config.k, batch=config.batch)
+                trial.outcomes(
+                    encoder,
+                    snapshot,
+                    sample,
+                    progress,
+                    f"measure {name} release",
+                    k=config.k,
+                    batch=config.batch,
+                    known=_known(store, ref, extractions, sample, cache_dir),
+                )
             )
     before = measured[1] if live is not None else {}
     rows = tuple(_row(name, values, before.get(name), config) for name, values in measured[0].items())
     reached = {row.measure: row.new for row in rows if math.isfinite(row.new)}
     store.put(keys.measures(new.id), json.dumps(reached, allow_nan=False).encode())
     return GateReport(rows, len(sample.queries), sample.split, config.margin, first=live is None)
+
+
+def _known(
+    store: ObjectStore, release: Ref, extractions: Sequence[Ref], sample: trial.Sample, cache_dir: Path
+) -> dict[str, NDArray[np.uint8]]:
+    """The codes by `release` of the sample's gallery, as far as they have been made."""
+    photos = [each.photo_id for each in sample.gallery]
+    known: dict[str, NDArray[np.uint8]] = {}
+    for extraction in extractions:
+        if read_manifest(store, extraction).inputs["release"] == str(release):
+            known |= known_codes(store, extraction, photos, cache_dir)
+    return known
 
 
 def _row(

@@ -8,7 +8,7 @@ photo.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,18 +92,26 @@ def outcomes(
     *,
     k: int,
     batch: int = 32,
+    known: Mapping[str, NDArray[np.uint8]] | None = None,
 ) -> dict[str, NDArray[np.float64]]:
     """f64[queries] by measure, NaN where a query cannot be judged by it: its photo or nothing to find is readable.
 
-    Raises `QualityGateError` where no query can be read.
+    Photos of the gallery that have a `known` code, u8[bits / 8] by id, are not encoded again. Raises
+    `QualityGateError` where no query can be read.
     """
-    wanted = {each.photo_id: each for each in (*sample.queries, *sample.gallery)}
-    encoding, at = _encode(encoder, snapshot, list(wanted), progress, stage, batch)
+    known = known or {}
+    asked = {query.photo_id for query in sample.queries}
+    wanted = [*asked, *(g.photo_id for g in sample.gallery if g.photo_id not in asked | known.keys())]
+    encoding, at = _encode(encoder, snapshot, sorted(wanted), progress, stage, batch)
     queries = [(i, q) for i, q in enumerate(sample.queries) if q.photo_id in at]
-    gallery = [g for g in sample.gallery if g.photo_id in at]
+    gallery = [g for g in sample.gallery if g.photo_id in at or g.photo_id in known]
     if not queries:
         raise QualityGateError(f"{snapshot.ref}: no held-out photo can be read")
-    rows, numbers = [at[q.photo_id] for _, q in queries], [at[g.photo_id] for g in gallery]
+    rows = [at[q.photo_id] for _, q in queries]
+    searched = np.empty((len(gallery), encoder.card.bits // 8), np.uint8)
+    for row, each in enumerate(gallery):
+        code = known.get(each.photo_id)
+        searched[row] = encoding.codes[at[each.photo_id]] if code is None else code
     place = {name: i for i, name in enumerate(encoder.card.categories)}
     truth = np.array([place.get(q.category, -1) for _, q in queries])
     likeliest = np.argsort(-encoding.probabilities[rows], axis=1, kind="stable")
@@ -111,7 +119,8 @@ def outcomes(
         "category top-1": (likeliest[:, 0] == truth).astype(float),
         "category top-5": (likeliest[:, :5] == truth[:, None]).any(axis=1).astype(float),
     }
-    found |= _looks(_distances(encoder, encoding, rows, numbers), [q for _, q in queries], gallery, k)
+    distances = _distances(encoder, encoding.activations[rows], searched)
+    found |= _looks(distances, [q for _, q in queries], gallery, k)
     complete = {}
     for name, values in found.items():
         if not np.isnan(values).all():
@@ -150,13 +159,16 @@ def _encode(
 
 
 def _distances(
-    encoder: Encoder, encoding: Encoding, rows: Sequence[int], numbers: Sequence[int]
+    encoder: Encoder, activations: NDArray[np.float32], gallery: NDArray[np.uint8]
 ) -> NDArray[np.float64]:
-    """f64[queries, gallery]: the expected distances by which search orders its candidates."""
+    """f64[queries, gallery]: the expected distances by which search orders its candidates.
+
+    Of activations f32[queries, bits] to codes u8[gallery, bits / 8].
+    """
     card = encoder.card
     emphasis = Emphasis.of(card, RankingConfig().colour)
-    likely = emphasis.moved(bit_probabilities(encoding.activations[rows], card.threshold_array))
-    bits = codes.unpack(encoding.codes[numbers]).astype(np.float32)
+    likely = emphasis.moved(bit_probabilities(activations, card.threshold_array))
+    bits = codes.unpack(gallery).astype(np.float32)
     found = (likely.sum(axis=1, keepdims=True) + (1 - 2 * likely) @ bits.T).astype(np.float64)
     rounded: NDArray[np.float64] = np.round(found, 3)  # what differs by the order of sums alone is equal
     return rounded
