@@ -5,6 +5,7 @@ Prefect's database lies in the demo's directory, so `make up` shows this run amo
 
 from __future__ import annotations
 
+import threading
 from dataclasses import asdict
 from pathlib import Path
 
@@ -34,8 +35,16 @@ def demo(
     """Generate a catalogue, run the retrain flow on it, answer a query photo, and serve the search page."""
     environment.own_home(directory / "prefect")
     environment.quieten()  # the bars say what happens
+    starting = threading.Thread(target=_start_server, name="prefect", daemon=True)
+    starting.start()
+
+    def chain(place: Workplace, course: plain.Course, progress: Progress) -> Ref:
+        progress("start Prefect's embedded server", 0, 1)
+        starting.join()
+        return _through_prefect(place, course, progress)
+
     plain.show(
-        _through_prefect,
+        chain,
         directory,
         once=once,
         port=port,
@@ -46,9 +55,19 @@ def demo(
     )
 
 
+def _start_server() -> None:
+    """Prefect's embedded server takes seconds to start, while the drawing of the sample leaves a core free.
+
+    Any question starts it. Where it does not come up, the flow will say so.
+    """
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        client.api_healthcheck()
+
+
 def _through_prefect(place: Workplace, course: plain.Course, progress: Progress) -> Ref:
     steps.require_not_held(place)
-    progress("start Prefect's embedded server", 0, 1)
     from flows.parameters import RecipeName, Retrain
     from flows.retrain import retrain
     from tasks.progress import also

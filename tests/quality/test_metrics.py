@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from lookalike.quality.metrics import (
     average_precision,
+    pooled_quality,
     precision_at_k,
     rank_relevance,
     ranking_quality,
@@ -43,6 +44,17 @@ def test_a_cut_list_is_held_against_what_it_could_have_found() -> None:
     assert ranking_quality(ranked, ks=(2,), relevant=np.array([10])).mean_average_precision == 1.0
     assert ranking_quality(ranked, ks=(2,), relevant=np.array([10])).recall_at[2] == 0.2
     assert ranking_quality(np.array([[False, True]]), (2,), np.array([1])).mean_average_precision == 0.5
+
+
+def test_the_quality_of_parts_makes_that_of_the_whole() -> None:
+    ranked = np.random.default_rng(0).random((7, 12)) < 0.2
+    ranked[3] = ranked[4] = False  # a part with no query that counts
+    parts = [ranking_quality(ranked[rows], (1, 10)) for rows in (slice(0, 3), slice(3, 5), slice(5, 7))]
+    whole, pooled = ranking_quality(ranked, (1, 10)), pooled_quality(parts)
+    assert pooled.queries == whole.queries
+    assert pooled.mean_average_precision == pytest.approx(whole.mean_average_precision)
+    for name in ("precision_at", "recall_at", "success_at"):
+        assert getattr(pooled, name) == pytest.approx(getattr(whole, name))
 
 
 def test_success_asks_for_one_relevant_row() -> None:

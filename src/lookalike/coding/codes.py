@@ -11,6 +11,9 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
+_AT_ONCE = 16384
+"""Codes whose differing bits are held at a time: 8 MB of 4096 bits."""
+
 
 def pack(
     activations: NDArray[np.floating], thresholds: NDArray[np.floating] | float = 0.5
@@ -26,8 +29,11 @@ def unpack(codes: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 def hamming(query: NDArray[np.uint8], codes: NDArray[np.uint8]) -> NDArray[np.int32]:
     """Distances i32[n] in bits of one code u8[w] to codes u8[n, w]."""
-    differing = np.bitwise_count(np.bitwise_xor(query, codes))
-    distances: NDArray[np.int32] = differing.sum(axis=1, dtype=np.int32)
+    distances = np.empty(len(codes), np.int32)
+    for start in range(0, len(codes), _AT_ONCE):
+        part = codes[start : start + _AT_ONCE]
+        differing = np.bitwise_count(np.bitwise_xor(query, part))
+        differing.sum(axis=1, dtype=np.int32, out=distances[start : start + _AT_ONCE])
     return distances
 
 

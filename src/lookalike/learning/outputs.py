@@ -65,6 +65,9 @@ class PhotoOutputs:
     ranks: Ranks
     progress: Progress
     bf16: bool
+    as_served: Callable[[NDArray[np.uint8]], NDArray[np.float32]] | None = None
+    """Where the trunk never changes, its features f32 [n, d] of squares u8 [n, side, side, 3] by the exported graph:
+    several times as fast on a CPU as by torch."""
     _frozen: dict[int, Tensor] = field(default_factory=dict)
     """Features of examples as search sees them, by the examples' identity, where the trunk never changes."""
 
@@ -103,7 +106,10 @@ class PhotoOutputs:
                 return
             for rows, photos, _ in gathered(self.data, examples, mine, self.ranks.device):
                 with torch.inference_mode():
-                    features = self._features(transform(photos))
+                    if self.as_served is not None:
+                        features = torch.from_numpy(self.as_served(photos.permute(0, 2, 3, 1).numpy()))
+                    else:
+                        features = self._features(transform(photos))
                 yield int(rows[0]), outputs(features)
                 if name is not None:
                     self._tell(name, rows, len(examples))

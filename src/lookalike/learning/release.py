@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import safetensors.torch
+import torch
 from numpy.typing import NDArray
 
 from lookalike.aspects.models import TREES, AspectModels
@@ -26,7 +28,9 @@ from lookalike.coding.release import ModelCard
 from lookalike.errors import TrainingError
 from lookalike.learning.curves import draw_curves
 from lookalike.learning.export import export_onnx
+from lookalike.learning.network import HashNetwork
 from lookalike.learning.outputs import Trained
+from lookalike.learning.recipes import Recipe
 from lookalike.quality.calibration import fit_temperature
 from lookalike.quality.metrics import rank_relevance, ranking_quality, top_k_accuracy
 from lookalike.storage.artefacts import ArtefactWriter, Ref
@@ -113,6 +117,21 @@ def _export(trained: Trained, card: ModelCard, folder: Path) -> None:
         raise TrainingError(
             f"the exported graph disagrees with the network: {bits:.2%} of bits, {top1:.2%} of categories are equal"
         )
+
+
+def features_as_served(
+    network: HashNetwork, recipe: Recipe, categories: Sequence[str], threads: int
+) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
+    """What gives the network's features f32 [n, d], as they are now, of squares u8 [n, side, side, 3] on a CPU."""
+    with tempfile.TemporaryDirectory(prefix="trunk-") as folder:
+        path = Path(folder) / "model.onnx"
+        export_onnx(network, recipe.preset, path)
+        card = ModelCard(
+            recipe.trunk, recipe.name, tuple(categories), recipe.preset, recipe.bits, network.feature_count
+        )
+        encoder = compile_encoder(card, path, threads=threads, precision="f32")
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return lambda squares: encoder.encode(squares).features
 
 
 def agreeing_top1(probabilities: NDArray[np.float32], logits: NDArray[np.float32]) -> float:

@@ -246,6 +246,8 @@ def train(
             hash_stage=for_ranks(recipe.hash_stage, ranks),
         )
         outputs = PhotoOutputs(recipe, data, network, ranks, progress, bf16)
+        if recipe.frozen and ranks.device.type == "cpu":
+            outputs.as_served = release.features_as_served(network, recipe, data.categories, cores)
         trainer = Trainer(recipe, data, network, run, bf16, outputs)
         if state is None or state["stage"] == _CATEGORY:
             trainer.category_stage(state)

@@ -35,6 +35,7 @@ from lookalike.quality.labels import NOBODY, Labels, read_labels
 from lookalike.quality.looks import Shelf, look_quality
 from lookalike.quality.metrics import (
     RankingQuality,
+    pooled_quality,
     rank_relevance,
     ranking_quality,
     top_k_accuracy,
@@ -52,7 +53,10 @@ KS = (1, 10, 100)
 _EXACT_PAIRS = 2_000_000_000
 """Above so many query x gallery pairs the whole-gallery rankings are left out: they would take minutes."""
 
-_PAIRS_AT_ONCE = 20_000_000
+_PAIRS_AT_ONCE = 10_000_000
+"""Pairs whose ranking is held at a time: 0.5 GB."""
+_FEATURE_VALUES = 250_000_000
+"""Above so many values (1 GB in float32) the gallery's features are not read, and the ranking by them is left out."""
 
 
 @dataclass(slots=True)
@@ -65,6 +69,7 @@ class Gallery:
     products: NDArray[np.str_]
     codes: NDArray[np.uint8]
     features: NDArray[np.float32] | None
+    """None where there are too many."""
     labels: Labels
 
 
@@ -187,7 +192,10 @@ def read_gallery(store: ObjectStore, index: Ref, snapshot: AnyIndex, cache_dir: 
     curated = fetch(store, Ref.parse(inputs["curated"]), cache_dir, [LISTINGS])
     labels = read_labels(curated.path(LISTINGS), ids[order])
     products = _products(labels)
-    features = read_features(store, Ref.parse(inputs["extraction"]), photo_ids, cache_dir)
+    extraction = Ref.parse(inputs["extraction"])
+    features = None
+    if len(photo_ids) * int(read_manifest(store, extraction).meta["features"]) <= _FEATURE_VALUES:
+        features = read_features(store, extraction, photo_ids, cache_dir)
     stacked = np.concatenate([p.codes[rows] for p, rows in zip(parts, first, strict=True)])[order]
     return Gallery(ids[order], photo_ids, categories, products, stacked, features, labels)
 
@@ -218,7 +226,7 @@ def code_quality(queries: Queries, gallery: Gallery, progress: Progress = silent
     pairs = len(queries.listings) * len(gallery.listing_ids)
     if pairs > _EXACT_PAIRS:
         return {"left_out": f"{pairs:,} pairs of query and listing are too many to rank in full"}
-    rankings: dict[str, list[list[NDArray[np.bool_]]]] = {}
+    rankings: dict[str, list[RankingQuality]] = {}
     normal = None if gallery.features is None else _normalised(gallery.features)
     for rows in _blocks(queries, gallery):
         own = _own(queries, gallery, rows)
@@ -230,13 +238,12 @@ def code_quality(queries: Queries, gallery: Gallery, progress: Progress = silent
         for level, relevant in _relevant(queries, gallery, rows).items():
             for name, distance in distances.items():
                 ranked = rank_relevance(distance, relevant, own)
-                rankings.setdefault(f"{level}/{name}", []).append([ranked])
+                rankings.setdefault(f"{level}/{name}", []).append(ranking_quality(ranked, KS))
         progress("rank gallery", min(rows.stop, len(queries.listings)), len(queries.listings))
     result: dict[str, Any] = {}
-    for name, blocks in rankings.items():
+    for name, parts in rankings.items():
         level, _, by = name.partition("/")
-        quality = ranking_quality(np.concatenate([block[0] for block in blocks]), KS)
-        result.setdefault(level, {})[by] = quality.to_json()
+        result.setdefault(level, {})[by] = pooled_quality(parts).to_json()
     for level in result.values():
         if "features" in level:
             level["lost_by_hashing"] = level["features"]["mAP"] - level["codes"]["mAP"]

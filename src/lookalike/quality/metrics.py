@@ -13,6 +13,7 @@ without a relevant row do not count.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -112,6 +113,23 @@ def ranking_quality(
         recall_at={k: float(recall_at_k(ranked, k, total).mean()) for k in ks},
         success_at={k: float(ranked[:, :k].any(axis=1).mean()) for k in ks},
     )
+
+
+def pooled_quality(parts: Sequence[RankingQuality]) -> RankingQuality:
+    """The quality over all queries, of that of each part of them; at least one part, all with the same ks."""
+    weights = [part.queries for part in parts]
+    if not sum(weights):
+        return parts[0]
+
+    def mean(values: Sequence[float]) -> float:
+        return math.fsum(w * v for w, v in zip(weights, values, strict=True) if w) / sum(weights)
+
+    precision, recall, success = (
+        {k: mean([getattr(part, name)[k] for part in parts]) for k in getattr(parts[0], name)}
+        for name in ("precision_at", "recall_at", "success_at")
+    )
+    average = mean([part.mean_average_precision for part in parts])
+    return RankingQuality(sum(weights), average, precision, recall, success)
 
 
 def bootstrap_interval(
