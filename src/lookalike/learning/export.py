@@ -6,7 +6,6 @@ differently. Outputs are `logits` [n, categories], `activations` [n, bits] and `
 
 from __future__ import annotations
 
-import io
 import logging
 import warnings
 from pathlib import Path
@@ -47,27 +46,26 @@ def export_onnx(network: HashNetwork, preset: TransformPreset, path: Path) -> No
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecations inside the exporters
         try:
-            model = _traced(served, example)
+            model = _traced(served, example, path)
         except torch.onnx.errors.OnnxExporterError:  # something that only the newer exporter knows
             model = _captured(served, example)
     _forget_where_it_was_made(model)
     path.write_bytes(model.SerializeToString(deterministic=True))
 
 
-def _traced(served: nn.Module, example: Tensor) -> onnx.ModelProto:
+def _traced(served: nn.Module, example: Tensor, path: Path) -> onnx.ModelProto:
     """By the older exporter: a second for EfficientNet-Lite0 with looks, where the newer one takes 18 of one core."""
-    out = io.BytesIO()
     torch.onnx.export(
         served,
         (example,),
-        out,
+        path,
         input_names=["photos"],
         output_names=list(_OUTPUTS),
         dynamic_axes={name: {0: "n"} for name in ("photos", *_OUTPUTS)},
         opset_version=_OPSET,
         dynamo=False,
     )
-    return onnx.load_from_string(out.getvalue())
+    return onnx.load(path)
 
 
 def _captured(served: nn.Module, example: Tensor) -> onnx.ModelProto:
