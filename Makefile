@@ -5,9 +5,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 ARGS ?=
+OVERLAY ?= k8s/overlays/production
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test cluster-demo test-cluster check docs format lock clean
+.PHONY: help setup demo up test cluster-demo test-cluster check docs manifests format lock clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +52,11 @@ check: .venv/installed ## style, types, import contracts, declared dependencies
 docs: .venv/installed ## the documentation as a site in build/docs; a broken link fails (ARGS=-E: anew)
 	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet $(ARGS) docs build/docs
 	@echo "build/docs/index.html"
+
+manifests: ## an overlay as one file, build/lookalike.yaml, for kubectl apply -f (OVERLAY=k8s/overlays/production)
+	@mkdir -p build
+	kubectl kustomize $(OVERLAY) > build/lookalike.yaml
+	@echo "build/lookalike.yaml"
 
 format: .venv/installed ## let ruff sort and lay out the code
 	$(BIN)/ruff check --fix .

@@ -1,9 +1,10 @@
 """What Prefect's server must know before a cluster can run our flows: work pools, and what to do about lost runs.
 
-``python -m tasks.registration cpu=FILE gpu=FILE`` waits for the server of PREFECT_API_URL, then creates the two work
-pools from their job templates (k8s/jobs) and the automations below, or brings them up to date. A cluster without GPUs
-gives both pools the same template. The deployments themselves are `prefect deploy --all`'s work. Concurrency limits
-are set only where a pool is new: they are the operator's to change.
+``python -m tasks.registration NAMESPACE cpu=FILE@IMAGE gpu=FILE@IMAGE`` waits for the server of PREFECT_API_URL, then
+creates the two work pools from their job templates (k8s/jobs) and the automations below, or brings them up to date.
+Image and namespace are written into the templates, which have no variables for them: a run gets those of its pool,
+whatever it asks for. A cluster without GPUs gives both pools the same template. The deployments themselves are
+`prefect deploy --all`'s work. Concurrency limits are set only where a pool is new: they are the operator's to change.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import time
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -115,11 +117,16 @@ def automations(silence: timedelta = SILENCE, no_pod: timedelta = NO_POD) -> tup
 
 
 def register(
-    client: SyncPrefectClient, templates: Mapping[str, Path], wanted: Iterable[AutomationCore]
+    client: SyncPrefectClient,
+    namespace: str,
+    pools: Mapping[str, tuple[Path, str]],
+    wanted: Iterable[AutomationCore],
+    *,
+    any_user: bool = False,
 ) -> None:
-    """Create or update the pools by their templates, and the automations. Raises `SettingsError`."""
-    for name, file in templates.items():
-        _pool(client, name, LIMITS[name], file)
+    """Create or update the pools by their templates and images, and the automations. Raises `SettingsError`."""
+    for name, (file, image) in pools.items():
+        _pool(client, name, LIMITS[name], template(file, namespace, image, any_user=any_user))
     known = {automation.name: automation.id for automation in client.read_automations()}
     for automation in wanted:
         if automation.name in known:
@@ -128,11 +135,30 @@ def register(
             client.create_automation(automation)
 
 
-def _pool(client: SyncPrefectClient, name: str, limit: int, file: Path) -> None:
+def template(file: Path, namespace: str, image: str, *, any_user: bool = False) -> dict[str, Any]:
+    """A work pool's job template with what no run may choose; with `any_user` the cluster chooses the user of its pods.
+
+    Raises `SettingsError`.
+    """
     try:
-        template = json.loads(file.read_text())
-    except (OSError, ValueError) as error:
+        found: dict[str, Any] = json.loads(file.read_text())
+        job = found["job_configuration"]
+        job["namespace"] = job["job_manifest"]["metadata"]["namespace"] = namespace
+        pod = job["job_manifest"]["spec"]["template"]["spec"]
+        [container] = pod["containers"]
+        container["image"] = image
+        if any_user:
+            pod["securityContext"] = {
+                name: value
+                for name, value in pod["securityContext"].items()
+                if name not in ("runAsUser", "runAsGroup", "fsGroup")
+            }
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise SettingsError(f"{file} is no job template of a work pool: {error}") from error
+    return found
+
+
+def _pool(client: SyncPrefectClient, name: str, limit: int, template: dict[str, Any]) -> None:
     try:
         client.read_work_pool(name)
     except ObjectNotFound:
@@ -152,13 +178,19 @@ def _wait_for_server(client: SyncPrefectClient) -> None:
 
 
 def main() -> None:
-    templates = {name: Path(file) for name, _, file in (word.partition("=") for word in sys.argv[1:])}
-    if set(templates) != set(LIMITS):
-        raise SystemExit("usage: python -m tasks.registration cpu=FILE gpu=FILE")
+    given = sys.argv[1:]
+    any_user = "--any-user" in given  # OpenShift gives each namespace users of its own
+    namespace, *words = [word for word in given if word != "--any-user"] or [""]
+    named = {name: rest.partition("@") for name, _, rest in (word.partition("=") for word in words)}
+    pools = {name: (Path(file), image) for name, (file, _, image) in named.items()}
+    if set(pools) != set(LIMITS) or not all(image for _, image in pools.values()):
+        raise SystemExit(
+            "usage: python -m tasks.registration [--any-user] NAMESPACE cpu=FILE@IMAGE gpu=FILE@IMAGE"
+        )
     try:
         with get_client(sync_client=True) as client:
             _wait_for_server(client)
-            register(client, templates, automations())
+            register(client, namespace, pools, automations(), any_user=any_user)
     except (SettingsError, httpx.HTTPError) as error:
         raise SystemExit(f"tasks.registration: {error}") from error
 

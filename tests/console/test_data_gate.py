@@ -62,6 +62,9 @@ def accept(client: httpx.Client, index: object, headers: dict[str, str]) -> http
 def test_a_refusal_is_shown_counted_and_accepted(client: httpx.Client, rolled: Shop) -> None:
     assert client.get("/api/state").json()["refused"] is None
     assert metric(client, "lookalike_publication_refused") == 0
+    assert metric(client, "lookalike_live_timestamp_seconds") > 1.7e9
+    assert metric(client, "lookalike_live_listings") > 0
+    assert metric(client, "lookalike_prefect_up") == 0  # nobody listens there
     index = reindex(rolled, per_category=2).index
     with pytest.raises(DataGateError):
         publication.publish_index(rolled.store, index, by="worker (flow run x)", cache_dir=rolled.cache_dir)

@@ -147,9 +147,14 @@ def restore(restarted: Restarted, postgres: Postgres, server: subprocess.Popen[b
 
 
 async def seen_by_the_console(prefect: Prefect) -> list[str]:
-    """The flows of the last runs as the console, with the password, sees them."""
+    """The flows of the last runs as the console, with the password, sees them on its page and counts them for alerts."""
     orchestrator = Orchestrator(prefect.api, auth=prefect.environ["PREFECT_API_AUTH_STRING"])
     try:
+        ended = {flow.flow: flow for flow in await orchestrator.ended()}
+        assert ended["retrain"].completed is not None
+        assert ended["retrain"].counts["completed"] == 1
+        assert sum(ended["retrain"].counts.values()) == 1
+        assert ended["reindex"].completed is None
         return [run.flow for run in (await orchestrator.runs()).recent]
     finally:
         await orchestrator.close()

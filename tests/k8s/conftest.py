@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,10 @@ K8S = Path(__file__).parents[2] / "k8s"
 BUILDS = {
     "local": ("overlays/local", ()),
     "production": ("overlays/production", ()),
-    "all components": ("overlays/production", ("hpa-queue", "shards", "index-cache")),
+    "all components": (
+        "overlays/production",
+        ("hpa-queue", "shards", "index-cache", "read-only-search", "pull-secret", "admission"),
+    ),
 }
 """What is built: an overlay, and the components added to it."""
 
@@ -48,7 +52,11 @@ def build(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     if missing := kustomize.missing():
         pytest.skip(missing)
     overlay, components = BUILDS[request.param]
-    folder = tmp_path_factory.mktemp("build")
+    return Build(request.param, made(tmp_path_factory.mktemp("build"), overlay, components))
+
+
+def made(folder: Path, overlay: str, components: Iterable[str]) -> tuple[Manifest, ...]:
+    """All objects of an overlay with components, by way of a kustomization in `folder`."""
     paths = {
         "resources": [os.path.relpath(K8S / overlay, folder.resolve())],
         "components": [os.path.relpath(K8S / "components" / name, folder.resolve()) for name in components],
@@ -58,4 +66,4 @@ def build(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     ]
     kind = {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization"}
     (folder / "kustomization.yaml").write_text(json.dumps(kind | paths | {"images": images}))
-    return Build(request.param, tuple(yaml.safe_load_all(kustomize.build(folder))))
+    return tuple(yaml.safe_load_all(kustomize.build(folder)))

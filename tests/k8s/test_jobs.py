@@ -17,28 +17,25 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.utilities.templating import apply_values
 from prefect_kubernetes.worker import KubernetesWorkerJobConfiguration
 
-from tasks import nodes
+from tasks import nodes, registration
 
+IMAGE = "registry.example.com/lookalike-train:1"
 ASKED = {
-    "namespace": "shop",
-    "image": "registry.example.com/lookalike-train:1",
     "cpu_request": "16",
     "shared_memory": "12Gi",
 }
 
 
 def template(pool: str) -> dict[str, Any]:
-    found = json.loads((K8S / "jobs" / f"{pool}.json").read_text())
-    assert isinstance(found, dict)
-    return found
+    return registration.template(K8S / "jobs" / f"{pool}.json", "shop", IMAGE)
 
 
-def job_of_a_run(pool: str) -> Manifest:
+def job_of_a_run(pool: str, **asked: Any) -> Manifest:
     """What the worker sends to the Kubernetes API."""
     found = template(pool)
     variables = found["variables"]["properties"]
     defaults = {name: field["default"] for name, field in variables.items() if "default" in field}
-    values = apply_values(found["job_configuration"], defaults | ASKED, remove_notset=True)
+    values = apply_values(found["job_configuration"], defaults | ASKED | asked, remove_notset=True)
     configuration = KubernetesWorkerJobConfiguration(**values)
     configuration.prepare_for_flow_run(
         FlowRun(flow_id="00000000-0000-0000-0000-000000000001", name="brave-owl")
@@ -59,6 +56,16 @@ def test_the_job_of_a_run_fits_its_schema_and_has_nothing_left_to_fill_in(pool: 
     job = job_of_a_run(pool)
     check(job, version)
     assert "{{" not in json.dumps(job)
+    assert job["metadata"]["namespace"] == "shop"
+
+
+@pytest.mark.parametrize("pool", ["cpu", "gpu"])
+def test_a_run_that_asks_for_another_image_command_or_namespace_does_not_get_it(pool: str) -> None:
+    asked = {"image": "evil/miner:1", "command": "sh -c evil", "args": ["evil"], "namespace": "kube-system"}
+    job = job_of_a_run(pool, **asked)
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    assert (container["image"], container["args"]) == (IMAGE, ["prefect", "flow-run", "execute"])
+    assert "command" not in container
     assert job["metadata"]["namespace"] == "shop"
 
 
@@ -138,7 +145,7 @@ def test_its_pods_are_the_pools_and_meet_at_the_first(training: tuple[Manifest, 
     pod, labels = spec["template"]["spec"], spec["template"]["metadata"]["labels"]
     (container,) = pod["containers"]
     assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
-    assert container["image"] == ASKED["image"]
+    assert container["image"] == IMAGE
     command = " ".join(container["args"])
     assert (
         f"--nnodes 4 --node-rank $(JOB_COMPLETION_INDEX) --nproc-per-node gpu --master-addr {name}-0.{name}"

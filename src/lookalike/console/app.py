@@ -89,9 +89,11 @@ class Console:
 
     async def metrics(self, request: Request) -> Response:
         """GET /metrics; where the store does not answer the scrape fails, instead of saying that all is well."""
-        store = self.overview.store
+        store, problems = self.overview.store, list[str]()
+        ended = await self._or_problem(self.orchestrator.ended(), problems)
         found, live = await asyncio.to_thread(lambda: (data_gate.refusal(store), live_ref.read_live(store)))
-        text = metrics.text(found, None if live is None else live.hold)
+        shown = None if live is None else await asyncio.to_thread(self.overview.counted, live.live)
+        text = metrics.text(found, None if live is None else live.hold, shown, ended)
         return Response(text, media_type=metrics.CONTENT_TYPE)
 
     async def state(self, request: Request) -> Response:

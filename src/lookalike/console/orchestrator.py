@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import wraps
 from statistics import median
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -85,6 +85,15 @@ class Runs:
     next: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How runs of one flow ended: when the last one completed, and how many did so in each way in the last 24 hours."""
+
+    flow: str
+    completed: str | None
+    counts: Mapping[str, int]
+
+
 def _translated(
     ask: Callable[Concatenate[Orchestrator, P], Awaitable[R]],
 ) -> Callable[Concatenate[Orchestrator, P], Coroutine[Any, Any, R]]:
@@ -136,6 +145,22 @@ class Orchestrator:
             recent=tuple([await self._run(run, [], {}, {}) for run in over[:recent]]),
             next=coming[0]["expected_start_time"] if coming else None,
         )
+
+    @_translated
+    async def ended(self) -> tuple[Ended, ...]:
+        """How the parents' runs ended lately. *Held* is no end that anybody waited for, so it counts apart."""
+        day = (datetime.now(UTC) - timedelta(days=1)).isoformat()
+        found = []
+        for flow in PARENTS:
+            mine = {"name": {"any_": [flow]}}
+            last = await self._runs(mine, {"state": {"name": {"any_": ["Completed"]}}}, 1, "END_TIME_DESC")
+            counts: dict[str, int] = {}
+            for name in ("Completed", "Held", "Failed", "Crashed", "Cancelled"):
+                runs = {"state": {"name": {"any_": [name]}}, "end_time": {"after_": day}}
+                body = {"flows": mine, "flow_runs": runs}
+                counts[name.lower()] = int(await self._post("/flow_runs/count", body))
+            found.append(Ended(flow, last[0]["end_time"] if last else None, counts))
+        return tuple(found)
 
     @_translated
     async def form(self, deployment: str) -> dict[str, Any]:

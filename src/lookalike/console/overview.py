@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from lookalike.console.metrics import Live
 from lookalike.errors import CorruptObject, ObjectNotFound
 from lookalike.publishing import data_gate, live_ref
 from lookalike.storage import audit, keys
@@ -57,6 +58,11 @@ class Overview:
         self._measures: dict[str, Mapping[str, float]] = {}
         self._size: tuple[float, dict[str, Any]] | None = None
         self._lock = threading.Lock()
+
+    def counted(self, record: live_ref.LiveRecord) -> Live:
+        """What Prometheus is told of the live record."""
+        listings = sum(dict(self._manifest(record.tip).meta["categories"]).values())
+        return Live(str(record.release), str(record.index), record.at, listings)
 
     def live(self) -> dict[str, Any] | None:
         """The live pair as JSON: ids, since when and by whom, categories with listings, the hold,

@@ -161,6 +161,7 @@ class SearchService:
         for reply in replies:
             self.metrics.observe_stages(reply.milliseconds)
             self.metrics.rows_scanned.inc(reply.scanned)
+            self.metrics.partial.inc("partial" in reply.body)
             if self.traffic is not None:
                 self.traffic.answered(HTTPStatus.OK, reply.milliseconds["total"] / 1e3)
                 self.traffic.found(reply.body, photo=reply.body["query_id"] is not None)

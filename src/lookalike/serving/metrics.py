@@ -53,6 +53,11 @@ class Metrics:
         self.refused = Counter(
             "lookalike_refused_total", "Requests refused because of load", ["reason"], registry=self.registry
         )
+        self.partial = Counter(
+            "lookalike_partial_replies_total",
+            "Searches answered without a shard that no ranker answered for",
+            registry=self.registry,
+        )
         self.snapshot = Gauge(
             "lookalike_snapshot_info",
             "1 for the model release and index snapshot that are served",
