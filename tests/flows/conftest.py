@@ -72,14 +72,17 @@ class Prefect:
             found += page
         return found
 
-    def ask(self, path: str, body: Mapping[str, Any]) -> Any:
+    def ask(self, path: str, body: Any, method: str = "POST") -> Any:
         """What the server answers, asked again while its database is busy, as Prefect's own client does."""
-        request = urllib.request.Request(self.api + path, json.dumps(body).encode(), self.headers)
+        request = urllib.request.Request(
+            self.api + path, json.dumps(body).encode(), self.headers, method=method
+        )
         until = time.monotonic() + 60
         while True:
             try:
                 with urllib.request.urlopen(request, timeout=60) as reply:
-                    return json.loads(reply.read())
+                    answer = reply.read()
+                    return json.loads(answer) if answer else None
             except urllib.error.HTTPError as error:
                 error.close()
                 if error.code != 503 or time.monotonic() > until:

@@ -47,14 +47,7 @@ def registered(prefect: Prefect) -> Iterator[Prefect]:
     register(prefect)
     yield prefect
     for deployment in prefect.ask("/deployments/filter", {"flows": {"name": {"any_": ["lost"]}}}):
-        call(prefect, "DELETE", f"/deployments/{deployment['id']}")
-
-
-def call(prefect: Prefect, method: str, path: str, body: Any = None) -> None:
-    data = None if body is None else json.dumps(body).encode()
-    headers = {"Content-Type": "application/json"}
-    request = urllib.request.Request(prefect.api + path, data, headers, method=method)
-    urllib.request.urlopen(request, timeout=60).close()
+        prefect.ask(f"/deployments/{deployment['id']}", None, "DELETE")
 
 
 def run_of_a_flow(prefect: Prefect, *tags: str, state: str = "RUNNING") -> str:
@@ -85,7 +78,7 @@ def tell(prefect: Prefect, run: str, name: str, when: datetime, *tags: str) -> N
         "resource": resource,
         "related": related,
     }
-    call(prefect, "POST", "/events", [event])
+    prefect.ask("/events", [event])
 
 
 def waiting() -> subprocess.Popen[bytes]:
@@ -107,7 +100,7 @@ def run_without_pod(prefect: Prefect) -> str:
 
 
 def test_registered_twice_it_is_the_same_and_the_operators_limit_stays(registered: Prefect) -> None:
-    call(registered, "PATCH", "/work_pools/cpu", {"concurrency_limit": 5})
+    registered.ask("/work_pools/cpu", {"concurrency_limit": 5}, "PATCH")
     pools_of_ours = ("cpu=k8s/jobs/cpu.json@shop/ours:1", "gpu=k8s/jobs/gpu.json@shop/ours:1")
     register(registered, "-m", "tasks.registration", "shop", *pools_of_ours)
     register(registered)

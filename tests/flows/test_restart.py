@@ -147,7 +147,7 @@ def restore(restarted: Restarted, postgres: Postgres, server: subprocess.Popen[b
 
 
 async def seen_by_the_console(prefect: Prefect) -> list[str]:
-    """The flows of the last runs as the console, with the password, sees them on its page and counts them for alerts."""
+    """The flows of the last runs as the console, with the password, shows them; alerts count the same."""
     orchestrator = Orchestrator(prefect.api, auth=prefect.environ["PREFECT_API_AUTH_STRING"])
     try:
         ended = {flow.flow: flow for flow in await orchestrator.ended()}
