@@ -19,7 +19,7 @@ from lookalike.learning.recipes import recipe_names
 from lookalike.publishing.retention import RetentionConfig
 from lookalike.quality.gate import GateConfig
 from lookalike.settings import DataGateSettings, FlowSettings, layers, load
-from lookalike.steps import LAYOUT
+from lookalike.taken_over import LAYOUT
 
 sections.check(layers())  # a misspelt table is said here, not passed over
 _BOUNDS, _FLOWS = DataGateSettings(), FlowSettings()

@@ -15,7 +15,7 @@ from prefect.exceptions import TerminationSignal
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
-from lookalike import reindexing, starts, steps
+from lookalike import reindexing, starts, steps, taken_over
 from lookalike.catalogue.rules import CurationConfig
 from lookalike.errors import LostRace, SettingsError, TrainingError, TrainingStopped
 from lookalike.publishing import live_ref, publication
@@ -59,7 +59,7 @@ def starting_weights(store: str, asked: str, curated: str, recipe: str) -> str:
 @task(**patient())
 def live_curation(store: str) -> dict[str, Any]:
     """How the live index's catalogue was curated, so that a re-index does the same."""
-    return steps.live_curation(open_workplace(store))
+    return taken_over.live_curation(open_workplace(store))
 
 
 @task(**patient())
@@ -72,7 +72,7 @@ def curate(
     layout: Mapping[str, str],
 ) -> str:
     """Catalogue -> curated snapshot, to learn from or for a model release, with its report and a contact sheet."""
-    place = steps.laid_out_as(open_workplace(store), layout)
+    place = taken_over.laid_out_as(open_workplace(store), layout)
     source = catalogue or place.catalogue.uri
     if not source:
         raise SettingsError(

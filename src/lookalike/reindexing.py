@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from lookalike import steps
+from lookalike import steps, taken_over
 from lookalike.catalogue.rules import CurationConfig
 from lookalike.progress import Progress, silent
 from lookalike.publishing import live_ref, publication
@@ -63,11 +63,11 @@ def reindex(
     publishing, `SettingsError` where nothing is live.
     """
     steps.require_not_held(place)
-    curation, live = steps.live_curation(place), publication.published(place.store)
+    curation, live = taken_over.live_curation(place), publication.published(place.store)
     columns = curation.pop("columns")
-    layout = {name: curation.pop(name) for name in steps.LAYOUT}
+    layout = {name: curation.pop(name) for name in taken_over.LAYOUT}
     curated = steps.curate(
-        steps.laid_out_as(place, layout),
+        taken_over.laid_out_as(place, layout),
         catalogue,
         CurationConfig(**curation),
         columns=columns,

@@ -8,11 +8,9 @@ runs: naming the steps imports no torch.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from lookalike.catalogue.knobs import settings_of
 from lookalike.catalogue.rules import CurationConfig
 from lookalike.errors import PublishingHeld, SettingsError, unknown
 from lookalike.progress import Progress, silent
@@ -20,7 +18,7 @@ from lookalike.publishing import live_ref, publication, retention
 from lookalike.settings import FlowSettings, load
 from lookalike.starts import card_of, check_weights, chosen_recipe
 from lookalike.storage import leftovers
-from lookalike.storage.artefacts import Kind, Ref, read_manifest
+from lookalike.storage.artefacts import Ref, read_manifest
 
 if TYPE_CHECKING:
     from lookalike.catalogue.exports import Layout
@@ -29,6 +27,7 @@ if TYPE_CHECKING:
     from lookalike.index.searchable import Photos
     from lookalike.publishing.data_gate import DataGateReport
     from lookalike.quality.gate import GateConfig, GateReport
+    from lookalike.quality.suspects import Suspect
     from lookalike.settings import DataGateSettings
     from lookalike.workplace import Workplace
 
@@ -103,42 +102,8 @@ def preview(place: Workplace, catalogue: str, *, columns: Mapping[str, str] | No
     )
 
 
-LAYOUT = ("preset", "photos", "query", "exclude")
-"""Settings of the catalogue that a snapshot's manifest keeps."""
 PREVIEWED = 1_000
 """Rows that a preview reads."""
-
-
-def live_curation(place: Workplace) -> dict[str, Any]:
-    """How the live index's catalogue was curated, so that a re-index does the same: columns, every knob, and the names
-    of `LAYOUT`: how the export is laid out, and the snapshot whose list of excluded listings counts.
-
-    Raises `SettingsError` where nothing is live.
-    """
-    live = live_ref.read_live(place.store)
-    if live is None:
-        raise SettingsError(
-            f"{place.store.uri}: nothing is live yet, so there is nothing to re-index; retrain first"
-        )
-    curated = Ref.parse(read_manifest(place.store, live.live.tip).inputs["curated"])
-    config = read_manifest(place.store, curated).config
-    laid_out = {"preset": "", "photos": "", "query": ""} | config.get("layout", {})
-    excluded = {"exclude": str(curated) if "excluded" in config else ""}
-    return {
-        "columns": config.get("columns", {}),
-        **laid_out,
-        **excluded,
-        **settings_of(CurationConfig, config),
-    }
-
-
-def laid_out_as(place: Workplace, said: Mapping[str, Any]) -> Workplace:
-    """`place` with what `said` says of `LAYOUT`. A list of excluded listings that the settings name goes before the
-    one that a snapshot was made with: people go on writing it."""
-    told = {name: said[name] for name in LAYOUT if said.get(name)}
-    if place.catalogue.exclude and told.get("exclude", "").startswith(f"{Kind.CURATED}/"):
-        del told["exclude"]
-    return replace(place, catalogue=place.catalogue.model_copy(update=told))
 
 
 def train(
@@ -221,6 +186,29 @@ def extract_part(
         parts,
         cache_dir=place.cache_dir,
         shard_size=load(FlowSettings, shard_size=shard_size).shard_size,
+        threads=place.threads,
+        progress=progress,
+    )
+
+
+def suspects(
+    place: Workplace,
+    extraction: Ref,
+    *,
+    kinds: Collection[str] | None = None,
+    progress: Progress = silent,
+) -> list[Suspect]:
+    """Extraction -> listings to look at: labels that photos contradict, odd, blurred and dark photos, copies."""
+    from lookalike.quality.suspects import KINDS, find_suspects
+
+    for name in kinds or ():
+        if name not in KINDS:
+            raise SettingsError(unknown("kind of suspects", name, KINDS))
+    return find_suspects(
+        place.store,
+        extraction,
+        kinds=kinds or KINDS,
+        cache_dir=place.cache_dir,
         threads=place.threads,
         progress=progress,
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lookalike import reindexing, steps
+from lookalike import reindexing, steps, taken_over
 from lookalike.catalogue.excluding import EXCLUDED, excluded_from, read_excluded
 from lookalike.catalogue.rules import CurationConfig
 from lookalike.coding.extraction import extract
@@ -92,7 +92,7 @@ def test_a_reindex_reads_the_export_as_the_first_run_did(
     (tmp_path / "list.txt").unlink()
 
     plain_place = open_workplace(str(tmp_path / "store"))
-    said = steps.live_curation(plain_place)
+    said = taken_over.live_curation(plain_place)
     assert {name: said[name] for name in ("preset", "photos", "query")} == asked
     made = reindexing.reindex(plain_place, uri)
     now = read_live(plain_place.store)

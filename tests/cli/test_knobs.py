@@ -30,11 +30,11 @@ FIELD = """
 _SURFACES = """
 import json, sys
 from flows.parameters import Curate, Reindex, Retrain
-from lookalike import steps
+from lookalike import taken_over
 from lookalike.workplace import open_workplace
 asked = Retrain(pages_read=4).curation()
 forms = {form.__name__: form.model_json_schema()["properties"].get("pages_read") for form in (Curate, Retrain, Reindex)}
-live = steps.live_curation(open_workplace(sys.argv[1]))
+live = taken_over.live_curation(open_workplace(sys.argv[1]))
 print(json.dumps({"asked": asked, "forms": forms, "live": live, "torch": "torch" in sys.modules}))
 """
 

@@ -28,7 +28,7 @@ def write_left_out(path: Path, rows: Iterable[LeftOut], photos: Iterable[LeftOut
         for what, lost in (("row", rows), ("photo", photos)):
             for x in lost:
                 told = (x.listing_id, what, x.reason, x.detail)
-                table.writerow([x.line, *map(_safe, told), x.rows, ADVICE.get(x.reason, "")])
+                table.writerow([x.line, *map(safe, told), x.rows, ADVICE.get(x.reason, "")])
 
 
 def as_written(cell: str) -> str:
@@ -36,6 +36,7 @@ def as_written(cell: str) -> str:
     return cell[1:] if cell.startswith("'") and _FORMULA.match(cell[1:]) else cell
 
 
-def _safe(text: str) -> str:
+def safe(text: str) -> str:
+    """A cell that no spreadsheet program takes for a formula, without control characters."""
     text = _CONTROL.sub("?", text)
     return f"'{text}" if _FORMULA.match(text) else text

@@ -14,7 +14,18 @@ from typing import Annotated
 import typer
 
 from lookalike import sections
-from lookalike.cli import access, config, demo, inspection, operations, publishing, scaling, searching, steps
+from lookalike.cli import (
+    access,
+    config,
+    demo,
+    inspection,
+    operations,
+    publishing,
+    scaling,
+    searching,
+    steps,
+    suspecting,
+)
 from lookalike.errors import LookalikeError
 from lookalike.learning.recipes import described
 from lookalike.settings import choose, layers, traceback_wanted
@@ -51,6 +62,7 @@ app.command(rich_help_panel=_WHOLE)(steps.reindex)
 app.command(rich_help_panel=_STEPS)(steps.curate)
 app.command(rich_help_panel=_STEPS, epilog=_RECIPES)(steps.train)
 app.command(rich_help_panel=_STEPS)(steps.extract)
+app.command(rich_help_panel=_STEPS)(suspecting.suspects)
 app.command(rich_help_panel=_STEPS)(steps.index)
 app.command(rich_help_panel=_STEPS)(publishing.publish)
 app.command(rich_help_panel=_SEARCH)(searching.search)

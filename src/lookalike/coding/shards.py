@@ -99,6 +99,19 @@ def read_features(
     return features
 
 
+def features_by_shard(
+    store: ObjectStore, extraction: Ref, cache_dir: Path
+) -> Iterator[tuple[pa.Array, NDArray[np.float32]]]:
+    """Photo ids and pooled features f32[n, features], shard by shard: for work on more photos than memory holds."""
+    artefact = fetch(store, extraction, cache_dir, [SHARDS])
+    width = int(artefact.manifest.meta["features"])
+    for path in _shard_files(store, artefact, cache_dir):
+        table = pq.read_table(path, columns=["photo_id", "features16"]).combine_chunks()
+        column = table["features16"].combine_chunks()
+        values = np.frombuffer(column.buffers()[1], "<f2").reshape(-1, width)[column.offset :]
+        yield table["photo_id"].combine_chunks(), values[: len(table)].astype(np.float32)
+
+
 def coded_photos(store: ObjectStore, extraction: Ref, photo_ids: pa.Array, cache_dir: Path) -> pa.Array:
     """bool[n]: which of these photos, all of the extraction's snapshot, have a code. Raises `CorruptObject`."""
     manifest = read_manifest(store, extraction)
