@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageEnhance
 
-from lookalike.catalogue.copies import find_copies
-from lookalike.catalogue.duplicates import components
+from lookalike.catalogue import sketches, verdicts
+from lookalike.catalogue.copies import find_copies, heads
+from lookalike.catalogue.prints import Prints, add_prints
+from lookalike.catalogue.verdicts import Verdicts
 from lookalike.imaging.prints import content, prints_of
+from lookalike.progress import Progress, silent
+from lookalike.settings import S3Settings
+from lookalike.storage.directory import DirectoryStore
+from lookalike.storage.stores import open_store
+from tests.catalogue.test_curation_s3 import s3  # noqa: F401  a fixture
+
+WAY = "way"
 
 
 def scene(seed: int, shirt: tuple[int, int, int] = (180, 60, 60)) -> Image.Image:
@@ -60,25 +72,55 @@ COPIES: dict[str, Callable[[Image.Image], Image.Image]] = {
 }
 
 
-def groups(images: list[Image.Image]) -> list[int]:
-    return components(len(images), find_copies(np.stack([prints_of(image) for image in images]))).tolist()
+class Known:
+    """A store that photos are taken into, each under its number."""
+
+    def __init__(self, folder: Path, prints: NDArray[np.uint8]) -> None:
+        self.store, self.cache = DirectoryStore(folder / "store"), folder / "cache"
+        self.ids = [
+            hashlib.md5(b"%d" % number, usedforsecurity=False).hexdigest() for number in range(len(prints))
+        ]
+        add_prints(self.store, WAY, self.ids, prints)
+        self.read: set[int] = set()
+        """Numbers of photos whose prints were read at the last search."""
+
+    def groups(self, numbers: Sequence[int], progress: Progress = silent) -> list[int]:
+        """For each of these photos the first in the list that shows the same picture."""
+        order = sorted(numbers, key=lambda number: self.ids[number])
+        photo_ids = pa.array([self.ids[number] for number in order], pa.string())
+        prints, ids = Prints.open(self.store, self.cache, WAY), heads(photo_ids.to_pylist())
+        self.read = set()
+
+        def read(rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+            self.read |= {order[row] for row in rows}
+            return prints.read(photo_ids.take(pa.array(rows)))
+
+        known = Verdicts.open(self.store, self.cache, WAY, ids)
+        found = find_copies(ids, prints.sketches(photo_ids), read, known, progress)
+        head = {number: order[row] for number, row in zip(order, found.tolist(), strict=True)}
+        first: dict[int, int] = {}
+        return [first.setdefault(head[number], place) for place, number in enumerate(numbers)]
+
+
+def groups(folder: Path, images: Sequence[Image.Image]) -> list[int]:
+    return Known(folder, np.stack([prints_of(image) for image in images])).groups(range(len(images)))
 
 
 @pytest.mark.parametrize("kind", COPIES)
-def test_a_copy_is_found_among_others(kind: str) -> None:
+def test_a_copy_is_found_among_others(tmp_path: Path, kind: str) -> None:
     photos = [scene(seed) for seed in range(12)]
-    assert groups(photos + [COPIES[kind](photo) for photo in photos]) == [*range(12), *range(12)]
+    assert groups(tmp_path, photos + [COPIES[kind](photo) for photo in photos]) == [*range(12), *range(12)]
 
 
-def test_another_colour_of_a_part_is_no_copy() -> None:
+def test_another_colour_of_a_part_is_no_copy(tmp_path: Path) -> None:
     photos = [scene(seed) for seed in range(6)] + [scene(seed, (60, 90, 180)) for seed in range(6)]
-    assert groups(photos) == list(range(12))
+    assert groups(tmp_path, photos) == list(range(12))
     bands = []
     for seed in range(6):
         pixels = np.array(scene(seed))
         band = (np.abs(pixels.astype(int) - (210, 200, 90)).max(axis=2) == 0)[..., None]
         bands.append(Image.fromarray(np.where(band, np.uint8([150, 110, 220]), pixels)))
-    assert groups(photos[:6] + bands) == list(range(12))
+    assert groups(tmp_path / "bands", photos[:6] + bands) == list(range(12))
 
 
 def test_margins_are_cut_layer_by_layer() -> None:
@@ -90,18 +132,82 @@ def test_margins_are_cut_layer_by_layer() -> None:
     assert content(np.full((50, 50, 3), 9, np.uint8)) == (0, 0, 50, 50)
 
 
-def test_thousands_of_one_placeholder_cost_no_more_than_their_number() -> None:
-    """All pairs of 10,000 would be 50 million."""
+def test_thousands_of_one_placeholder_cost_no_more_than_their_number(tmp_path: Path) -> None:
+    """All pairs of 400 would be 80,000."""
     rng = np.random.default_rng(1)
     blank = prints_of(scene(3)).astype(int)
-    prints = (blank + rng.normal(0, 1, (10_000, *blank.shape))).clip(0, 255).astype(np.uint8)
-    started = time.process_time()
-    links = find_copies(prints)
-    assert len(links) < 130_000
-    assert set(components(len(prints), links).tolist()) == {0}
-    assert time.process_time() - started < 60
+    prints = (blank + rng.normal(0, 1, (400, *blank.shape))).clip(0, 255).astype(np.uint8)
+    ids = heads(sorted(hashlib.md5(b"%d" % number).hexdigest() for number in range(len(prints))))
+    asked = 0
+
+    def read(rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        nonlocal asked
+        asked += len(rows)
+        return prints[rows]
+
+    known = Verdicts.open(DirectoryStore(tmp_path / "store"), tmp_path / "cache", WAY, ids)
+    assert set(find_copies(ids, sketches.sketches_of(prints), read, known).tolist()) == {0}
+    assert asked < 25 * len(prints)
 
 
-def test_nothing_and_one_photo_have_no_links() -> None:
-    for count in (0, 1):
-        assert find_copies(np.zeros((count, 2, 32, 32, 3), np.uint8)).shape == (0, 2)
+def test_groups_follow_from_the_photos_whatever_came_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any sequence of catalogues, some searches of which were killed, finds what a search in an empty store finds."""
+    monkeypatch.setattr(sketches, "BLOCK", 4)
+    monkeypatch.setattr(verdicts, "_MANY", 5)
+    scenes = [scene(seed) for seed in range(24)]
+    made = [*scenes, *(make(photo) for make in COPIES.values() for photo in scenes[:5])]
+    placeholder = prints_of(scene(99)).astype(int)
+    noise = np.random.default_rng(2).normal(0, 1, (20, *placeholder.shape))
+    prints = np.stack([*map(prints_of, made), *(placeholder + noise).clip(0, 255).astype(np.uint8)])
+    known = Known(tmp_path / "grown", prints)
+    rng = np.random.default_rng(5)
+    there = set(rng.choice(len(prints), 30, replace=False).tolist())
+    for number in range(3):
+        there ^= set(rng.choice(len(prints), 12, replace=False).tolist())
+        numbers = sorted(there)
+        if number % 2:
+            with pytest.raises(KeyboardInterrupt):
+                known.groups(numbers, _killed_after(int(rng.integers(1, 6))))
+        found = known.groups(numbers)
+        assert found == Known(tmp_path / str(number), prints).groups(numbers)
+        assert set(known.groups(numbers)) == set(found)
+        assert known.read == set()
+    assert len(set(found)) < len(found) - 5
+
+
+def _killed_after(views: int) -> Progress:
+    def progress(stage: str, done: int, total: int, note: str = "") -> None:
+        if done == views:
+            raise KeyboardInterrupt
+
+    return progress
+
+
+def test_a_new_photo_is_held_against_its_like_alone(tmp_path: Path) -> None:
+    scenes = [scene(seed) for seed in range(60)]
+    known = Known(tmp_path, np.stack([*map(prints_of, scenes), prints_of(badged(scenes[7]))]))
+    known.groups(range(60))
+    assert known.groups(range(61))[60] == 7
+    assert {7, 60} <= known.read
+    assert len(known.read) < 15
+
+
+def test_few_of_a_sheet_are_read_by_range(tmp_path: Path, s3: S3Settings) -> None:  # noqa: F811
+    prints = np.random.default_rng(3).integers(0, 255, (40, 2, 32, 32, 3), np.uint8)
+    ids = [hashlib.md5(b"%d" % number, usedforsecurity=False).hexdigest() for number in range(40)]
+    store = open_store("s3://shop/prints", s3)
+    add_prints(store, WAY, ids, prints)
+    known = Prints.open(store, tmp_path, WAY)
+    asked = pa.array([ids[9], "0" * 32, ids[4]], pa.string())
+    assert (known.read(asked) == np.stack([prints[9], np.zeros_like(prints[0]), prints[4]])).all()
+    assert list(tmp_path.rglob("*.bin")) == []
+    assert (known.read(pa.array(ids, pa.string())) == prints).all()
+    assert len(list(tmp_path.rglob("*.bin"))) == 1
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_hardly_any_photos(tmp_path: Path, count: int) -> None:
+    prints = np.zeros((count, 2, 32, 32, 3), np.uint8)
+    assert Known(tmp_path, prints).groups(range(count)) == list(range(count))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,11 +12,15 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
-from lookalike.catalogue import intake, photo_log
+from lookalike.catalogue import intake, parts, photo_log
 from lookalike.catalogue.curation import curate
 from lookalike.catalogue.packs import require_packs
+from lookalike.catalogue.parts import add_part
 from lookalike.catalogue.photo_log import PhotoLog, packs_of
 from lookalike.catalogue.snapshot import CuratedSnapshot, first_photo, open_photos
 from lookalike.errors import CorruptObject, ObjectNotFound
@@ -23,6 +28,7 @@ from lookalike.settings import S3Settings
 from lookalike.storage import keys
 from lookalike.storage.stores import open_store
 from tests.catalogue.conftest import SMALL, Shop, by_id, photo, photos, plain, reasons
+from tests.catalogue.test_curation import near_copy
 from tests.catalogue.test_curation_s3 import deny, s3  # noqa: F401  a fixture
 
 _opened: list[str] = []
@@ -138,12 +144,13 @@ def test_unchanged_photos_in_s3_are_listed_not_read(shop: Shop, s3: S3Settings) 
 
 
 def test_the_log_stays_in_few_parts(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(photo_log, "MOST_PARTS", 3)
+    monkeypatch.setattr(parts, "MOST_PARTS", 3)
     for count in range(4, 12):
         shop.write(plain(count), photos(count))
         snapshot = shop.curate()
     way = photo_log.way_of(SMALL)
-    for prefix in (keys.photo_log(way), keys.seen_photos(way)):
+    tables = [keys.photo_log(way), keys.seen_photos(way), keys.sketches(way)]
+    for prefix in (*tables, *(keys.copies(way, 1) + name for name in ("pairs/", "stretches/"))):
         assert len(list(shop.store.list(prefix))) <= 4
     with reads() as read:
         assert shop.curate().ref == snapshot.ref
@@ -216,7 +223,7 @@ def test_readers_fetch_the_packs_they_need(shop: Shop, s3: S3Settings, tmp_path:
 
 
 def test_killed_at_any_write_it_ends_with_the_same_snapshot(shop: Shop, tmp_path: Path) -> None:
-    uri = shop.write(plain(6), photos(6))
+    uri = shop.write(plain(6), photos(6) | {"L005.jpg": near_copy(photo(2), random.Random(0))})
     (tmp_path / "killed").mkdir()
     run = subprocess.run(
         [sys.executable, "-m", "tests.catalogue.dying", uri, str(tmp_path / "killed")],
@@ -235,6 +242,32 @@ def test_killed_at_any_write_it_ends_with_the_same_snapshot(shop: Shop, tmp_path
     counts = [read for _, read in killed]
     assert counts == sorted(counts, reverse=True)  # what was taken in is not read again
     assert (counts[0], counts[-1]) == (6, 0)
+
+
+def test_prints_of_a_log_of_0_2_0_move_into_sheets(shop: Shop, tmp_path: Path) -> None:
+    shop.write(plain(8), photos(8) | {"L005.jpg": near_copy(photo(2), random.Random(0))})
+    first = shop.curate()
+    way = photo_log.way_of(SMALL)
+    photo_ids = pa.array(first.photos["photo_id"].to_pylist(), pa.string())
+    prints = PhotoLog.open(shop.store, shop.cache, SMALL).prints.read(photo_ids)
+    (part,) = shop.store.list(keys.photo_log(way))
+    rows = pq.read_table(pa.BufferReader(shop.store.get(part.key)))
+    order = pc.index_in(rows["photo_id"], photo_ids).to_pylist()
+    old = rows.append_column("prints", pa.array([prints[at].tobytes() for at in order], pa.binary(6144)))
+    for info in list(shop.store.list(keys.PHOTOS)):
+        if not info.key.startswith((keys.PACKS, keys.seen_photos(way))):
+            shop.store.delete(info.key)
+    shop.store.delete(keys.manifest(first.ref.kind, first.ref.id))
+    add_part(shop.store, keys.photo_log(way), old)
+    with reads() as read:
+        again = shop.curate()
+    assert read == []
+    assert again.ref == first.ref
+    assert again.report["duplicates"]["near_pairs"] == 1
+    moved = PhotoLog.open(shop.store, tmp_path, SMALL)
+    assert (moved.prints.read(photo_ids) == prints).all()
+    (part,) = shop.store.list(keys.photo_log(way))
+    assert part.size < 5_000
 
 
 def test_two_curations_side_by_side(shop: Shop, tmp_path: Path) -> None:

@@ -201,7 +201,7 @@ def test_preparing_keeps_small_photos_and_shrinks_large_ones() -> None:
     kept = encoded(blobs.resize((400, 300)))
     as_it_came = prepare(kept, keep_side=320, shrunk_side=256)
     assert as_it_came.stored == kept
-    assert as_it_came.small.shape == (32, 32, 3)
+    assert as_it_came.prints.shape == (2, 32, 32, 3)
     shrunk = prepare(encoded(blobs.resize((1600, 1200))), keep_side=320, shrunk_side=256)
     assert probe(shrunk.stored) == PhotoInfo("JPEG", 341, 256)
     assert (shrunk.info.width, shrunk.info.height) == (1600, 1200)

@@ -1,6 +1,6 @@
 """Assembly: pictured listings and examined photos become the tables of a curated snapshot, and its findings.
 
-Copies are found (`duplicates`), small categories merged (`categories`), splits given (`splits`), wrong labels suspected
+Small categories merged (`categories`), splits given (`splits`), wrong labels suspected
 (`suspects`), rows counted (`tally`). Nothing is read or written here.
 """
 
@@ -11,12 +11,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from lookalike.catalogue.categories import CategoryPlan, plan_categories
-from lookalike.catalogue.copies import find_copies
-from lookalike.catalogue.duplicates import components
 from lookalike.catalogue.examination import Examined
 from lookalike.catalogue.fields import FURTHER
 from lookalike.catalogue.listings import Catalogue, LeftOut
@@ -71,15 +71,16 @@ def assemble(
     examined: Examined,
     left_out: Sequence[LeftOut],
     before: Mapping[str, str],
+    same: NDArray[np.int64],
+    small: NDArray[np.uint8],
 ) -> Assembled:
     """Everything between good photos and files. `left_out` are rows that have gone before, without the catalogue's own.
-    `before` says which split listings have in the parent snapshot.
+    `before` says which split listings have in the parent snapshot, `same` which photos show one picture
+    (`find_copies`). `small` is as `find_suspects` takes it.
 
     Raises `CatalogueError` where too little is left to learn from.
     """
     row_of = {photo_id: row for row, photo_id in enumerate(examined.photo_ids)}
-    pairs = find_copies(examined.copies if config.find_copies else examined.copies[:0])
-    same = components(len(examined.photo_ids), pairs)
     photo_group = {photo_id: examined.photo_ids[same[row]] for photo_id, row in row_of.items()}
 
     plan = _plan(pictured, config)
@@ -130,8 +131,11 @@ def assemble(
         left_out=tuple(gone),
         lost=tuple(lost),
         tally=tally,
-        near_pairs=[(examined.photo_ids[one], examined.photo_ids[other]) for one, other in pairs],
-        suspects=find_suspects(labelled, examined.prints),
+        near_pairs=[
+            (examined.photo_ids[same[row]], examined.photo_ids[row])
+            for row in np.flatnonzero(same != np.arange(len(same))).tolist()
+        ],
+        suspects=find_suspects(labelled, small),
         photo_bytes=pc.sum(photos["length"]).as_py(),
     )
     listings = _listings_table(catalogue.aspects, kept, plan, splits.split, _groups(kept, photo_group))

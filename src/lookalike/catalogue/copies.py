@@ -1,108 +1,173 @@
 """Re-posted copies of a photo: padded, framed, cropped, brightened, with a badge; never a thing in another colour.
 
-Prints enter (`imaging.prints`), links leave. Every photo is held against *leaders*: photos that are no copy of an
-earlier one. So ten thousand copies of a placeholder cost ten thousand comparisons, not fifty million, and memory
-stays that of the prints. Candidates are the nearest leaders by the light of 8 x 8 cells, of the whole photo and of what
-is within its margins; a quick look at 16 x 16 cells drops most, and `alignment` decides.
+Photos and their prints enter (`prints`), groups that show one picture leave. Sketches bring together what may be copies
+(`sketches`); of those that were not judged before (`verdicts`) prints are read, a quick look at 16 x 16 cells drops
+most, and `alignment` decides. Groups follow from the photos alone: not from the order in which they came, nor from what
+is known already. Ten thousand copies of a placeholder cost some comparisons each, not fifty million: in a stretch every
+photo is held against the first one, and what hangs together already is not compared.
 """
 
 from __future__ import annotations
 
-import numpy as np
+import hashlib
+from collections.abc import Callable, Sequence
 
-from lookalike.catalogue.alignment import same_picture
+import numpy as np
+from numpy.typing import NDArray
+
+from lookalike.catalogue.alignment import gain_of, same_picture
+from lookalike.catalogue.duplicates import components
+from lookalike.catalogue.sketches import VIEWS, Order
+from lookalike.catalogue.verdicts import Verdicts
 from lookalike.progress import Progress, silent
 
 _BLOCK = 256
-_CANDIDATES = 12
-"""Leaders that a photo is held against, for each of its two prints. Among the first 16 the right one was there for all
-but 3 of 400 copies among 4,900 photos."""
-_LEAST_LIKE = 0.45
-"""Correlation of a candidate's 8 x 8 cells, at least; a badge over a plain photo leaves 0.48."""
+_TOGETHER, _CELLS = 256, 1 << 24
+"""Stretches that are looked through at a time, at most, and pairs that these may have, some 16 MB."""
+_READ = 1024
+"""Pairs whose prints are in memory at a time: 24 MB."""
 _QUICK = 14.0
 """Grey levels by which the four fifths of 16 x 16 cells that differ least differ on average, at most; crops by 4 %
 reach 13, and 19 in 20 candidates that are no copies have more."""
-_NOTHING = 4.0
+_NOTHING = 6.0
 """Grey levels by which no cell of 16 x 16 differs more: the same photo, saved anew."""
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)
 
+Read = Callable[[NDArray[np.int64]], NDArray[np.uint8]]
+"""Rows -> their prints, uint8[n, 2, 32, 32, 3]."""
 
-def find_copies(prints: np.ndarray, progress: Progress = silent) -> np.ndarray:
-    """Links of photos that show one picture: int64[m, 2], the first below the second, sorted.
 
-    `prints` is uint8[n, 2, 32, 32, 3]. Photos hang together by their links (`duplicates.components`); not every pair of
-    them has one.
+def heads(photo_ids: Sequence[str]) -> NDArray[np.uint64]:
+    """The first 64 bits of photo ids, which are 32 hexadecimal digits each."""
+    return np.frombuffer(bytes.fromhex("".join(photo_ids)), ">u8")[::2].astype(np.uint64)
+
+
+def find_copies(
+    ids: NDArray[np.uint64],
+    sketches: NDArray[np.uint8],
+    read: Read,
+    verdicts: Verdicts,
+    progress: Progress = silent,
+) -> NDArray[np.int64]:
+    """For each photo the first one that shows the same picture, directly or by way of others: int64[n].
+
+    `ids` are the heads of the photos' ids, in order, `sketches` uint8[n, 2, 8, 8]. What is found out is added to
+    `verdicts` and kept.
     """
-    count = len(prints)
-    found = [np.zeros((0, 2), np.int64)]
-    cells = np.concatenate(
-        [_cells(prints[at : at + 4096]) for at in range(0, count, 4096)] or [np.zeros((0, 2, 64))]
+    if not len(ids):
+        return np.zeros(0, np.int64)
+    links = [np.zeros((0, 2), np.int64)]
+    for view in range(VIEWS):
+        order = Order.of(view, sketches, ids)
+        _look_through(order, ids, sketches, read, verdicts)
+        links.append(order.among(verdicts.copies, sketches))
+        progress("find copies", view + 1, VIEWS)
+    verdicts.store()
+    return components(len(ids), np.concatenate(links))
+
+
+def _look_through(
+    order: Order, ids: NDArray[np.uint64], sketches: NDArray[np.uint8], read: Read, verdicts: Verdicts
+) -> None:
+    """Judge what has to be, so that in every stretch what shows one picture hangs together by verdicts."""
+    stretches = list(order.stretches())
+    name = b"%d" % order.view
+    digests = np.array(
+        [
+            int.from_bytes(hashlib.blake2b(ids[rows].tobytes(), digest_size=8, key=name).digest(), "big")
+            for rows in stretches
+        ],
+        np.uint64,
     )
-    leaders = np.zeros(0, np.int64)
-    for at in range(0, count, _BLOCK):
-        rows = np.arange(at, min(at + _BLOCK, count))
-        linked = _links(prints, cells, rows, leaders)
-        found.append(linked)
-        rest = rows[~np.isin(rows, linked[:, 1])]
-        within = _links(prints, cells, rest, rest)
-        found.append(within)
-        leaders = np.concatenate([leaders, rest[~np.isin(rest, within[:, 1])]])
-        progress("find copies", int(rows[-1]) + 1, count)
-    return np.unique(np.concatenate(found), axis=0)
+    unseen = np.flatnonzero(verdicts.unseen(digests))
+    waiting: list[_Stretch] = []
+    for number in unseen:
+        waiting.append(_Stretch(stretches[number], order.alike(stretches[number])))
+        if len(waiting) == _TOGETHER or sum(x.alike.size for x in waiting) > _CELLS:
+            _settle(waiting, order, sketches, read, verdicts)
+            waiting = []
+    _settle(waiting, order, sketches, read, verdicts)
+    verdicts.see(digests[unseen])
 
 
-def _links(prints: np.ndarray, cells: np.ndarray, rows: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Those of `rows` that are copies of some of `others`, each with an earlier one of them: int64[m, 2]."""
-    found = np.zeros((0, 2), np.int64)
-    if not len(rows) or not len(others):
-        return found
-    for which in (0, 1):
-        likeness = cells[rows, which] @ cells[others, which].T
-        likeness[others[None, :] >= rows[:, None]] = -1
-        most = min(_CANDIDATES, len(others))
-        nearest = np.argpartition(-likeness, most - 1, axis=1)[:, :most]
-        place = np.repeat(np.arange(len(rows)), most), nearest.reshape(-1)
-        good = likeness[place] >= _LEAST_LIKE
-        pairs = np.stack([others[place[1][good]], rows[place[0][good]]], axis=1)
-        if not len(pairs):
-            continue
-        one, other = prints[pairs[:, 0], which], prints[pairs[:, 1], which]
-        apart = _apart(one, other)
-        same = apart[:, -1] <= _NOTHING
-        open_ = np.flatnonzero(~same & (apart[:, : 4 * apart.shape[1] // 5].mean(axis=1) <= _QUICK))
-        for n in range(0, len(open_), _BLOCK):
-            some = open_[n : n + _BLOCK]
-            same[some] = same_picture(one[some], other[some])
-        found = np.concatenate([found, pairs[same]])
-        if which == 0:
-            rows = rows[~np.isin(rows, found[:, 1])]
-            if not len(rows):
+class _Stretch:
+    """Photos that are held against each other, until those that are alike and not yet linked have all been."""
+
+    def __init__(self, rows: NDArray[np.int64], alike: NDArray[np.bool_]) -> None:
+        self.rows, self.alike = rows, alike
+        self._links = np.zeros((0, 2), np.int64)
+        self._asked = self._links
+
+    def ask(self) -> NDArray[np.int64]:
+        """A pair for each photo that is left, with the first that it is alike: int64[m, 2]."""
+        other = np.flatnonzero(self.alike.any(axis=0))
+        self._asked = np.stack([self.alike[:, other].argmax(axis=0), other], axis=1)
+        return np.sort(self.rows[self._asked], axis=1)
+
+    def answer(self, same: NDArray[np.bool_]) -> None:
+        """Which of the pairs that were asked for show one picture."""
+        self.alike[self._asked[:, 0], self._asked[:, 1]] = False
+        if same.any():
+            self._links = np.concatenate([self._links, self._asked[same]])
+            group = components(len(self.rows), self._links)
+            self.alike &= group[:, None] != group
+
+
+def _settle(
+    stretches: Sequence[_Stretch],
+    order: Order,
+    sketches: NDArray[np.uint8],
+    read: Read,
+    verdicts: Verdicts,
+) -> None:
+    """Ask and answer, many stretches at a time."""
+    while stretches := [x for x in stretches if x.alike.any()]:
+        asked = [x.ask() for x in stretches]
+        numbers = np.concatenate(asked) @ (len(sketches), 1)
+        numbers, places = np.unique(numbers, return_inverse=True)
+        pairs = np.stack(np.divmod(numbers, len(sketches)), axis=1)
+        near = order.near(pairs, sketches)
+        new = near & ~verdicts.look_up(pairs)[0]
+        if new.any():
+            verdicts.add(pairs[new], _judge(pairs[new], read))
+        same = (near & verdicts.look_up(pairs)[1])[places]
+        for stretch, answers in zip(
+            stretches, np.split(same, np.cumsum([len(x) for x in asked])), strict=False
+        ):
+            stretch.answer(answers)
+
+
+def _judge(pairs: NDArray[np.int64], read: Read) -> NDArray[np.bool_]:
+    """Which pairs show one picture, in either of their prints."""
+    same = np.zeros(len(pairs), bool)
+    for at in range(0, len(pairs), _READ):
+        rows, places = np.unique(pairs[at : at + _READ], return_inverse=True)
+        prints = read(rows)
+        one, other = places.reshape(-1, 2).T
+        for which in (0, 1):
+            open_ = np.flatnonzero(~same[at : at + _READ])
+            if not len(open_):
                 break
-    return found
+            same[at + open_] = _show_one(prints[one[open_], which], prints[other[open_], which])
+    return same
 
 
-def _cells(prints: np.ndarray) -> np.ndarray:
-    """f32[n, 2, 64]: light of 8 x 8 cells, without its mean, of length 1."""
-    size = prints.shape[2] // 8
-    light = (
-        (prints @ _GREY)
-        .reshape(len(prints), 2, 8, size, 8, size)
-        .mean(axis=(3, 5))
-        .reshape(len(prints), 2, 64)
-    )
-    light -= light.mean(axis=2, keepdims=True)
-    cells: np.ndarray = light / (np.linalg.norm(light, axis=2, keepdims=True) + 1e-3)
-    return cells.astype(np.float32)
+def _show_one(one: np.ndarray, other: np.ndarray) -> NDArray[np.bool_]:
+    """bool[m]: whether uint8[m, 32, 32, 3] and their like show one picture."""
+    apart = _apart(one, other)
+    same: NDArray[np.bool_] = apart[:, -1] <= _NOTHING
+    open_ = np.flatnonzero(~same & (apart[:, : 4 * apart.shape[1] // 5].mean(axis=1) <= _QUICK))
+    for at in range(0, len(open_), _BLOCK):
+        some = open_[at : at + _BLOCK]
+        same[some] = same_picture(one[some], other[some])
+    return same
 
 
 def _apart(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """f32[m, 256]: how far 16 x 16 cells differ, brightness set right, in order."""
     a, b = (x.reshape(len(x), 16, 2, 16, 2, 3).mean(axis=(2, 4), dtype=np.float32) for x in (one, other))
     grey_a, grey_b = a @ _GREY, b @ _GREY
-    usable = (grey_a > 16) & (grey_a < 225) & (grey_b > 16) & (grey_b < 240)
-    ratio = np.where(usable, grey_b / np.maximum(grey_a, 1), np.nan)
-    ratio[usable.sum((1, 2)) < 10] = 1
-    gain = np.nanmedian(ratio.reshape(len(a), -1), axis=1).clip(0.75, 1.33)[:, None, None, None]
+    gain = gain_of(grey_a.reshape(len(a), -1), grey_b.reshape(len(a), -1), True, few=10)[:, None, None, None]
     apart = np.abs(
         np.minimum(255, a * np.maximum(gain, 1)) - np.minimum(255, b * np.maximum(1 / gain, 1))
     ).max(axis=3)

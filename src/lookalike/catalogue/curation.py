@@ -1,10 +1,11 @@
 """Curation: a shop's catalogue enters, a curated snapshot leaves, and a report of everything that was changed.
 
 Way of a listing: read (`reading`), capped per seller, its photos found in the photo log or taken into it (`intake`),
-judged (`examination`) and given to it (`pictures`), put in order with all others (`assembly`), written (`snapshot`) and
-reported (`tally`, `report`). A snapshot holds tables alone; photos stay in the packs that the log names. The result
-depends on the table, the photos' bytes and the configuration, and its id is a digest of these, so running it again
-finds it done; a run that was killed leaves no snapshot, and what it has taken in is found by the next.
+judged (`examination`), held against each other (`copies`) and given to it (`pictures`), put in order with all others
+(`assembly`), written (`snapshot`) and reported (`tally`, `report`). A snapshot holds tables alone; photos stay in the
+packs that the log names. The result depends on the table, the photos' bytes and the configuration, and its id is a
+digest of these, so running it again finds it done; a run that was killed leaves no snapshot, and what it has taken in
+is found by the next.
 """
 
 from __future__ import annotations
@@ -21,10 +22,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from lookalike.catalogue.assembly import Assembled, assemble
+from lookalike.catalogue.copies import find_copies, heads
 from lookalike.catalogue.examination import Examined, examine
 from lookalike.catalogue.excluding import EXCLUDED
 from lookalike.catalogue.exports import Layout
@@ -35,11 +39,13 @@ from lookalike.catalogue.packs import require_packs
 from lookalike.catalogue.photo_log import PhotoLog
 from lookalike.catalogue.photo_store import shard_name
 from lookalike.catalogue.pictures import digest_of_photos, picture
+from lookalike.catalogue.prints import small_prints
 from lookalike.catalogue.reading import read_catalogue
 from lookalike.catalogue.report import Findings, plan_in, report_json
 from lookalike.catalogue.report_page import report_page
 from lookalike.catalogue.rules import CurationConfig
 from lookalike.catalogue.snapshot import LEFT_OUT, LISTING_PHOTOS, LISTINGS, PHOTOS, REPORT, REPORT_PAGE
+from lookalike.catalogue.suspects import MOST_PHOTOS
 from lookalike.errors import CatalogueError, NothingLeft, StorageError
 from lookalike.progress import Progress, silent
 from lookalike.settings import S3Settings
@@ -58,7 +64,7 @@ from lookalike.strict_json import plain
 
 __all__ = ["CurationConfig", "curate"]
 
-_RULES = 5
+_RULES = 6
 """Raised when the same configuration begins to give another result, so that old snapshots are not taken for new."""
 _READERS = 16
 """Photos for the report's page that are read at once."""
@@ -140,9 +146,9 @@ def curate(
                 for image, photo in photos.items()
             }
             pictured, without = picture(chosen, judged)
-            snapshot = assemble(
-                catalogue, config, known, pictured, examined, [*named, *over_cap, *without], before
-            )
+            same, small = _compared(log, examined, config, note, progress)
+            gone = [*named, *over_cap, *without]
+            snapshot = assemble(catalogue, config, known, pictured, examined, gone, before, same, small)
             writer = writer_for(snapshot.known, snapshot.sides)
             if (done := writer.existing()) is not None:
                 return done
@@ -151,6 +157,27 @@ def curate(
             left_out = Path(folder) / LEFT_OUT
             write_left_out(left_out, snapshot.findings.left_out, snapshot.findings.lost)
             return _write(writer, snapshot, report, page, left_out, excluded, progress)
+
+
+def _compared(
+    log: PhotoLog, examined: Examined, config: CurationConfig, alive: Callable[[], None], progress: Progress
+) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+    """For each good photo the first that shows the same picture; and prints to know looks by, unless they are many."""
+    photo_ids = examined.rows["photo_id"].combine_chunks()
+    small = small_prints(log.prints, photo_ids[: 0 if len(photo_ids) > MOST_PHOTOS else None])
+    if not config.find_copies:
+        return np.arange(len(photo_ids)), small
+
+    def read(rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        return log.prints.read(photo_ids.take(pa.array(rows)))
+
+    def tell(stage: str, done: int, total: int, note: str = "") -> None:
+        if done == total // 2:
+            alive()
+        progress(stage, done, total, note)
+
+    ids = heads(examined.photo_ids)
+    return find_copies(ids, log.prints.sketches(photo_ids), read, log.verdicts(ids), tell), small
 
 
 def _splits_in(store: ObjectStore, ref: Ref, cache_dir: Path) -> dict[str, str]:

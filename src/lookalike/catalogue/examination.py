@@ -16,9 +16,6 @@ from lookalike.catalogue.intake import Refusal
 from lookalike.catalogue.packs import Pack
 from lookalike.catalogue.photo_log import PhotoLog, packs_of
 from lookalike.catalogue.rules import CurationConfig
-from lookalike.imaging.prints import SIDE
-
-_PRINT_SIDE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +25,6 @@ class Examined:
     rows: pa.Table
     """Of the log (`photo_log.PHOTOS_SCHEMA`)."""
     photo_ids: Sequence[str]
-    phashes: np.ndarray
-    """uint64[n]."""
-    prints: np.ndarray
-    """uint8[n, 16, 16, 3]: the photos at their smallest, to compare them by."""
-    copies: np.ndarray
-    """uint8[n, 2, 32, 32, 3]: whole and without margins, to know copies by (`imaging.prints`)."""
     refused: dict[str, Refusal]
     """Photo id -> why not, in the order of ids."""
 
@@ -56,13 +47,9 @@ def examine(log: PhotoLog, photo_ids: Collection[str], config: CurationConfig) -
             good[at] = False
             refused[ids[at].as_py()] = refusal
     kept = rows.filter(pa.array(good))
-    ids = kept["photo_id"].combine_chunks()
     return Examined(
         kept,
         kept["photo_id"].to_pylist(),
-        kept["phash"].to_numpy().astype(np.uint64),
-        log.prints(ids).reshape(-1, _PRINT_SIDE, _PRINT_SIDE, 3),
-        log.prints(ids, "prints").reshape(-1, 2, SIDE, SIDE, 3),
         refused,
     )
 

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -221,15 +220,13 @@ def merge_packs(
     if len(small) <= MOST_SMALL:
         return
     moved = rows.filter(pc.is_in(rows["pack"], pa.array(small, pa.string()))).sort_by("photo_id")
-    prints = log.prints(moved["photo_id"].combine_chunks())
-    wanted = [row | {"print": own.tobytes()} for row, own in zip(moved.to_pylist(), prints, strict=True)]
     lot = _Lot(store, log, folder)
 
     def read(row: Mapping[str, Any]) -> bytes:
         return store.get(row["pack"], start=row["offset"], length=row["length"])
 
     try:
-        for row, data in in_order(read, wanted, _READERS):
+        for row, data in in_order(read, moved.to_pylist(), _READERS):
             if lot.size and lot.size + len(data) > config.shard_bytes:
                 lot.store()
             lot.move(row, data)
@@ -245,9 +242,8 @@ def described(photo: PreparedPhoto) -> Mapping[str, Any]:
         "width": photo.info.width,
         "height": photo.info.height,
         "phash": photo.phash,
-        "deviation": float(photo.small.reshape(-1, 3).std(axis=0).max()),
-        "print": _halved(photo.small).tobytes(),
-        "prints": photo.prints.tobytes(),
+        "deviation": float(photo.prints[0].reshape(-1, 3).std(axis=0).max()),
+        "prints": photo.prints,
     }
 
 
@@ -306,10 +302,3 @@ def _threads(catalogue: Catalogue, images: Sequence[str]) -> int:
     """One per core for photos on this machine; more where reading them is mostly waiting."""
     local = all(catalogue.photo_is_local(image) for image in images[:1])
     return available_cores() if local else max(16, available_cores())
-
-
-def _halved(small: np.ndarray) -> np.ndarray:
-    side = small.shape[0] // 2
-    mean = small.reshape(side, 2, side, 2, 3).mean(axis=(1, 3), dtype=np.float32)
-    halved: np.ndarray = (mean + 0.5).astype(np.uint8)
-    return halved

@@ -47,7 +47,8 @@ class Suspect:
 
 
 def find_suspects(listings: Sequence[Labelled], prints: np.ndarray) -> list[Suspect]:
-    """Suspects by strength of the evidence, each listing once. `prints` is uint8[n, 16, 16, 3]."""
+    """Suspects by strength of the evidence, each listing once. `prints` is uint8[n, 16, 16, 3]; without any,
+    looks are not compared."""
     found: dict[str, Suspect] = {}
     for evidence, attribute in (("same photo", "photo_id"), ("nearly the same photo", "photo_group")):
         for members in _sharing(listings, attribute):
@@ -57,7 +58,7 @@ def find_suspects(listings: Sequence[Labelled], prints: np.ndarray) -> list[Susp
         if len(members) >= 3:
             for suspect in _minority(members, "same product", share=2 / 3):
                 found.setdefault(suspect.listing_id, suspect)
-    if max(len(listings), len(prints)) <= MOST_PHOTOS:
+    if len(prints) and len(listings) <= MOST_PHOTOS:
         for suspect in _by_looks(listings, prints):
             found.setdefault(suspect.listing_id, suspect)
     return list(found.values())

@@ -98,15 +98,12 @@ class PreparedPhoto:
     """The photo as the curated snapshot keeps it: small photos as they came, profile and all, large ones in sRGB."""
     phash: int
     """64-bit DCT hash (imagehash.phash): photos that look alike differ in few bits."""
-    small: np.ndarray
-    """uint8[32, 32, 3], the whole photo as RGB, aspect ratio not kept."""
     prints: np.ndarray
     """uint8[2, 32, 32, 3]: the whole, and without its margins; copies are known by them."""
 
 
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
-_SMALL_SIDE = 32
 _WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 _TILE_SIDE = 1024
 """Pixels of a photo's tiles, which are flattened one by one: copies of the whole would be most of its memory."""
@@ -197,10 +194,9 @@ def prepare(
     with _translated():
         whole = _resized(image, header, size, profile)
         stored = data if shorter <= keep_side else _jpeg(whole, quality=90)
-        small = np.array(whole.resize((_SMALL_SIDE, _SMALL_SIDE), Image.Resampling.BILINEAR))
         prints = prints_of(whole)
         bits = np.packbits(imagehash.phash(whole).hash.reshape(-1))
-    return PreparedPhoto(info, stored, int.from_bytes(bits.tobytes(), "big"), small, prints)
+    return PreparedPhoto(info, stored, int.from_bytes(bits.tobytes(), "big"), prints)
 
 
 def _checked(data: bytes, limits: Limits) -> Header:

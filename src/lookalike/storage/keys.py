@@ -86,6 +86,21 @@ def seen_photos(how: str) -> str:
     return f"{PHOTOS}{how}/seen/"
 
 
+def sketches(how: str) -> str:
+    """Prefix of sketches of photos, and where their prints are; `how` as in `photo_log`."""
+    return f"{PHOTOS}{how}/sketches/"
+
+
+def sheet(sha256: str) -> str:
+    """Prints of some photos, named by their content."""
+    return f"{PHOTOS}prints/{sha256}.bin"
+
+
+def copies(how: str, version: int) -> str:
+    """Prefix of what was found out about pairs of photos; `how` as in `photo_log`."""
+    return f"{PHOTOS}{how}/copies/{version}/"
+
+
 def curating(unique: str) -> str:
     """The note of one curation under way."""
     return f"{CURATING}{unique}/inputs.json"

@@ -1,0 +1,97 @@
+"""Tables that grow by parts: each an immutable Parquet file, named by the SHA-256 of its bytes, below one prefix.
+
+Rows enter and stay. Parts are fetched once to this machine's disk and checked against their names. Several processes
+may add at the same time, and one may merge what others read: a reader that misses a part lists anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lookalike.errors import CorruptObject, ObjectNotFound
+from lookalike.storage.artefacts import sha256_of_file
+from lookalike.storage.objects import ObjectStore
+
+MOST_PARTS = 16
+"""Parts of a table; more are merged, all but those of at least `_LARGE` bytes."""
+_LARGE = 32 << 20
+
+
+def read_parts(store: ObjectStore, cache_dir: Path, prefix: str, schema: pa.Schema) -> pa.Table:
+    """The columns of `schema` of all parts. Raises `CorruptObject` naming a damaged one."""
+    while True:  # parts may be merged and removed while we look
+        parts = [_part(store, cache_dir, info.key, schema) for info in store.list(prefix)]
+        if all(part is not None for part in parts):
+            return pa.concat_tables([schema.empty_table(), *parts])
+
+
+def add_part(store: ObjectStore, prefix: str, rows: pa.Table) -> str:
+    """Store `rows` as one part; its key."""
+    out = pa.BufferOutputStream()
+    pq.write_table(rows, out, compression="zstd")
+    data = out.getvalue().to_pybytes()
+    key = f"{prefix}{hashlib.sha256(data).hexdigest()}.parquet"
+    store.put(key, data)
+    return key
+
+
+def merge_parts(
+    store: ObjectStore,
+    cache_dir: Path,
+    prefix: str,
+    schema: pa.Schema,
+    tidied: Callable[[pa.Table], pa.Table],
+) -> None:
+    """Merge small parts where there are more than `MOST_PARTS`. What is merged stays until that is stored."""
+    small = [info for info in store.list(prefix) if info.size < _LARGE]
+    if len(small) <= MOST_PARTS:
+        return
+    parts = [_part(store, cache_dir, info.key, schema) for info in small]
+    merged = add_part(store, prefix, tidied(pa.concat_tables([part for part in parts if part is not None])))
+    for info in small:
+        if info.key != merged:
+            store.delete(info.key)
+
+
+def parts_with(store: ObjectStore, cache_dir: Path, prefix: str, column: str) -> Iterator[tuple[str, Path]]:
+    """Key and file of those parts that have a column of this name."""
+    for info in list(store.list(prefix)):
+        path = fetched(store, cache_dir, info.key)
+        with contextlib.suppress(FileNotFoundError):
+            if path is not None and column in pq.read_schema(path).names:
+                yield info.key, path
+
+
+def fetched(store: ObjectStore, cache_dir: Path, key: str) -> Path | None:
+    """An object whose key has its SHA-256 on this machine's disk, or None where it is gone. Raises `CorruptObject`."""
+    local = store.local_path(key)
+    path = local or cache_dir / key
+    try:
+        if local is None and not path.exists():
+            store.download(key, path)
+        digest = sha256_of_file(path)
+    except (ObjectNotFound, FileNotFoundError):
+        return None
+    if digest not in key:
+        if local is None:
+            path.unlink(missing_ok=True)
+        raise CorruptObject(
+            key, f"{store.uri}/{key} does not match its digest: it is damaged; remove it and run again"
+        )
+    return path
+
+
+def _part(store: ObjectStore, cache_dir: Path, key: str, schema: pa.Schema) -> pa.Table | None:
+    """The columns of `schema` of one part, or None where it is gone. Raises `CorruptObject`."""
+    path = fetched(store, cache_dir, key)
+    if path is None:
+        return None
+    with contextlib.suppress(FileNotFoundError), pa.memory_map(str(path)) as file:
+        return pq.read_table(file, columns=schema.names).cast(schema)
+    return None
