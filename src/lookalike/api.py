@@ -17,6 +17,7 @@ import io
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias
 
@@ -109,7 +110,8 @@ class Shop:
 
         `categories` are leaf categories, or paths above them, instead of the predicted ones. `aspects` and `price`
         filter: a listing must have one of the values of each aspect named. `box` (x, y, width, height as fractions of
-        the photo) is the part to search with. `text` ("in red") prefers listings that state what
+        the photo) is the part to search with; without one, a cluttered photo is also searched by the likeliest boxes,
+        and (0, 0, 1, 1) says not to. `text` ("in red") prefers listings that state what
         its words name; `Results.answer.understood` says which were understood. `alpha`, `colour` and `every_photo` are
         `SearchRequest`'s. Raises `QueryError` where
         the request is wrong and `PhotoError` where the photo is none.
@@ -148,7 +150,11 @@ class Shop:
         opened = self._open()
         part = framed(box, opened.searcher.config.box_margin)
         asked = request or SearchRequest()
-        queries = [Query(asked, photo=square) for square in self._squares(opened, photos, part)]
+        read = [read_photo(photo) for photo in photos]
+        queries = [
+            Query(asked, photo=square, part=None if box else partial(_part, opened, data))
+            for data, square in zip(read, self._squares(opened, read, part), strict=True)
+        ]
         return [opened.results(answer) for answer in opened.searcher.search_all(queries)]
 
     def encode(self, photos: Sequence[Photo]) -> Encoding:
@@ -317,6 +323,13 @@ def read_photo(photo: Photo) -> bytes:
         photo.save(saved, "PNG")
         return saved.getvalue()
     raise QueryError(f"a {type(photo).__name__} is no photo: give a path, the file's bytes, or a PIL image")
+
+
+def _part(opened: _Opened, photo: bytes, box: Box) -> NDArray[np.uint8]:
+    """A box of a photo as the live network takes it."""
+    from lookalike.imaging.photos import load_square
+
+    return load_square(photo, opened.searcher.card.preset.resize, box=box)
 
 
 def _curation(knobs: Mapping[str, Any]) -> Any:

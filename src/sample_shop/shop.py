@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lookalike.progress import Progress, silent
+from sample_shop.drawing import Drawing
 from sample_shop.flaws import BROKEN, broken_photo, near_copy
 from sample_shop.products import KINDS, SMALL_KINDS, Variant, products
 from sample_shop.scenes import GROUNDS, SELLER, SHOPPER, Camera, photograph
@@ -186,6 +187,12 @@ def _queries(count: int, seed: int) -> Iterator[_Offer]:
             number += 1
             variant = random.Random(f"{seed}/query/{number}").choice(variants)
             yield _Offer(f"Q{number:04d}", variant, kind.category, "", 0, "")
+
+
+def asked(products: int = 12, seed: int = 0) -> Iterator[tuple[dict[str, str], Drawing]]:
+    """The row of each query of the sample, without its photo, and what lies on that photo: the object on nothing."""
+    for offer in _queries(products, seed):
+        yield offer.row(_QUERY_PHOTOS), offer.variant.drawn(f"{seed}/{offer.listing_id}/pose")
 
 
 def _photo(offer: _Offer, seed: int, camera: Camera) -> bytes:

@@ -8,7 +8,7 @@ time and flips about two bits in a thousand; `precision` pins it.
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from threading import Lock
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     import openvino
 
 Precision = Literal["auto", "f32", "bf16"]
+_OUTPUTS = ("logits", "activations", "features")
+"""Of every release's graph."""
+_REGIONS = "regions"
+"""Of those that say where in the frame something of the catalogue's kind may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,8 @@ class Encoding:
     """f32[n, features]: pooled output of the trunk."""
     codes: NDArray[np.uint8]
     """u8[n, bits / 8]."""
+    regions: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0, 0), np.float32))
+    """f32[n, s, s]: how like the catalogue each part of the frame is; s is 0 where the release does not say."""
 
 
 class Encoder(Protocol):
@@ -66,8 +72,9 @@ def encoding_of(
     logits: NDArray[np.floating],
     activations: NDArray[np.floating],
     features: NDArray[np.floating],
+    regions: NDArray[np.floating] | None = None,
 ) -> Encoding:
-    """The encoding that a network's three outputs stand for, by the release's temperature and thresholds."""
+    """The encoding that a network's outputs stand for, by the release's temperature and thresholds."""
     scaled = logits.astype(np.float32) / np.float32(card.temperature)
     exponent = np.exp(scaled - scaled.max(axis=1, keepdims=True))
     return Encoding(
@@ -75,6 +82,7 @@ def encoding_of(
         activations=activations.astype(np.float32),
         features=features.astype(np.float32),
         codes=codes.pack(activations, card.threshold_array),
+        regions=np.zeros((len(logits), 0, 0), np.float32) if regions is None else regions.astype(np.float32),
     )
 
 
@@ -101,6 +109,7 @@ class OpenVinoEncoder:
 
     def __init__(self, card: ModelCard, model: openvino.CompiledModel) -> None:
         self._card, self._model = card, model
+        self._outputs = [*_OUTPUTS, *({_REGIONS} & {name for o in model.outputs for name in o.names})]
 
     @property
     def card(self) -> ModelCard:
@@ -110,7 +119,7 @@ class OpenVinoEncoder:
         check_photos(self._card, photos)
         request = self._model.create_infer_request()
         request.infer({"photos": np.ascontiguousarray(photos)})
-        outputs = (request.get_tensor(name).data for name in ("logits", "activations", "features"))
+        outputs = (request.get_tensor(name).data for name in self._outputs)
         return encoding_of(self._card, *outputs)
 
 
@@ -141,12 +150,10 @@ def compile_encoder(
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
         raise ReleaseError(f"{path} cannot be run: {reason}") from error
-    missing = {"logits", "activations", "features"} - {name for o in model.outputs for name in o.names}
+    missing = set(_OUTPUTS) - {name for o in model.outputs for name in o.names}
     if missing:
         raise ReleaseError(f"{path} has no output {', '.join(sorted(missing))}")
-    widths = tuple(
-        model.output(name).partial_shape[1].get_length() for name in ("logits", "activations", "features")
-    )
+    widths = tuple(model.output(name).partial_shape[1].get_length() for name in _OUTPUTS)
     if widths != (len(card.categories), card.bits, card.features):
         raise ReleaseError(f"{path} gives {widths} categories, bits and features; model.json says otherwise")
     encoder = OpenVinoEncoder(card, model)

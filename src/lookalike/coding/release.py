@@ -77,6 +77,8 @@ class ModelCard:
     """How many of the bits, the first ones, are about the leaf category; 0 also where the release does not say."""
     colour_bits: int = 0
     """How many of the bits, the last ones, are about those alone."""
+    cluttered_below: float = 0.0
+    """Mean of the output `regions` below which a photo's frame is cluttered; 0 where the graph has no such output."""
 
     @cached_property
     def threshold_array(self) -> NDArray[np.float32]:

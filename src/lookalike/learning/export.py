@@ -1,13 +1,15 @@
 """The network as an ONNX graph: what extraction on a CPU and every search process run.
 
 Input `photos` is uint8 [n, resize, resize, 3]; crop and normalisation are part of the graph, so no caller can do them
-differently. Outputs are `logits` [n, categories], `activations` [n, bits] and `features` [n, d], all float32.
+differently. Outputs are `logits` [n, categories], `activations` [n, bits], `features` [n, d] and, where the network has
+feature maps and sees objects, `regions` [n, h, w] (`regions`), all float32.
 """
 
 from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import onnx
@@ -15,7 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from lookalike.coding.release import TransformPreset
+from lookalike.learning.looks import Looking
 from lookalike.learning.network import HashNetwork, Outputs
+from lookalike.learning.regions import Regions
 
 _OPSET = 20
 _OUTPUTS = ("logits", "activations", "features")
@@ -24,56 +28,67 @@ _OUTPUTS = ("logits", "activations", "features")
 class _Served(nn.Module):
     """The network with its preset in front, as it is exported."""
 
-    def __init__(self, network: HashNetwork, preset: TransformPreset) -> None:
+    def __init__(self, network: HashNetwork, preset: TransformPreset, regions: Regions | None) -> None:
         super().__init__()
-        self.network, self.crop = network, preset.crop
+        self.network, self.crop, self.regions = network, preset.crop, regions
         self.start = (preset.resize - preset.crop) // 2
         self.mean = nn.Buffer((255 * torch.tensor(preset.mean)).view(1, 3, 1, 1))
         self.scale = nn.Buffer((255 * torch.tensor(preset.std)).view(1, 3, 1, 1))
 
-    def forward(self, photos: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, photos: Tensor) -> tuple[Tensor, ...]:
         window = slice(self.start, self.start + self.crop)
         pixels_NCHW = photos[:, window, window].permute(0, 3, 1, 2).float()
-        found: Outputs = self.network((pixels_NCHW - self.mean) / self.scale)
-        return found.logits, found.activations, found.features
+        seen_NCHW = (pixels_NCHW - self.mean) / self.scale
+        if self.regions is None or not isinstance(self.network.trunk, Looking):
+            found: Outputs = self.network(seen_NCHW)
+            return found.logits, found.activations, found.features
+        features, maps = self.network.trunk.look(seen_NCHW)
+        heads = self.network.category_head(features), self.network.hash_head(features), features
+        return heads if maps is None else (*heads, self.regions(maps))
 
 
-def export_onnx(network: HashNetwork, preset: TransformPreset, path: Path) -> None:
-    """Write the graph, weights inside, to `path`: the same bytes for the same weights."""
-    served = _Served(network, preset).cpu().eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+def export_onnx(
+    network: HashNetwork, preset: TransformPreset, path: Path, regions: Regions | None = None
+) -> None:
+    """Write the graph, weights inside, to `path`: the same bytes for the same weights.
+
+    `regions` are for a network with `looks` whose trunk has feature maps.
+    """
+    served = _Served(network, preset, regions).cpu().eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    outputs = _OUTPUTS if regions is None else (*_OUTPUTS, "regions")
     example = torch.zeros(2, preset.resize, preset.resize, 3, dtype=torch.uint8)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecations inside the exporters
         try:
-            model = _traced(served, example, path)
+            model = _traced(served, example, path, outputs)
         except torch.onnx.errors.OnnxExporterError:  # something that only the newer exporter knows
-            model = _captured(served, example)
+            model = _captured(served, example, outputs)
     _forget_where_it_was_made(model)
     path.write_bytes(model.SerializeToString(deterministic=True))
 
 
-def _traced(served: nn.Module, example: Tensor, path: Path) -> onnx.ModelProto:
+def _traced(served: nn.Module, example: Tensor, path: Path, outputs: Sequence[str]) -> onnx.ModelProto:
     """By the older exporter: a second for EfficientNet-Lite0 with looks, where the newer one takes 18 of one core."""
     torch.onnx.export(
         served,
         (example,),
         path,
         input_names=["photos"],
-        output_names=list(_OUTPUTS),
-        dynamic_axes={name: {0: "n"} for name in ("photos", *_OUTPUTS)},
+        output_names=list(outputs),
+        dynamic_axes={name: {0: "n"} for name in ("photos", *outputs)},
         opset_version=_OPSET,
         dynamo=False,
     )
     return onnx.load(path)
 
 
-def _captured(served: nn.Module, example: Tensor) -> onnx.ModelProto:
+def _captured(served: nn.Module, example: Tensor, outputs: Sequence[str]) -> onnx.ModelProto:
     program = torch.onnx.export(
         served,
         (example,),
         input_names=["photos"],
-        output_names=list(_OUTPUTS),
+        output_names=list(outputs),
         dynamic_shapes={"photos": {0: torch.export.Dim("n", min=1, max=4096)}},
         opset_version=_OPSET,
         dynamo=True,

@@ -159,13 +159,23 @@ class Looking(nn.Module):
         self.lab, self.foreground, self.palette = Lab(preset), Foreground(), Palette()
 
     def forward(self, photos_NCHW: Tensor) -> Tensor:
+        return self.look(photos_NCHW)[0]
+
+    def look(self, photos_NCHW: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The same, and the feature maps f32 [n, d, h, w]; None of a trunk without any."""
         with torch.autocast(photos_NCHW.device.type, enabled=False), torch.no_grad():
             lab = self.lab(photos_NCHW)
             foreground = self.foreground(lab)
             palette = self.palette(lab, foreground)
-        maps = getattr(self.trunk, "maps", None)
-        features = self.trunk(photos_NCHW) if maps is None else pooled(maps(photos_NCHW), foreground)
-        return torch.cat([features.float(), palette], dim=1)
+        if not self.has_maps:
+            return torch.cat([self.trunk(photos_NCHW).float(), palette], dim=1), None
+        maps: Tensor = self.trunk.maps(photos_NCHW)  # type: ignore[operator]
+        return torch.cat([pooled(maps, foreground).float(), palette], dim=1), maps
+
+    @property
+    def has_maps(self) -> bool:
+        """Whether the trunk has feature maps to pool over."""
+        return hasattr(self.trunk, "maps")
 
 
 def pooled(maps_NCHW: Tensor, foreground: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import json
 import math
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,11 @@ from lookalike.coding.release import ModelCard
 from lookalike.errors import TrainingError
 from lookalike.learning.curves import draw_curves
 from lookalike.learning.export import export_onnx
+from lookalike.learning.looks import Looking
 from lookalike.learning.network import HashNetwork
 from lookalike.learning.outputs import Trained
 from lookalike.learning.recipes import Recipe
+from lookalike.learning.regions import Regions
 from lookalike.quality.calibration import fit_temperature
 from lookalike.quality.metrics import rank_relevance, ranking_quality, top_k_accuracy
 from lookalike.storage.artefacts import ArtefactWriter, Ref
@@ -39,6 +42,8 @@ from lookalike.version import VERSION
 
 _CHECKED_PHOTOS = 200
 _AGREEING_BITS, _AGREEING_TOP1 = 0.995, 0.995
+_CLUTTERED = 0.05
+"""Share of the catalogue's own photos that is taken to be cluttered: they are searched by parts, too."""
 _NEAR_TIE = 0.01
 """Two logits so close to one another may change places by the order of sums alone."""
 
@@ -80,7 +85,7 @@ def write(
         start=origin,
         code_version=VERSION,
     )
-    _export(trained, card, folder)
+    card = _export(trained, card, folder)
     lines = [json.dumps(plain(entry), allow_nan=False) + "\n" for entry in trained.metrics]
     (folder / "metrics.jsonl").write_text("".join(lines))
     draw_curves(trained.metrics, folder / "curves.png")
@@ -100,12 +105,14 @@ def write(
     return Ref.parse(trained.ranks.told(str(ref)))
 
 
-def _export(trained: Trained, card: ModelCard, folder: Path) -> None:
-    """Write model.json, the weights and the graph, and hold the graph against torch's own outputs."""
-    (folder / "model.json").write_text(card.to_json())
+def _export(trained: Trained, card: ModelCard, folder: Path) -> ModelCard:
+    """Write model.json, the weights and the graph, and hold the graph against torch's own outputs.
+
+    Returns the card with what only the graph could tell.
+    """
     weights = {name: value.cpu().contiguous() for name, value in trained.network.state_dict().items()}
     safetensors.torch.save_file(weights, folder / "weights.safetensors")
-    export_onnx(trained.network, card.preset, folder / "model.onnx")
+    export_onnx(trained.network, card.preset, folder / "model.onnx", _regions(trained))
     data, expected = trained.data, trained.validation
     rows = np.arange(min(_CHECKED_PHOTOS, len(data.validation)))
     squares = np.empty((len(rows), card.preset.resize, card.preset.resize, 3), np.uint8)
@@ -117,6 +124,23 @@ def _export(trained: Trained, card: ModelCard, folder: Path) -> None:
         raise TrainingError(
             f"the exported graph disagrees with the network: {bits:.2%} of bits, {top1:.2%} of categories are equal"
         )
+    if found.regions.size:
+        frames = found.regions.mean(axis=(1, 2))
+        card = replace(card, cluttered_below=round(float(np.quantile(frames, _CLUTTERED)), 5))
+    (folder / "model.json").write_text(card.to_json())
+    return card
+
+
+def _regions(trained: Trained) -> Regions | None:
+    """What of the catalogue a part of a frame may be like; None where the network has no feature maps."""
+    network, data = trained.network, trained.data
+    if not isinstance(network.trunk, Looking) or not network.trunk.has_maps:
+        return None
+    features, labels = trained.validation["features"], data.validation.labels
+    if "features" in trained.training:
+        features, labels = trained.training["features"], data.train.labels
+    width = network.feature_count - network.colours
+    return Regions.of(torch.from_numpy(features[:, :width]), torch.from_numpy(labels))
 
 
 def features_as_served(

@@ -7,7 +7,7 @@ every bit, its category is known, and its own aspects and price are what a good 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -44,6 +44,8 @@ class EncodedQuery:
     """Code and bit probabilities, as above, of further photos of the listing that was asked for."""
     cosine: float | None = None
     """Of a photo's features with the catalogue's mean (`index.likeness`); None where there is none."""
+    regions: np.ndarray | None = None
+    """f32[s, s] of a photo: how like the catalogue each part of its frame is; None where nothing says so."""
     own_group: str | None = None
     """The group of the listing that was asked for, whose members are no answer to it."""
 
@@ -76,7 +78,10 @@ def of_photos(
         ],
         predicted,
     )
-    return [_of_photo(carried.Carried(*each), trusted) for each in zip(*parts, strict=True)]
+    found = [_of_photo(carried.Carried(*each), trusted) for each in zip(*parts, strict=True)]
+    if not encoding.regions.size:
+        return found
+    return [replace(each, regions=seen) for each, seen in zip(found, encoding.regions, strict=True)]
 
 
 def of_carried(data: bytes, card: ModelCard, trusted: Trusted) -> EncodedQuery:

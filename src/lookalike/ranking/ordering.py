@@ -88,6 +88,11 @@ class Ordering:
         own = frozenset() if query.own_group is None else {query.own_group}
         return without(found, request.exclude, request.exclude_groups | own)
 
+    def nearest(self, query: EncodedQuery, request: SearchRequest, found: Candidates) -> int | None:
+        """The least distance in the pool, in bits."""
+        distances = self.pool(query, request, found).distance
+        return int(distances.min()) if len(distances) else None
+
     def facets(self, query: EncodedQuery, request: SearchRequest, found: Candidates) -> Facets | None:
         """What the pool states, where it is asked for."""
         if not request.facets:

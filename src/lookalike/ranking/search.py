@@ -20,6 +20,7 @@ from lookalike.errors import QueryError, ReleaseError
 from lookalike.ranking import encoded as encode
 from lookalike.ranking.beyond import by_look
 from lookalike.ranking.encoded import EncodedQuery, guesses
+from lookalike.ranking.finding import boxes_in, is_cluttered, look_closer
 from lookalike.ranking.listings import Candidates, Listings, Summary, Wanted, check_fit
 from lookalike.ranking.local import map_listings
 from lookalike.ranking.ordering import Ordering
@@ -119,13 +120,22 @@ class Searcher:
             raise QueryError(f"unknown listing: {query.listing_id}")
 
     def search_all(self, queries: Sequence[Query]) -> list[Answer]:
-        """Answer all `queries` together. Raises `QueryError` for the first that `check` refuses."""
+        """Answer all `queries` together. Raises `QueryError` for the first that `check` refuses.
+
+        Parts of cluttered photos are answered, too, all together once more (`finding`).
+        """
         understood, milliseconds = self._encode(queries)
         answers = self.rank(understood, [query.request for query in queries])
-        return [
+        answers = [
             replace(a, carried=query.carried, milliseconds={**milliseconds, **a.milliseconds})
             for query, a in zip(understood, answers, strict=True)
         ]
+        return look_closer(queries, answers, self._in_clutter(understood), self.search_all, self.config)
+
+    def _in_clutter(self, understood: Sequence[EncodedQuery]) -> list[bool]:
+        """Which queries are photos of a cluttered frame."""
+        bound = self.card.cluttered_below
+        return [each.regions is not None and is_cluttered(each.regions, bound) for each in understood]
 
     def encode(self, queries: Sequence[Query]) -> list[EncodedQuery]:
         """The first half of `search_all`: one forward pass for all photos, a look-up for each listing."""
@@ -178,6 +188,8 @@ class Searcher:
                     facets=order.facets(query, request, found),
                     explain=order.explain(query, request, want, found),
                     judged=judged,
+                    nearest=order.nearest(query, request, found),
+                    boxes=() if query.regions is None else boxes_in(query.regions),
                     milliseconds={"scan": scan_ms, "rank": (time.perf_counter() - started) * 1e3},
                     missing_shards=missing,
                 )

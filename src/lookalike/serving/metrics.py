@@ -15,7 +15,7 @@ from lookalike.listening import REASONS, Connections, State
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-STAGES = ("receive", "decode", "wait", "encode", "aspects", "scan", "rank", "total")
+STAGES = ("receive", "decode", "wait", "encode", "aspects", "scan", "rank", "closer", "total")
 
 
 class Metrics:

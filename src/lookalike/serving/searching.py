@@ -13,10 +13,12 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any
 
+import numpy as np
 from starlette.exceptions import HTTPException
 
 from lookalike.errors import QueryError
 from lookalike.imaging import photos
+from lookalike.imaging.limits import Limits
 from lookalike.ranking.framing import framed
 from lookalike.ranking.request import Query
 from lookalike.serving.batching import SearchQueue
@@ -72,7 +74,7 @@ class Searches:
                 parameters = replace(parameters, image_url=None)
                 snapshot = self.lifecycle.snapshot
             effort = self._effort(snapshot, parameters, upload)
-            prepare = partial(self._query, snapshot, parameters, upload, carried)
+            prepare = partial(self._query, snapshot, parameters, upload, carried, effort)
             answer = await self.queue.search(snapshot.searcher, prepare, deadline, effort)
         finally:
             self.queue.leave()
@@ -137,7 +139,12 @@ class Searches:
         return Effort(len(upload.photo), info.width * info.height, info.decoding_bytes)
 
     def _query(
-        self, snapshot: ServedSnapshot, parameters: SearchParameters, upload: Upload, carried: bytes | None
+        self,
+        snapshot: ServedSnapshot,
+        parameters: SearchParameters,
+        upload: Upload,
+        carried: bytes | None,
+        effort: Effort | None,
     ) -> Query:
         """The photo decoded for this snapshot's encoder, or what stands for it, checked against its index."""
         if carried is not None:
@@ -150,6 +157,14 @@ class Searches:
             side, limits = snapshot.searcher.card.preset.resize, self.config.photo
             part = framed(parameters.box, self.config.ranking.box_margin)
             square = photos.load_square(upload.photo, side, box=part, limits=limits)
-            query = Query(parameters.request, photo=square)
+            # A heavy photo is decoded once: a second time would hold up the searches of others.
+            once = parameters.box is not None or (effort is not None and effort.heavy)
+            closer = partial(_part, upload.photo, side, limits)
+            query = Query(parameters.request, photo=square, part=None if once else closer)
         snapshot.searcher.check(query)
         return query
+
+
+def _part(photo: bytes, side: int, limits: Limits, box: photos.Box) -> np.ndarray:
+    """A box of a photo as the encoder takes it."""
+    return photos.load_square(photo, side, box=box, limits=limits)

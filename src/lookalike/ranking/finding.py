@@ -1,0 +1,129 @@
+"""Where in a cluttered photo the thing is that somebody looks for, and a second look at it.
+
+Enters: the map of how like the catalogue each cell of the frame is (`learning.regions`). Leaves: up to three boxes, the
+likeliest first, and, where the frame is cluttered, the best answer of those to the whole photo and to its boxes.
+
+A box is a window of cells whose values differ most from those around it, by the variance between the two (Otsu, 1979),
+which needs no threshold. Boxes that overlap much are one. A frame is cluttered where its map has less in all than that
+of nearly every photo of the catalogue: such a photo is searched by its boxes, too, and the answer whose nearest listing
+is nearest stands. All others are searched once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lookalike.errors import PhotoError
+from lookalike.imaging.photos import Box
+from lookalike.ranking.framing import framed
+from lookalike.ranking.request import MAXIMUM_BOXES, Answer, Query, RankingConfig
+
+_SAME = 0.65
+"""Overlap (intersection over union) from which on two boxes are one."""
+_NEARLY_ALL = 0.99
+"""Share of the frame from which on a window is the whole photo, which is no box."""
+_MOST_CELLS = 12
+"""Cells on a side at most: a finer map is averaged. Windows grow with the fourth power."""
+
+
+def boxes_in(regions: NDArray[np.floating], count: int = MAXIMUM_BOXES) -> tuple[Box, ...]:
+    """At most `count` boxes in a map f32[s, s], as fractions of the frame, the likeliest first."""
+    size = regions.shape[0]
+    if not size:
+        return ()
+    step = -(-size // _MOST_CELLS)
+    cells = size // step
+    shrunk = regions[: cells * step, : cells * step].reshape(cells, step, cells, step).mean(axis=(1, 3))
+    edges = _windows(cells)
+    top, bottom, left, right = edges.T
+    sums = np.zeros((cells + 1, cells + 1))
+    sums[1:, 1:] = shrunk.astype(np.float64).cumsum(axis=0).cumsum(axis=1)
+    inside = sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left]
+    held = (bottom - top) * (right - left)
+    others = cells * cells - held
+    apart = inside / held - (sums[-1, -1] - inside) / others
+    between = held * others * np.maximum(apart, 0) ** 2
+    found: list[int] = []
+    for at in np.argsort(-between, kind="stable"):
+        if len(found) == count or between[at] <= 0:
+            break
+        if all(_overlap(edges[at], edges[other]) < _SAME for other in found):
+            found.append(int(at))
+    share = step / size
+    return tuple(
+        (float(x * share), float(y * share), float((x1 - x) * share), float((y1 - y) * share))
+        for y, y1, x, x1 in edges[found]
+    )
+
+
+def is_cluttered(regions: NDArray[np.floating], below: float) -> bool:
+    """Whether a frame has less of the catalogue than its photos have; `below` is the release's bound, 0: unknown."""
+    return bool(regions.size) and float(regions.mean()) < below
+
+
+def look_closer(
+    queries: Sequence[Query],
+    answers: Sequence[Answer],
+    cluttered: Sequence[bool],
+    ask: Callable[[Sequence[Query]], Sequence[Answer]],
+    config: RankingConfig,
+) -> list[Answer]:
+    """The answers, and for `cluttered` photos with boxes the one, to the whole or to a box, whose nearest is nearest.
+
+    `ask` answers the boxes, all together; they get the margin that drawn ones get.
+    """
+    asked: list[tuple[int, Box, Query]] = []
+    best, started = list(answers), time.perf_counter()
+    for i, (query, answer) in enumerate(zip(queries, answers, strict=True)):
+        if not cluttered[i] or query.part is None:
+            continue
+        for box in answer.boxes[: config.boxes]:
+            try:
+                photo = query.part(framed(box, config.box_margin) or box)
+            except PhotoError:  # of a file that has just been decoded; the whole photo's answer stands
+                continue
+            asked.append((i, box, Query(query.request, photo=photo)))
+    found = ask([query for _, _, query in asked]) if asked else ()
+    took = (time.perf_counter() - started) * 1e3
+    for (i, box, _), answer in zip(asked, found, strict=True):
+        if _nearest(answer) < _nearest(best[i]):
+            best[i] = replace(answer, box=box)
+    return [
+        replace(answer, boxes=first.boxes, milliseconds=_with(first.milliseconds, took if looked else None))
+        for answer, first, looked in zip(
+            best, answers, (any(j == i for j, _, _ in asked) for i in range(len(answers))), strict=True
+        )
+    ]
+
+
+def _nearest(answer: Answer) -> float:
+    return float("inf") if answer.nearest is None else answer.nearest
+
+
+def _with(milliseconds: Mapping[str, float], closer: float | None) -> Mapping[str, float]:
+    return milliseconds if closer is None else {**milliseconds, "closer": closer}
+
+
+@cache
+def _windows(cells: int) -> NDArray[np.int64]:
+    """int64[windows, 4]: top, bottom, left, right of every window but the (nearly) whole frame."""
+    spans = np.array([(a, b) for a in range(cells) for b in range(a + 1, cells + 1)])
+    pairs = np.stack(np.meshgrid(np.arange(len(spans)), np.arange(len(spans)), indexing="ij"), axis=-1)
+    every = spans[pairs.reshape(-1, 2)].reshape(-1, 4)
+    area = (every[:, 1] - every[:, 0]) * (every[:, 3] - every[:, 2])
+    kept: NDArray[np.int64] = every[area < _NEARLY_ALL * cells * cells]
+    return kept
+
+
+def _overlap(one: NDArray[np.int64], other: NDArray[np.int64]) -> float:
+    high = min(one[1], other[1]) - max(one[0], other[0])
+    wide = min(one[3], other[3]) - max(one[2], other[2])
+    both = max(0, high) * max(0, wide)
+    areas = sum((each[1] - each[0]) * (each[3] - each[2]) for each in (one, other))
+    return float(both / (areas - both))
