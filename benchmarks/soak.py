@@ -4,10 +4,10 @@
 
 The process is that of `benchmarks.search_load`, with keys and rates on and a port for probes. Ordinary clients search
 by photo, turn pages by `query_id`, narrow down with filters and facets, and send batches. In the first fifth they are
-alone; then attackers join them, each doing one thing in turn: photos that cost much to decode, idle connections by the
-thousand, heads and bodies that never end, huge heads, broken and deeply nested JSON, forged query ids, wrong keys,
-batches of the most and the worst. Shown are the slowest probe, ordinary latencies with and without attackers, what
-ordinary clients were refused, and resident memory over time.
+alone; then attackers join them from another address, each doing one thing in turn: photos that cost much to decode,
+idle connections by the thousand, heads that never end, huge heads, broken and deeply nested JSON, forged query ids,
+wrong keys, batches of the most and the worst. Shown are the slowest probe, ordinary latencies with and without
+attackers, what ordinary clients were refused, and resident memory over time.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ from lookalike.storage.artefacts import Ref, read_manifest
 from lookalike.storage.stores import open_store
 
 CLIENTS, ATTACKERS = 4, 4
+FOREIGN = "127.0.0.2"
+"""The attackers' address."""
 QUIET = 0.2
 """Share of the time without attackers."""
 TARGETS = {
@@ -152,6 +154,7 @@ def soak(port: int, photos: Sequence[bytes], seconds: float) -> dict[str, Any]:
             "requests": len(ordinary.records),
             "failed": sum(n for status, n in statuses.items() if status not in (200, 503)),
             "busy": statuses[503],
+            "disconnected": statuses[0],
             "p50_ms_without": round(float(np.median(without)), 1),
             "p50_ms_with": round(float(np.median(with_)), 1),
             "p99_ms_without": p99[0],
@@ -204,10 +207,15 @@ def timed(
 
 
 def ask(
-    port: int, method: str, target: str, body: bytes = b"", headers: dict[str, str] | None = None
+    port: int,
+    method: str,
+    target: str,
+    body: bytes = b"",
+    headers: dict[str, str] | None = None,
+    source: str = "127.0.0.1",
 ) -> tuple[int, bytes]:
     """Status and body; 0 where the connection failed."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60, source_address=(source, 0))
     try:
         connection.request(method, target, body or None, {**HEADERS, **(headers or {})})
         reply = connection.getresponse()
@@ -253,14 +261,14 @@ def attack(
 
 
 def bombs(port: int, photos: Sequence[bytes], rng: random.Random) -> int:
-    return ask(port, "POST", "/v1/search", BOMB)[0]
+    return ask(port, "POST", "/v1/search", BOMB, source=FOREIGN)[0]
 
 
 def idlers(port: int, photos: Sequence[bytes], rng: random.Random) -> int:
     held = []
     try:
         for _ in range(300):
-            held.append(socket.create_connection(("127.0.0.1", port), timeout=5))
+            held.append(socket.create_connection(("127.0.0.1", port), timeout=5, source_address=(FOREIGN, 0)))
         time.sleep(0.5)
     finally:
         for each in held:
@@ -269,7 +277,7 @@ def idlers(port: int, photos: Sequence[bytes], rng: random.Random) -> int:
 
 
 def slow_heads(port: int, photos: Sequence[bytes], rng: random.Random) -> int:
-    with socket.create_connection(("127.0.0.1", port), timeout=15) as mine:
+    with socket.create_connection(("127.0.0.1", port), timeout=15, source_address=(FOREIGN, 0)) as mine:
         for letter in b"POST /v1/search HTTP/1.1\r\nhost: search\r\nx: ":
             mine.send(bytes([letter]))
             time.sleep(0.01)
@@ -277,36 +285,40 @@ def slow_heads(port: int, photos: Sequence[bytes], rng: random.Random) -> int:
 
 
 def huge_heads(port: int, photos: Sequence[bytes], rng: random.Random) -> int:
-    return ask(port, "GET", "/v1/search?query_id=" + "A" * 60_000)[0]
+    return ask(port, "GET", "/v1/search?query_id=" + "A" * 60_000, source=FOREIGN)[0]
 
 
 def broken_json(port: int, photos: Sequence[bytes], rng: random.Random) -> int:
     body = rng.choice(
         [b"[" * 200_000, b'{"k":' + b"9" * 100_000 + b"}", b'{"photo":"' + b"A" * 4_000_000 + b'"}']
     )
-    return ask(port, "POST", "/v1/search", body, {"Content-Type": "application/json"})[0]
+    return ask(port, "POST", "/v1/search", body, {"Content-Type": "application/json"}, source=FOREIGN)[0]
 
 
 def forged_ids(port: int, photos: Sequence[bytes], rng: random.Random) -> int:
     forged = base64.urlsafe_b64encode(b"\x01" + rng.randbytes(3000)).decode()
-    return ask(port, "GET", f"/v1/search?query_id={forged}")[0]
+    return ask(port, "GET", f"/v1/search?query_id={forged}", source=FOREIGN)[0]
 
 
 def wrong_keys(port: int, photos: Sequence[bytes], rng: random.Random) -> int:
-    return ask(port, "POST", "/v1/search", photos[0], {"Authorization": f"Bearer lk_{rng.random()}"})[0]
+    return ask(
+        port, "POST", "/v1/search", photos[0], {"Authorization": f"Bearer lk_{rng.random()}"}, source=FOREIGN
+    )[0]
 
 
 def worst_batches(port: int, photos: Sequence[bytes], rng: random.Random) -> int:
     bomb = base64.b64encode(BOMB).decode()
     body = json.dumps({"searches": [{"photo": bomb, "k": 200, "offset": 800, "facets": True}] * 16}).encode()
-    return ask(port, "POST", "/v1/search/batch", body, {"Content-Type": "application/json"})[0]
+    return ask(port, "POST", "/v1/search/batch", body, {"Content-Type": "application/json"}, source=FOREIGN)[
+        0
+    ]
 
 
 def broken_photos(port: int, photos: Sequence[bytes], rng: random.Random) -> int:
     data = bytearray(rng.choice(photos))
     for _ in range(20):
         data[rng.randrange(len(data))] = rng.randrange(256)
-    return ask(port, "POST", "/v1/search", bytes(data))[0]
+    return ask(port, "POST", "/v1/search", bytes(data), source=FOREIGN)[0]
 
 
 if __name__ == "__main__":

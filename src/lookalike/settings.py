@@ -218,6 +218,9 @@ class ConsoleSettings(Layered):
     """Where people see Prefect, if that is not the API's address without ``/api``."""
     search_url: str = ""
     """Where the search page lies; the console links to it."""
+    hosts: tuple[str, ...] = ()
+    """Names that people reach the console by, without port; requests for others are refused. Empty: any, but on a
+    loopback address only localhost, 127.0.0.1 and [::1], or a stranger's page could read it by a name of its own."""
 
 
 class DataGateSettings(Layered):

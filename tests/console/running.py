@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,10 +22,12 @@ NOBODY_LISTENS = "http://127.0.0.1:9/api"
 
 
 @contextmanager
-def running(store: ObjectStore, cache_dir: Path, *, prefect: str = NOBODY_LISTENS) -> Iterator[httpx.Client]:
+def running(
+    store: ObjectStore, cache_dir: Path, *, prefect: str = NOBODY_LISTENS, hosts: Sequence[str] = ()
+) -> Iterator[httpx.Client]:
     """A client of the console of `store`."""
     console = Console(Overview(store), Orchestrator(prefect), Access(TOKEN), cache_dir=cache_dir)
-    server = make_server(console, "127.0.0.1", 0)
+    server = make_server(console, "127.0.0.1", 0, hosts)
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:

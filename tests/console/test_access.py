@@ -10,8 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from lookalike.console.access import COOKIE, SESSION_S, Access
+from lookalike.console.access import COOKIE, SESSION_S, Access, TooManyGuesses
 from lookalike.errors import SettingsError
+from lookalike.listening import LOOPBACK, wrong_host
 from lookalike.publishing import live_ref, publication
 from lookalike.storage import audit
 from lookalike.storage.directory import DirectoryStore
@@ -143,18 +144,19 @@ def test_a_wrong_token_logs_nobody_in(client: httpx.Client) -> None:
     assert "set-cookie" not in reply.headers
 
 
-def test_sessions_end_by_time_and_by_a_new_token() -> None:
+def test_sessions_end_by_time_by_a_new_token_and_with_the_process() -> None:
     from starlette.requests import Request
 
     now = 1000.0
-    session = Access(TOKEN, clock=lambda: now).log_in("Ada", TOKEN)
+    session = Access(TOKEN, clock=lambda: now, process=b"1").log_in("Ada", TOKEN)
     assert session is not None
     request = Request({"type": "http", "headers": [(b"cookie", f"{COOKIE}={session}".encode())]})
-    operator = Access(TOKEN, clock=lambda: now + SESSION_S - 1).operator(request)
+    operator = Access(TOKEN, clock=lambda: now + SESSION_S - 1, process=b"1").operator(request)
     assert operator is not None
     assert operator.name == "Ada"
-    assert Access(TOKEN, clock=lambda: now + SESSION_S + 1).operator(request) is None
-    assert Access(TOKEN + "!", clock=lambda: now).operator(request) is None
+    assert Access(TOKEN, clock=lambda: now + SESSION_S + 1, process=b"1").operator(request) is None
+    assert Access(TOKEN + "!", clock=lambda: now, process=b"1").operator(request) is None
+    assert Access(TOKEN, clock=lambda: now).operator(request) is None, "another process"
 
 
 def test_a_short_token_is_refused() -> None:
@@ -169,3 +171,74 @@ def test_a_crowd_that_says_nothing_keeps_no_operator_out(client: httpx.Client, r
         assert client.get("/livez").status_code == 200
         assert client.post("/api/actions/rollback", json=ROLL_BACK, headers=log_in(client)).status_code == 200
         assert silent[0].recv(1) == b"", "the one that has waited longest made room"
+
+
+def test_a_log_out_ends_the_session_wherever_its_cookie_is(client: httpx.Client, rolled: Shop) -> None:
+    headers = log_in(client)
+    copied = {"Cookie": f"{COOKIE}={client.cookies[COOKIE]}", **headers}
+    assert client.delete("/api/session").status_code == 200
+    client.cookies.clear()
+    assert client.get("/api/state", headers=copied).json()["you"] is None
+    assert client.post("/api/actions/rollback", json=ROLL_BACK, headers=copied).status_code == 401
+    assert live_sequence(rolled) == 2
+    log_in(client)
+    assert client.get("/api/state").json()["you"]["name"] == "Ada", "the next one is another"
+
+
+@pytest.mark.parametrize(
+    ("proto", "secure"), [("https", True), ("HTTPS", True), ("http", False), ("", False)]
+)
+def test_a_cookie_that_came_by_tls_stays_there(client: httpx.Client, proto: str, secure: bool) -> None:
+    headers = {"X-Forwarded-Proto": proto}
+    reply = client.post("/api/session", json={"name": "Ada", "token": TOKEN}, headers=headers)
+    assert ("secure" in reply.headers["set-cookie"].lower().split("; ")) == secure
+
+
+def test_who_guesses_must_wait() -> None:
+    now = [0.0]
+    access = Access(TOKEN, clock=lambda: now[0])
+    for _ in range(10):
+        assert access.log_in("Eve", "wrong", "203.0.113.7") is None
+    with pytest.raises(TooManyGuesses):
+        access.log_in("Eve", TOKEN, "203.0.113.7")
+    assert access.log_in("Ada", TOKEN, "203.0.113.8"), "others do not wait"
+    now[0] = 10.0
+    assert access.log_in("Ada", TOKEN, "203.0.113.7")
+    for _ in range(30):
+        assert access.log_in("Ada", TOKEN, "203.0.113.7"), "the right token costs nothing"
+
+
+def test_guesses_are_counted_however_they_come(client: httpx.Client, rolled: Shop) -> None:
+    for n in range(10):
+        if n % 2:
+            client.post("/api/session", json={"name": "Eve", "token": f"wrong {n}"})
+        else:
+            client.get("/api/state", headers={"Authorization": f"Bearer wrong {n}"})
+    for reply in (
+        client.post("/api/session", json={"name": "Ada", "token": TOKEN}),
+        client.post("/api/actions/rollback", json=ROLL_BACK, headers={"Authorization": f"Bearer {TOKEN}"}),
+    ):
+        assert (reply.status_code, reply.headers["Retry-After"]) == (429, "10")
+    assert live_sequence(rolled) == 2
+    assert client.get("/api/state").status_code == 200, "looking is free"
+
+
+def test_another_name_is_another_site(rolled: Shop) -> None:
+    with running(rolled.store, rolled.cache_dir, hosts=["Console.Shop.example"]) as client:
+        for host in ("console.shop.example", "console.shop.example:8443", "CONSOLE.shop.example"):
+            assert client.get("/api/state", headers={"Host": host}).status_code == 200
+        for host in ("rebound.example", "127.0.0.1", ""):
+            refused = client.get("/api/state", headers={"Host": host})
+            assert refused.status_code == 400
+            assert "content-security-policy" in refused.headers
+        assert client.get("/livez", headers={"Host": "10.0.0.7:8001"}).status_code == 200
+
+
+def test_on_loopback_only_this_machines_names_are_taken() -> None:
+    assert wrong_host({"headers": [(b"host", b"localhost:8001")]}, LOOPBACK) == ""
+    assert wrong_host({"headers": [(b"host", b"[::1]:8001")]}, LOOPBACK) == ""
+    assert (
+        wrong_host({"headers": [(b"host", b"rebound.example")]}, LOOPBACK) == "this is not 'rebound.example'"
+    )
+    assert "not none" in wrong_host({"headers": []}, ())
+    assert "not 2" in wrong_host({"headers": [(b"host", b"a"), (b"host", b"b")]}, ())

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from functools import partial
@@ -29,7 +29,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lookalike.console import metrics
-from lookalike.console.access import COOKIE, SESSION_S, Access, Operator
+from lookalike.console.access import COOKIE, SESSION_S, Access, Operator, TooManyGuesses, client_of
 from lookalike.console.bodies import Reply, read_object
 from lookalike.console.orchestrator import Orchestrator, Unreachable
 from lookalike.console.overview import Overview
@@ -37,6 +37,7 @@ from lookalike.console.plot import quality_plot
 from lookalike.console.trends import SPANS, Trends
 from lookalike.errors import LookalikeError, LostRace, SettingsError, StorageError
 from lookalike.learning.recipes import described
+from lookalike.listening import wrong_host
 from lookalike.publishing import data_gate, live_ref, publication
 from lookalike.storage import audit, keys
 from lookalike.storage.artefacts import Ref
@@ -149,18 +150,21 @@ class Console:
     async def log_in(self, request: Request) -> Response:
         """POST /api/session {name, token}"""
         body = await read_object(request)
-        session = self.access.log_in(str(body.get("name", "")), str(body.get("token", "")))
+        session = self.access.log_in(
+            str(body.get("name", "")), str(body.get("token", "")), client_of(request)
+        )
         if session is None:
             _LOG.warning("a log-in with a wrong token from %s", request.client and request.client.host)
             await asyncio.sleep(_FAILED_LOG_IN_S)
             raise HTTPException(HTTPStatus.UNAUTHORIZED, "that is not the token")
         reply = JSONResponse({"ok": True})
-        secure = request.url.scheme == "https"
+        secure = "https" in (request.url.scheme, request.headers.get("X-Forwarded-Proto", "").lower())
         reply.set_cookie(COOKIE, session, max_age=SESSION_S, httponly=True, samesite="strict", secure=secure)
         return reply
 
     async def log_out(self, request: Request) -> Response:
-        """DELETE /api/session"""
+        """DELETE /api/session: the session is over, also where its cookie was copied to."""
+        self.access.log_out(request.cookies.get(COOKIE, ""))
         reply = JSONResponse({"ok": True})
         reply.delete_cookie(COOKIE)
         return reply
@@ -286,8 +290,8 @@ class Console:
             return None
 
 
-def create_app(console: Console) -> ASGIApp:
-    """The application around a console."""
+def create_app(console: Console, hosts: Collection[str] = ()) -> ASGIApp:
+    """The application around a console, which answers to these names alone; none: to any."""
     actions = {
         "retrain": console.retrain,
         "reindex": console.reindex,
@@ -314,8 +318,12 @@ def create_app(console: Console) -> ASGIApp:
             ),
             Mount("/web", StaticFiles(directory=_WEB)),
         ],
-        middleware=[Middleware(_Headers)],
-        exception_handlers={LookalikeError: _on_lookalike_error, HTTPException: _on_http_exception},
+        middleware=[Middleware(_Headers), Middleware(_Hosts, names=hosts)],
+        exception_handlers={
+            LookalikeError: _on_lookalike_error,
+            HTTPException: _on_http_exception,
+            TooManyGuesses: _on_guesses,
+        },
         lifespan=console.lifespan,
     )
 
@@ -343,6 +351,20 @@ class _Headers:
         await self.app(scope, receive, with_headers if scope["type"] == "http" else send)
 
 
+class _Hosts:
+    """ASGI middleware: refuses requests for another host, but for probes, which come by a pod's address."""
+
+    def __init__(self, app: ASGIApp, names: Collection[str]) -> None:
+        self.app, self.names = app, frozenset(name.lower() for name in names)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app = self.app
+        judged = scope["type"] == "http" and scope["path"] not in ("/livez", "/metrics")
+        if judged and (detail := wrong_host(scope, self.names)):
+            app = _problem(HTTPStatus.BAD_REQUEST, detail)
+        await app(scope, receive, send)
+
+
 def _whole_number(body: dict[str, Any], name: str, what: str) -> int:
     found = body.get(name)
     if not isinstance(found, int) or isinstance(found, bool):
@@ -361,6 +383,12 @@ async def _on_lookalike_error(request: Request, error: Exception) -> Response:
         case _:
             status = HTTPStatus.INTERNAL_SERVER_ERROR
     return _problem(status, str(error))
+
+
+async def _on_guesses(request: Request, error: Exception) -> Response:
+    reply = _problem(HTTPStatus.TOO_MANY_REQUESTS, "too many wrong tokens from this address; wait a while")
+    reply.headers["Retry-After"] = "10"
+    return reply
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:

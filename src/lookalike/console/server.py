@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 import uvicorn
@@ -13,7 +14,14 @@ from lookalike.console.app import Console, create_app
 from lookalike.console.orchestrator import Orchestrator
 from lookalike.console.overview import Overview
 from lookalike.errors import SettingsError
-from lookalike.listening import BACKLOG, ConnectionLimits, Connections, allow_files, limited_protocol
+from lookalike.listening import (
+    BACKLOG,
+    LOOPBACK,
+    ConnectionLimits,
+    Connections,
+    allow_files,
+    limited_protocol,
+)
 from lookalike.settings import ConsoleSettings
 from lookalike.storage.objects import ObjectStore
 
@@ -46,7 +54,8 @@ def run(
         search_url=settings.search_url,
     )
     allow_files(_LIMITS.connections)
-    server = make_server(console, host, port)
+    hosts = settings.hosts or (LOOPBACK if host in LOOPBACK else ())
+    server = make_server(console, host, port, hosts)
     print(f"console on http://{host}:{port}", file=sys.stderr)
     try:
         server.run()
@@ -57,11 +66,11 @@ def run(
             ) from error
 
 
-def make_server(console: Console, host: str, port: int) -> uvicorn.Server:
-    """A server for a console; port 0 takes a free one."""
+def make_server(console: Console, host: str, port: int, hosts: Collection[str] = ()) -> uvicorn.Server:
+    """A server for a console, which answers to the names `hosts` (none: to any); port 0 takes a free one."""
     return uvicorn.Server(
         uvicorn.Config(
-            create_app(console),
+            create_app(console, hosts),
             host=host,
             port=port,
             http=limited_protocol(Connections(_LIMITS)),

@@ -17,6 +17,13 @@ class Rate:
         self._per_second, self._burst, self._clock = per_second, burst, clock
         self._clients: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
+    def spent(self, client: str) -> bool:
+        """Whether this client may not ask now; takes nothing."""
+        if not self._per_second or client not in self._clients:
+            return False
+        left, at = self._clients[client]
+        return left + (self._clock() - at) * self._per_second < 1
+
     def wait(self, client: str, requests: int = 1) -> float:
         """Seconds until this client may ask so many times; 0 takes them from what it has left. More than the burst at
         once leave it in debt."""
