@@ -8,7 +8,13 @@
 # pipeline  flows, tasks and console; also Prefect's server and worker. torch for the CPU.
 # train     the same with torch for CUDA, which is what the public index has: for GPU nodes
 #
-# Versions are those of requirements/*.txt (`make lock`). The processes run as user 10001 and write to /tmp and
+# Versions are those of requirements/*.txt (`make lock`), whose digests pip compares. torch alone is installed before them
+# without, since each of PyTorch's indexes has wheels of its own. Name the base by its digest where you build for others:
+#
+#   docker buildx imagetools inspect python:3.11-slim --format '{{.Manifest.Digest}}'
+#   docker build --build-arg BASE=python:3.11-slim@sha256:... --target search .
+#
+# The processes run as user 10001 and write to /tmp and
 # /var/cache/lookalike alone, so the root file system can be read-only.
 
 ARG BASE=python:3.11-slim
@@ -42,7 +48,7 @@ RUN /opt/venv/bin/pip install --no-cache-dir --no-deps --prefix /opt/code .
 # --- search -----------------------------------------------------------------------------------------------------
 FROM ${BASE} AS search-packages
 COPY requirements/search.txt /requirements/
-RUN python -m venv /opt/venv && /opt/venv/bin/pip install --no-cache-dir --no-deps -r /requirements/search.txt
+RUN python -m venv /opt/venv && /opt/venv/bin/pip install --no-cache-dir --no-deps --require-hashes -r /requirements/search.txt
 # What a search process never opens: tests, headers, installers, other accelerators' plugins, other AWS services.
 RUN cd /opt/venv/lib/python3.11/site-packages \
   && find . -type d \( -name tests -o -name include \) -prune -exec rm -rf {} + \
@@ -74,9 +80,10 @@ ARG TORCH=torch==2.13.0
 ARG TORCH_INDEX=
 COPY requirements/pipeline.txt /requirements/
 RUN python -m venv /opt/venv \
+  && grep -oE '^[^ #]+==[^ ;]+' /requirements/pipeline.txt > /tmp/versions.txt \
   && /opt/venv/bin/pip install --no-cache-dir ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} \
-    --constraint /requirements/pipeline.txt "$TORCH" \
-  && /opt/venv/bin/pip install --no-cache-dir --no-deps -r /requirements/pipeline.txt
+    --constraint /tmp/versions.txt "$TORCH" \
+  && /opt/venv/bin/pip install --no-cache-dir --no-deps --require-hashes -r /requirements/pipeline.txt
 
 FROM runtime AS flows
 COPY flows flows
@@ -99,8 +106,9 @@ FROM ${BASE} AS train-packages
 ARG TORCH=torch==2.13.0
 COPY requirements/pipeline.txt /requirements/
 RUN python -m venv /opt/venv \
-  && /opt/venv/bin/pip install --no-cache-dir --constraint /requirements/pipeline.txt "$TORCH" \
-  && /opt/venv/bin/pip install --no-cache-dir --no-deps -r /requirements/pipeline.txt
+  && grep -oE '^[^ #]+==[^ ;]+' /requirements/pipeline.txt > /tmp/versions.txt \
+  && /opt/venv/bin/pip install --no-cache-dir --constraint /tmp/versions.txt "$TORCH" \
+  && /opt/venv/bin/pip install --no-cache-dir --no-deps --require-hashes -r /requirements/pipeline.txt
 
 FROM flows AS train
 COPY --from=train-packages /opt/venv /opt/venv

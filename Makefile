@@ -8,7 +8,7 @@ ARGS ?=
 OVERLAY ?= k8s/overlays/production
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test cluster-demo test-cluster check docs manifests format lock clean
+.PHONY: help setup demo up test cluster-demo test-cluster check docs manifests format lock sbom audit clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,10 +62,28 @@ format: .venv/installed ## let ruff sort and lay out the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-lock: .venv/installed ## resolve the images' packages anew and write requirements/*.txt
+lock: .venv/installed build/supply/installed ## resolve the images' packages anew and write requirements/*.txt
 	for extras in search pipeline,console; do \
 	  $(BIN)/pip install --dry-run --ignore-installed --quiet --report - ".[$$extras]" \
-	    | $(BIN)/python requirements/lock.py > requirements/$${extras%%,*}.txt; \
+	    | $(BIN)/python requirements/lock.py > build/versions.txt; \
+	  { head -1 build/versions.txt; build/supply/bin/uv pip compile build/versions.txt --no-deps --generate-hashes \
+	    --universal --python-version 3.11 --no-annotate --no-header --quiet; } > requirements/$${extras%%,*}.txt; \
+	done
+
+build/supply/installed: requirements/tools.txt
+	$(PYTHON) -m venv build/supply
+	build/supply/bin/pip install --quiet -r requirements/tools.txt
+	@touch $@
+
+sbom: build/supply/installed ## what the images hold, as CycloneDX: build/search.cdx.json, build/pipeline.cdx.json
+	for image in search pipeline; do \
+	  build/supply/bin/cyclonedx-py requirements requirements/$$image.txt --output-reproducible --of JSON \
+	    -o build/$$image.cdx.json; \
+	done
+
+audit: build/supply/installed ## known vulnerabilities of the images' packages; asks PyPI
+	for image in search pipeline; do \
+	  build/supply/bin/pip-audit --strict --no-deps --disable-pip --require-hashes -r requirements/$$image.txt; \
 	done
 
 clean: ## remove what the verbs made

@@ -142,6 +142,7 @@ def soak(port: int, photos: Sequence[bytes], seconds: float) -> dict[str, Any]:
     early = max(mb for at, mb in memory if at <= quiet + settled)
     late = max(mb for at, mb in memory if at > quiet + settled)
     statuses = Counter(status for _, _, status in ordinary.records)
+    alone = np.array([s * 1e3 for at, s, _ in probes.records if at < quiet])
     all_probes = np.array([s * 1e3 for _, s, _ in probes.records])
     p99 = [round(float(np.percentile(found, 99)), 1) for found in (without, with_)]
     return {
@@ -149,6 +150,8 @@ def soak(port: int, photos: Sequence[bytes], seconds: float) -> dict[str, Any]:
             "count": len(all_probes),
             "p99_ms": round(float(np.percentile(all_probes, 99)), 1),
             "slowest_ms": round(float(all_probes.max()), 1),
+            "p99_ms_without": round(float(np.percentile(alone, 99)), 1),
+            "slowest_ms_without": round(float(alone.max()), 1),
         },
         "ordinary": {
             "requests": len(ordinary.records),

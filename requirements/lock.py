@@ -1,7 +1,7 @@
 """Turn pip's resolution report (standard input) into a lock file: one exact version a line (standard output).
 
-No hosts, no digests of one index's files: the same versions install from whichever index a build has. `make lock`
-writes all of them.
+No hosts: the same versions install from whichever index a build has. The report names the files of one platform; `make
+lock` adds the digests of all files of each version, so that pip refuses any other.
 """
 
 from __future__ import annotations
@@ -18,6 +18,6 @@ def pins(report: dict[str, list[dict[str, dict[str, str]]]]) -> list[str]:
 
 if __name__ == "__main__":
     print(
-        "# Written by `make lock`; every package that the image installs, at the version it was tested with."
+        "# Written by `make lock`: every package of the image, at the version tested, with its files' digests."
     )
     print(*pins(json.load(sys.stdin)), sep="\n")
