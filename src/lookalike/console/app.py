@@ -26,18 +26,18 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from lookalike.console import metrics
 from lookalike.console.access import COOKIE, SESSION_S, Access, Operator, TooManyGuesses, client_of
 from lookalike.console.bodies import Reply, read_object
+from lookalike.console.guards import Headers, Hosts
 from lookalike.console.orchestrator import Orchestrator, Unreachable
 from lookalike.console.overview import Overview
 from lookalike.console.plot import quality_plot
 from lookalike.console.trends import SPANS, Trends
 from lookalike.errors import LookalikeError, LostRace, SettingsError, StorageError
 from lookalike.learning.recipes import described
-from lookalike.listening import wrong_host
 from lookalike.publishing import data_gate, live_ref, publication
 from lookalike.storage import audit, keys
 from lookalike.storage.artefacts import Ref
@@ -45,16 +45,6 @@ from lookalike.storage.artefacts import Ref
 _LOG = logging.getLogger("lookalike.console")
 _WEB = Path(__file__).parent / "web"
 _FAILED_LOG_IN_S = 0.5
-_HEADERS = (
-    (
-        b"content-security-policy",
-        b"default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'",
-    ),
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"cache-control", b"no-store"),
-)
-
 Action = Callable[[dict[str, Any], Operator], Awaitable[dict[str, Any]]]
 
 
@@ -318,7 +308,7 @@ def create_app(console: Console, hosts: Collection[str] = ()) -> ASGIApp:
             ),
             Mount("/web", StaticFiles(directory=_WEB)),
         ],
-        middleware=[Middleware(_Headers), Middleware(_Hosts, names=hosts)],
+        middleware=[Middleware(Headers), Middleware(Hosts, refused=_problem, names=hosts)],
         exception_handlers={
             LookalikeError: _on_lookalike_error,
             HTTPException: _on_http_exception,
@@ -334,35 +324,6 @@ def with_recipes(field: dict[str, Any], live: dict[str, Any] | None) -> dict[str
     choices = field.get("enum", [])
     own = live["recipe"] if live is not None and live["recipe"] in choices else field.get("default")
     return field | {"default": own, "choices": {name: said.get(name, "") for name in choices}}
-
-
-class _Headers:
-    """ASGI middleware: headers that keep the page to itself and out of caches."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *_HEADERS]
-            await send(message)
-
-        await self.app(scope, receive, with_headers if scope["type"] == "http" else send)
-
-
-class _Hosts:
-    """ASGI middleware: refuses requests for another host, but for probes, which come by a pod's address."""
-
-    def __init__(self, app: ASGIApp, names: Collection[str]) -> None:
-        self.app, self.names = app, frozenset(name.lower() for name in names)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        app = self.app
-        judged = scope["type"] == "http" and scope["path"] not in ("/livez", "/metrics")
-        if judged and (detail := wrong_host(scope, self.names)):
-            app = _problem(HTTPStatus.BAD_REQUEST, detail)
-        await app(scope, receive, send)
 
 
 def _whole_number(body: dict[str, Any], name: str, what: str) -> int:
