@@ -70,7 +70,7 @@ class Access:
         if not self._is_token(token, client):
             return None
         who = base64.urlsafe_b64encode((name.strip()[:_LONGEST_NAME] or "somebody").encode()).decode()
-        body = f"{who}.{int(self._clock()) + SESSION_S}"
+        body = f"{who}.{int(self._clock()) + SESSION_S}.{secrets.token_hex(8)}"
         return f"{body}.{self._sign('session', body)}"
 
     def log_out(self, session: str) -> None:
