@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import socket
 import threading
 from functools import partial
@@ -132,3 +133,12 @@ def test_what_is_wrong_with_a_search_is_one_line(
     assert outcome.code in (1, 2)
     assert outcome.err.startswith(f"lookalike: {said}")
     assert outcome.err.count("\n") == 1
+
+
+def test_hits_have_their_titles_and_nothing_is_cut_in_a_pipe(run: Run, store: Path) -> None:
+    done = run("search", "--listing", "3-003", "-k", 2, "--store", store / "store")
+    assert done.code == 0
+    lines = [line for line in done.out.splitlines() if re.match(r"\d +3-00", line)]
+    assert len(lines) == 2
+    assert all("Vase no. " in line and "home/vase" in line for line in lines)
+    assert "…" not in done.out

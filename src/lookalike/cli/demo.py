@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -16,6 +16,7 @@ import typer
 
 from lookalike import starts, steps
 from lookalike.api import Shop
+from lookalike.catalogue.listings import Listing
 from lookalike.catalogue.rules import CurationConfig
 from lookalike.cli import searching, showing
 from lookalike.cli.options import Json, Recipe, Weights
@@ -35,7 +36,7 @@ Products = Annotated[
     int, typer.Option(min=1, help="Products that the generated shop has in each leaf category.")
 ]
 _SHOWN = 5
-"""Query photos that are answered in a picture, from all over the catalogue."""
+"""Query photos that are answered in a picture: the median one of as many categories."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,24 +116,26 @@ def show(
     shop = Shop(place)
     report = searching.evaluate_live(quiet, shop, str(sample.queries), page=page)
     queries = read_catalogue(str(sample.queries)).listings
-    shown = queries[:: len(queries) // _SHOWN][:_SHOWN]
-    photos = [sample.queries.parent / query.images[0] for query in shown]
-    results = shop.search_all(photos, SearchRequest(k=6))
+    groups = _of_categories(queries)
+    tried = [sample.queries.parent / query.images[0] for group in groups for query in group]
+    found = shop.search_all(tried, SearchRequest(k=6))
+    chosen = _medians(groups, [each.answer.judged.likeness or 0.0 for each in found])
+    photos, results = [tried[i] for i in chosen], [found[i] for i in chosen]
     answers = [found.answer for found in results]
     sheet = directory / "answers.png"
     asked = [photo.read_bytes() for photo in photos]
     showing.write_sheet(list(zip(asked, results, strict=True)), sheet)
     seconds = time.monotonic() - began
     if as_json:
-        found = [
+        answered = [
             {"photo": str(photo), "hits": [hit.listing_id for hit in answer.hits]}
             for photo, answer in zip(photos, answers, strict=True)
         ]
-        out.result({"seconds": seconds, "report": report, "answers": found})
+        out.result({"seconds": seconds, "report": report, "answers": answered})
     else:
         showing.show_report(out, report)
         out.table(
-            "photos of shoppers and what they find",
+            f"photos of shoppers and what they find: the median by likeness of {_SHOWN} categories",
             ("photo", "shows", "finds"),
             [
                 (
@@ -153,6 +156,23 @@ def show(
     if not once:
         out.note(f"[bold]the search page:[/bold] http://127.0.0.1:{port}  (Ctrl-C ends)")
         searching.serve(host="127.0.0.1", port=port, index=None, store=place.store.uri, threads=0)
+
+
+def _of_categories(queries: Sequence[Listing]) -> list[list[Listing]]:
+    """The queries of five categories, evenly spaced in the order of their names."""
+    categories = sorted({query.category for query in queries})
+    taken = [categories[(2 * i + 1) * len(categories) // (2 * _SHOWN)] for i in range(_SHOWN)]
+    return [[query for query in queries if query.category == name] for name in dict.fromkeys(taken)]
+
+
+def _medians(groups: Sequence[Sequence[object]], likeness: Sequence[float]) -> list[int]:
+    """Of each group the place, counted over all groups, of the one in the middle by likeness; ties by order."""
+    places, first = [], 0
+    for group in groups:
+        ranked = sorted(range(first, first + len(group)), key=lambda i: likeness[i])
+        places.append(ranked[(len(ranked) - 1) // 2])
+        first += len(group)
+    return places
 
 
 def _plain_chain(place: Workplace, course: Course, progress: Progress) -> Ref:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -93,8 +94,10 @@ def _named(place: Workplace, name: str) -> list[Ref]:
         return [Ref.parse(name)]
     kind, _, artefact_id = name.partition("/")
     if kind not in set(Kind) or not artefact_id:
+        near = difflib.get_close_matches(kind, ["live", *Kind], n=1)
+        meant = f"; did you mean {near[0]}?" if near and near[0] != kind else ""
         raise SettingsError(
-            f"{name!r}: name an artefact as KIND/ID, with KIND one of {', '.join(Kind)}, or `live`"
+            f"{name!r}: name an artefact as KIND/ID, with KIND one of {', '.join(Kind)}, or `live`{meant}"
         )
     return [find(place.store, Kind(kind), artefact_id)]
 

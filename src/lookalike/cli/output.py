@@ -8,13 +8,20 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.table import Table
 
 from lookalike.bars import Bars
 from lookalike.strict_json import plain
+
+_UNBROKEN = 100_000
+"""Columns of what is no terminal: a path that is cut in two is no path."""
+
+
+def _console(stream: TextIO, *, stderr: bool = False) -> Console:
+    return Console(stderr=stderr, highlight=False, width=None if stream.isatty() else _UNBROKEN)
 
 
 class Output:
@@ -23,8 +30,8 @@ class Output:
     def __init__(self, *, as_json: bool = False) -> None:
         self.as_json = as_json
         self._said = False
-        self.stderr = Console(stderr=True, highlight=False)
-        self.stdout = Console(highlight=False)
+        self.stderr = _console(sys.stderr, stderr=True)
+        self.stdout = _console(sys.stdout)
 
     def result(self, value: Mapping[str, Any], text: str = "") -> None:
         """The command's result: `value` as JSON, which a command has once, or `text` (rich markup) for a person."""

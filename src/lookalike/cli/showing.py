@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,6 +78,26 @@ def show_index(out: Output, place: Workplace, ref: Ref) -> None:
     )
 
 
+def show_run(out: Output, place: Workplace, refs: Mapping[str, Ref], store: str | None) -> None:
+    """What `run` came to: what it made, what was left out, and what to do next; `store` is what was said of it."""
+    told, lines = curated_words(place, refs["curated"])
+    made = {name: str(ref) for name, ref in refs.items()}
+    if out.as_json:
+        out.result(made | {"curation": told})
+        return
+    show_release(out, place, refs["release"])
+    show_index(out, place, refs["index"])
+    show_curated(out, place, refs["curated"])
+    there = escape(f" --store {shlex.quote(store)}" if store else "")
+    out.result(
+        made,
+        f"[bold green]live[/bold green]: {escape(lines[0])}\n"
+        f"next:\n  lookalike search photo.jpg{there}    listings that look like a photo\n"
+        f"  lookalike serve{there}    the search page, http://127.0.0.1:8000\n"
+        f"  lookalike evaluate --catalogue queries.csv --page quality.html{there}    how good it is",
+    )
+
+
 def passed_data_gate(out: Output, *, accept: bool) -> Callable[[DataGateReport], None]:
     """What says how a publication fared at the data gate."""
 
@@ -113,11 +134,12 @@ def show_answer(out: Output, answer: Answer) -> None:
         (
             rank,
             hit.listing_id,
+            escape(hit.columns["title"] or ""),
             hit.category,
             hit.score,
             "" if hit.likeness is None else f"{hit.likeness:.2f} {hit.alike}",
             hit.distance,
-            "" if hit.price is None else f"{hit.price:.2f}",
+            "" if hit.price is None else f"{hit.price:.2f} {hit.columns['currency'] or ''}".rstrip(),
             ", ".join(f"{name}={value}" for name, value in hit.matched_aspects.items()),
         )
         for rank, hit in enumerate(answer.hits, 1)
@@ -129,8 +151,11 @@ def show_answer(out: Output, answer: Answer) -> None:
             out.stdout.print(_in_words(answer.understood))
         if answer.judged.nothing_alike:
             out.stdout.print("[bold]Nothing found looks like the photo.[/bold] The nearest:")
-    out.table("", ("#", "listing", "category", "score", "likeness", "distance", "price", "same"), rows)
+    out.table(
+        "", ("#", "listing", "title", "category", "score", "likeness", "distance", "price", "same"), rows
+    )
     body = dataclasses.asdict(answer) | {"hits": [hit.to_json() for hit in answer.hits]}
+    del body["carried"]  # bytes that stand for the query, for a server's query_id
     out.result(body, f"[dim]{answer.scanned:,} listings scanned; milliseconds: {times}[/dim]")
 
 

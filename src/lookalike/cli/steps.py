@@ -35,12 +35,12 @@ from lookalike.cli.options import (
 from lookalike.cli.output import Output
 from lookalike.cli.previewing import show_preview
 from lookalike.cli.showing import (
-    curated_words,
     passed_data_gate,
     show_curated,
     show_index,
     show_live,
     show_release,
+    show_run,
 )
 from lookalike.publishing import publication
 from lookalike.settings import FlowSettings, Launch, load
@@ -261,12 +261,7 @@ def run(
         )
     told = passed_data_gate(out, accept=accept)
     steps.publish(place, refs["index"], bounds=bounds, accept=accept, told=told)
-    if not as_json:
-        show_curated(out, place, refs["curated"])
-        show_release(out, place, refs["release"])
-        show_index(out, place, refs["index"])
-    made = {name: str(ref) for name, ref in refs.items()}
-    out.result(made | {"curation": curated_words(place, refs["curated"])[0]}, "[bold green]live[/bold green]")
+    show_run(out, place, refs, store)
 
 
 def reindex(

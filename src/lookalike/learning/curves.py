@@ -1,4 +1,4 @@
-"""The picture of a training: loss and validation accuracy of both stages over their epochs."""
+"""The picture of a training: loss and validation accuracy over the epochs of each stage that has some."""
 
 from __future__ import annotations
 
@@ -14,10 +14,15 @@ def draw_curves(metrics: Sequence[Mapping[str, Any]], path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 3.8), layout="constrained")
+    of_stage = {stage: [entry for entry in metrics if entry["stage"] == stage] for stage in _TITLES}
+    drawn = {stage: entries for stage, entries in of_stage.items() if entries}
+    figure = Figure(figsize=(max(1, len(drawn)) * 5, 3.8), layout="constrained")
     FigureCanvasAgg(figure)
-    for axes, (stage, title) in zip(figure.subplots(1, 2), _TITLES.items(), strict=True):
-        entries = [entry for entry in metrics if entry["stage"] == stage]
+    if not drawn:
+        figure.text(0.5, 0.5, "No stage has epochs to draw.", ha="center", va="center")
+    panels = figure.subplots(1, len(drawn), squeeze=False)[0] if drawn else []
+    for axes, (stage, entries) in zip(panels, drawn.items(), strict=True):
+        title = _TITLES[stage]
         epochs = [entry["epoch"] for entry in entries]
         axes.plot(epochs, [entry["loss"] for entry in entries], color="#8a97ad", label="training loss")
         axes.plot(

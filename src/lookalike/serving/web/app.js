@@ -7,7 +7,7 @@ import { CropBox } from "./crop.js";
 import { shareLink, showComparison, showDetail } from "./details.js";
 import { Filters } from "./filters.js";
 import { leave, visit } from "./history.js";
-import { count, learnCategories, titleOf } from "./names.js";
+import { categoryName, count, learnCategories, titleOf } from "./names.js";
 import { keep, recall, shrink } from "./photos.js";
 import { enlarge, showQuery } from "./query.js";
 import { given, watchTransfers } from "./transfers.js";
@@ -17,6 +17,7 @@ import { button, card, example, node, problem, skeletons, timing } from "./view.
 
 const K = 24;
 const LAST = 1000; // the last place that the API answers
+const NAMED = 8; // categories that the invitation names
 const ANSWERS_KEPT = 20;
 const $ = (id) => document.getElementById(id);
 
@@ -314,8 +315,16 @@ async function showStart() {
   document.title = "Lookalike · photo search";
   if (!(await stocked()) || state.query) return;
   const { stock } = state;
-  $("status").textContent = "Give a photo, or start from one of these.";
+  $("status").textContent = `Give a photo, or start from one of these. ${known(Object.keys(stock.categories))}`;
   $("grid").replaceChildren(...stock.examples.map((entry) => example({ ...entry, listings: stock.categories[entry.category] }, { more: searchListing })));
+}
+
+// What a photo may show, so that nobody is surprised at the answer to one of something else.
+function known(categories) {
+  const names = categories.map(categoryName);
+  const few = names.length <= NAMED ? names : names.slice(0, NAMED);
+  const rest = names.length - few.length;
+  return `This shop knows ${few.join(", ").toLowerCase()}${rest ? ` and ${count(rest)} more` : ""}; of anything else it shows the nearest of these, and says so.`;
 }
 
 // What the catalogue holds, asked once; false where it cannot be had.
