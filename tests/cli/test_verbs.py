@@ -12,7 +12,6 @@ import hashlib
 import io
 import json
 import os
-import re
 import shutil
 import signal
 import socket
@@ -29,7 +28,7 @@ import pytest
 import typer
 from PIL import Image
 
-from lookalike.cli import demo, main, showing
+from lookalike.cli import main
 from lookalike.cli.app import app
 from lookalike.cli.output import Output
 from lookalike.cli.showing import show_report
@@ -37,7 +36,6 @@ from lookalike.coding.release import ModelCard
 from lookalike.publishing.live_ref import read_live
 from lookalike.storage.artefacts import Ref, fetch
 from lookalike.storage.directory import DirectoryStore
-from lookalike.workplace import open_workplace
 from sample_shop import SamplePaths, write_sample
 from tests.serving.running import eventually
 
@@ -292,27 +290,6 @@ def test_run(call: Call, shop: Shop) -> None:
         "extraction": shop.said["extract"]["extraction"],
         "index": shop.said["index"]["index"],
     }
-
-
-def test_run_ends_with_what_was_left_out_and_what_comes_next(
-    call: Call, shop: Shop, capsys: pytest.CaptureFixture[str]
-) -> None:
-    store = shop.store
-    made = (("curated", "curate"), ("release", "train"), ("index", "index"))
-    refs = {name: Ref.parse(shop.said[step][name]) for name, step in made}
-    showing.show_run(Output(), open_workplace(str(store)), refs, str(store))
-    *_, before, live, next_, search, serve, evaluate = capsys.readouterr().out.splitlines()
-    assert re.search(r"left-out\.\w+\.csv$", before)
-    assert re.match(r"live: kept \d+ listings of \d+ rows; left out \d+", live)
-    assert next_ == "next:"
-    assert search.startswith(f"  lookalike search photo.jpg --store {store} ")
-    assert serve.startswith(f"  lookalike serve --store {store} ")
-    assert evaluate.startswith("  lookalike evaluate --catalogue queries.csv")
-
-
-def test_the_demo_shows_the_median_query_of_five_categories() -> None:
-    groups = [["a", "b", "c"], ["d"], ["e", "f"]]
-    assert demo._medians(groups, [0.9, 0.1, 0.5, 0.3, 0.8, 0.2]) == [2, 3, 5]
 
 
 def test_reindex(call: Call, shop: Shop) -> None:
