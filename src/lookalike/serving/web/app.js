@@ -4,6 +4,7 @@
 import { KINDS, read, nothing, searchKey, write } from "./address.js";
 import { Problem, catalogue, listing, search } from "./api.js";
 import { CropBox } from "./crop.js";
+import { showFound } from "./found.js";
 import { shareLink, showComparison, showDetail } from "./details.js";
 import { Filters } from "./filters.js";
 import { leave, visit } from "./history.js";
@@ -182,6 +183,7 @@ function setQuery(query) {
   state.shown = null;
   $("understood").hidden = $("timing").hidden = true;
   crop.set(null);
+  showFound($("crop"), null);
   showQuery(query, crop);
 }
 
@@ -248,6 +250,10 @@ function showAnswer({ replies, roundTrip }) {
   filters.learnFacets(reply.facets ?? null);
   filters.learnText(reply.text ?? null);
   showUnderstood(reply, { asked: () => state.wanted, guesses: state.guesses.get(state.query.id) ?? [], all, filters, changed });
+  const query = state.query;
+  if (query.kind === "photo" && reply.boxes.length) query.found = reply; // a reply to its query_id has none
+  showFound($("crop"), query.found, state.wanted.box, (box) => { crop.set(box); state.wanted.box = [...box]; changed(); });
+  $("whole").hidden = !(crop.value || (query.found?.box && !state.wanted.box));
   $("timing").replaceChildren(...timing(reply, roundTrip));
   $("timing").hidden = false;
   $("grid").replaceChildren(...replies.flatMap(cards));
@@ -424,7 +430,8 @@ wide.addEventListener("change", placeFilters);
 for (const id of ["file", "camera", "file-again"]) {
   $(id).addEventListener("change", (event) => { searchPhoto(event.target.files[0]); event.target.value = ""; });
 }
-$("whole").onclick = () => { crop.set(null); state.wanted.box = null; $("whole").hidden = true; changed(); };
+// The whole photo, said as a box: without one a cluttered photo is searched by its parts, too.
+$("whole").onclick = () => { crop.set(null); state.wanted.box = [0, 0, 1, 1]; $("whole").hidden = true; changed(); };
 $("enlarge").onclick = () => enlarge(!$("preview").classList.contains("large"));
 $("clear").onclick = goStart;
 $("more-hits").onclick = () => run({ offset: $("grid").children.length });
