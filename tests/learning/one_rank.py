@@ -1,6 +1,7 @@
 """What one rank does in the tests of `test_distributed`, as a process of its own.
 
-``python -m tests.learning.one_rank steps OUT`` trains a few steps and writes losses and weights to OUT/<rank>.pt.
+``python -m tests.learning.one_rank steps OUT [sharded]`` trains a few steps and writes losses, weights and the places
+of the photos that it read to OUT/<rank>.pt.
 ``python -m tests.learning.one_rank train ROOT CURATED [SIGNAL AT]`` trains a release and prints it; at step AT rank 1
 gets SIGNAL, in the first run in ROOT.
 """
@@ -16,9 +17,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from lookalike.errors import LookalikeError
 from lookalike.learning import distributed
+from lookalike.learning import feed as feed_module
 from lookalike.learning.augmentation import Augmentation
 from lookalike.learning.checkpoint import Checkpoints
 from lookalike.learning.dataset import Examples, TrainingData
@@ -56,12 +59,25 @@ class Frozen(CategoryObjective):
         return self
 
 
-def steps(ranks: Ranks, folder: Path) -> dict[str, Any]:
-    """Mean losses of two epochs of four steps, and the weights afterwards."""
+class Watched(MappedSquares):
+    """Notes which photos are read."""
+
+    def take(self, positions: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
+        READ.update(positions.tolist())
+        super().take(positions, out)
+
+
+READ: set[int] = set()
+
+
+def steps(ranks: Ranks, folder: Path, *, sharded: bool = False) -> dict[str, Any]:
+    """Mean losses of two epochs of four steps, the weights afterwards, and the photos that this rank read."""
+    feed_module.SHARDED_FROM = 1 if sharded else 1000
+    READ.clear()
     rng = np.random.default_rng(0)
     photos = rng.integers(0, 256, (80, 40, 40, 3)).astype(np.uint8)
-    examples = Examples(np.arange(80), np.arange(80), np.arange(80) % 5)
-    data = TrainingData(tuple("abcde"), examples, examples, MappedSquares(photos), "")
+    examples = Examples(np.arange(80), rng.permutation(80), np.arange(80) % 5)
+    data = TrainingData(tuple("abcde"), examples, examples, Watched(photos), "")
     with seeded(0):
         network = HashNetwork(STEPS.trunk, categories=5, bits=64)
     run = Run(network, Checkpoints(DirectoryStore(folder), "steps"), ranks, 0, silent)
@@ -78,7 +94,8 @@ def steps(ranks: Ranks, folder: Path) -> dict[str, Any]:
         photos=feed.photos,
         validate=lambda: (0.0, 0.0),
     ).train(None)
-    return {"losses": [entry["loss"] for entry in run.metrics], "weights": network.state_dict()}
+    losses = [entry["loss"] for entry in run.metrics]
+    return {"losses": losses, "weights": network.state_dict(), "read": sorted(READ)}
 
 
 def _disturbing(root: Path, signal_name: str, at: int) -> Progress:
@@ -99,7 +116,7 @@ def main() -> None:
     if sys.argv[1] == "steps":
         out = Path(sys.argv[2])
         with distributed.joined() as ranks:
-            found = steps(ranks, out)
+            found = steps(ranks, out, sharded="sharded" in sys.argv)
             torch.save(found, out / f"{ranks.rank}.pt")
         return
     root, curated, *disturbance = Path(sys.argv[2]), *sys.argv[3:]

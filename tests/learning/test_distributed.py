@@ -70,15 +70,21 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> str:
     return replies[0][1].strip()
 
 
-def test_loss_and_weights_of_two_ranks_are_those_of_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sharded", [[], ["sharded"]], ids=["shuffled", "sharded"])
+def test_loss_and_weights_of_two_ranks_are_those_of_one(tmp_path: Path, sharded: list[str]) -> None:
     """The same photos, augmented the same; gradients averaged; batch norms frozen, as theirs would differ."""
-    one = steps(Ranks(), tmp_path)
-    assert [code for code, _, _ in finish(start("steps", tmp_path))] == [0, 0]
+    one = steps(Ranks(), tmp_path, sharded=bool(sharded))
+    assert [code for code, _, _ in finish(start("steps", tmp_path, *sharded))] == [0, 0]
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
     assert first["losses"] == second["losses"] == pytest.approx(one["losses"], rel=1e-5)
     for name, value in one["weights"].items():
         assert torch.equal(first["weights"][name], second["weights"][name]), name
         torch.testing.assert_close(first["weights"][name], value, rtol=1e-4, atol=1e-5)
+    assert one["read"] == list(range(80))
+    if sharded:
+        assert (first["read"], second["read"]) == (list(range(40)), list(range(40, 80))), "each its own half"
+    else:
+        assert max(first["read"]) > 40 > min(second["read"])
 
 
 def test_when_one_rank_is_asked_to_stop_all_stop_at_the_same_step_and_go_on_exactly(

@@ -153,6 +153,25 @@ def shuffled_batches(
         yield order[start : start + size]
 
 
+def sharded_batches(
+    places: NDArray[np.int64], batch: int, part: slice, *, seed: Sequence[int], first: int = 0
+) -> Iterator[NDArray[np.int64]]:
+    """This rank's `part` of each batch: rows i of photos at `places[i]`, whose places lie close together.
+
+    The places are cut into as many ranges as a batch has photos, and each position of a batch is drawn from one range,
+    in an order of its own that `seed` decides. So a rank, whose part is some neighbouring positions, reads its own
+    stretch of the photos alone. Batches are the same however many ranks share them. The first `first` are passed over.
+    """
+    count, positions = len(places), range(batch)[part]
+    steps, nearby = count // batch, np.argsort(places, kind="stable")
+    drawn = np.empty((steps, len(positions)), np.int64)
+    for column, position in enumerate(positions):
+        low, high = count * position // batch, count * (position + 1) // batch
+        order = np.random.default_rng([*seed, position]).permutation(high - low)[:steps]
+        drawn[:, column] = nearby[low + order]
+    yield from drawn[first:]
+
+
 def _held_back(group: str) -> bool:
     return hashlib.sha256(group.encode()).digest()[0] % _VALIDATION_PART == 0
 

@@ -1,6 +1,7 @@
 """What a stage that trains the trunk is fed: this rank's part of each batch, on the device, augmented there.
 
-The order of photos is one permutation of all of them per epoch, cut into batches, each cut into the ranks' parts.
+The order of photos is one permutation of all of them per epoch, cut into batches, each cut into the ranks' parts. Of
+very many photos each rank reads a stretch of its own, so that no machine has to keep all of them at hand.
 Squares are gathered by threads, some batches ahead; a GPU gets them as uint8, a quarter of the
 bytes of its float32 input, from pinned memory without waiting, and crops, turns and lights them itself.
 """
@@ -17,11 +18,13 @@ from torch import Tensor
 
 from lookalike.ahead import ahead
 from lookalike.errors import TrainingError
-from lookalike.learning.dataset import Examples, TrainingData, shuffled_batches
+from lookalike.learning.dataset import Examples, TrainingData, sharded_batches, shuffled_batches
 from lookalike.learning.distributed import Ranks
 from lookalike.learning.recipes import Recipe, Stage
 from lookalike.learning.transforms import Part, seeded, training_transform
 
+SHARDED_FROM = 100_000
+"""Photos from which on ranks read stretches; below, all fit the page cache."""
 _AHEAD = 3
 """Batches that wait in memory."""
 _THREADS = 2
@@ -49,10 +52,12 @@ class Feed:
             Part(part, self.photos),
             self.ranks.device,
         )
-        order = shuffled_batches(
-            len(data.train), self.photos, seed=(recipe.seed, self.number, epoch), first=first
-        )
-        own = (rows[part] for rows in order)
+        seed = (recipe.seed, self.number, epoch)
+        if len(data.train) >= SHARDED_FROM:
+            own = sharded_batches(data.train.photo, self.photos, part, seed=seed, first=first)
+        else:
+            order = shuffled_batches(len(data.train), self.photos, seed=seed, first=first)
+            own = (rows[part] for rows in order)
         batches = gathered(data, data.train, own, self.ranks.device)
         for step, (_, photos, labels) in enumerate(batches, start=first):
             with seeded(recipe.seed, self.number, epoch, step):
