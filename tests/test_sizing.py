@@ -62,6 +62,13 @@ def gib(text: str) -> dict[str, float]:
     return {kind: int(count) * units[unit] for kind, count, unit in found}
 
 
+def cache_gb(text: str) -> float:
+    """What the volume `cache` of a manifest takes, in GB."""
+    found = re.search(r"- name: cache[^-]*emptyDir: \{sizeLimit: (\d+)Gi", text)
+    assert found is not None
+    return int(found[1]) * 2**30 / 1e9
+
+
 def test_manifests_and_pages_state_the_memory_that_is_planned() -> None:
     config, measured = ServingConfig(), Measured()
     own, buffers = f"{measured.search_gb:.2f}", f"{measured.buffers_gb:.2f}"
@@ -76,7 +83,11 @@ def test_manifests_and_pages_state_the_memory_that_is_planned() -> None:
     assert total <= memory["limits"]
     assert total - measured.buffers_gb <= memory["requests"] <= memory["limits"]
 
-    rankers = read("k8s/components/shards/rankers.yaml")
+    assert plan(SMALL, Load(50, 300)).search_disk_gb <= cache_gb(search)
+    assert plan(Catalogue(6e5), Load(50, 300)).search_pod_gb <= memory["limits"], "with the next index beside"
+
+    rankers = read("k8s/components/shards/ranker/ranker.yaml")
+    assert 3 * 4 * index / 3 + 0.5 <= cache_gb(rankers)  # three snapshots of a third of four million
     assert f"{measured.ranker_gb:.2f} GB + 2 x {index:.2f} GB for each million listings" in rankers
     assert measured.ranker_gb + 2 * 4 * index / 3 <= gib(rankers)["limits"]
 

@@ -25,6 +25,10 @@ _MAXIMUM_SHARDS = 999
 _ENDLESS = 1_000_000_000
 _NODE_SHARE = 0.9
 """Part of a node that pods may use; the system and its agents have the rest."""
+_HELD = 3
+"""Snapshots of its shards that a ranker keeps at most on disk (`serving.holdings`)."""
+_BESIDE_GB = 0.5
+"""On a pod's disk beside the index: two model releases of some 100 MB each and Numba's kernels, with room to spare."""
 _BUSY = tuple(n / 10 for n in range(1, 8))
 """Shares of the time for which pods may be busy."""
 
@@ -192,7 +196,7 @@ def _whole(catalogue: Catalogue, load: Load, cluster: Cluster) -> Iterator[Plan]
         pods = max(cluster.copies, math.ceil(load.qps * service / 1e3 / busy))
         nodes = _nodes(cluster, [(pods, memory)])
         if p99 <= load.p99_ms and nodes:
-            disk = (1 + cluster.overlap) * index_gb + work.tables_gb
+            disk = 2 * (index_gb + work.tables_gb) + _BESIDE_GB  # the next one, too, whatever memory holds
             yield work.plan(0, 0, pods, memory, 0.0, disk, 0.0, p99, nodes)
 
 
@@ -203,8 +207,9 @@ def _sharded(catalogue: Catalogue, load: Load, cluster: Cluster) -> Iterator[Pla
     index_gb = catalogue.index_bytes / GB
     fewest = _ENDLESS
     for shards in range(1, _MAXIMUM_SHARDS + 1):
-        share_gb = (1 + cluster.overlap) * index_gb / shards
-        memory = measured.ranker_gb + share_gb
+        memory = measured.ranker_gb + (1 + cluster.overlap) * index_gb / shards
+        search_disk = 2 * work.tables_gb + _BESIDE_GB
+        ranker_disk = _HELD * index_gb / shards + _BESIDE_GB
         if not _fits(cluster, memory):
             continue
         if _nodes(cluster, [(shards * cluster.copies, memory)]) > fewest:
@@ -221,7 +226,7 @@ def _sharded(catalogue: Catalogue, load: Load, cluster: Cluster) -> Iterator[Pla
                 if p99 <= load.p99_ms and 0 < nodes < fewest:
                     fewest = nodes
                     yield work.plan(
-                        shards, copies, pods, work.search_gb, memory, work.tables_gb, share_gb, p99, nodes
+                        shards, copies, pods, work.search_gb, memory, search_disk, ranker_disk, p99, nodes
                     )
 
 
