@@ -32,11 +32,11 @@ class Router:
     def open(self, query: EncodedQuery, request: SearchRequest) -> tuple[str, ...]:
         """Leaf categories, likeliest first, those that the model does not know last. Raises `QueryError`."""
         barred = self.barred(request)
-        if request.everything or query.own_category in barred:
-            return tuple(category for category in self._rows if category not in barred)
         if request.categories:
             wanted = expand_categories(request.categories, self._rows)
             return tuple(category for category in wanted if category not in barred)
+        if request.everything or query.own_category in barred:
+            return tuple(category for category in self._rows if category not in barred)
         if query.own_category in self.unlearned:
             return (query.own_category,)
         config, present = self._config, self._present
