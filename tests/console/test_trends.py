@@ -173,6 +173,7 @@ def test_the_four_pictures_of_a_day_and_a_month(shop: Shop) -> None:
     assert inventory["legend"][2]["value"] == "2 hours"
     assert inventory["svg"].count('class="event"') == 2
     assert "product first 0.750" in quality["svg"]
+    assert {"name": "product first", "css": "m0", "value": "75.0%"} in quality["legend"]
     (top, *_) = found["categories"]
     assert (top["name"], top["was"], top["moved"]) == ("home/vase", 0.0, "up")
     assert found["store"]["bytes"] == sum(info.size for info in store.list(""))

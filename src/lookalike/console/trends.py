@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from lookalike.console.charts import Line, chart
-from lookalike.console.overview import Overview
+from lookalike.console.overview import Overview, ReleaseQuality
 from lookalike.console.plot import quality_plot
 from lookalike.traffic import Interval, TrafficReader
 
@@ -47,7 +47,7 @@ class Trends:
                 {
                     "title": "Quality of the last model releases",
                     "svg": quality_plot(releases),
-                    "legend": [],
+                    "legend": _measures(releases),
                     "none": "No model release yet.",
                 },
             ],
@@ -172,6 +172,20 @@ def _every(begin: float, end: float, step: int, rows: Sequence[Interval]) -> lis
     """The rows with an empty one wherever nobody searched."""
     found = {row.at: row for row in rows}
     return [found.get(at, Interval(at)) for at in range(int(begin), int(end), step)]
+
+
+def _measures(releases: Sequence[ReleaseQuality]) -> list[dict[str, str]]:
+    """The measures of the live release, or else of the last, in the colours of the plot."""
+    shown = next((one for one in releases if one.live), releases[-1] if releases else None)
+    names = dict.fromkeys(name for release in releases for name in release.measures)
+    return [
+        {
+            "name": name,
+            "css": f"m{i}",
+            "value": f"{shown.measures[name]:.1%}" if shown and name in shown.measures else "",
+        }
+        for i, name in enumerate(names)
+    ]
 
 
 def _legend(*lines: Line) -> list[dict[str, str]]:

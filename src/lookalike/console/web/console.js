@@ -412,4 +412,4 @@ for (const button of document.querySelectorAll("[data-action]")) button.addEvent
 $("all-categories").addEventListener("click", () => { everyCategory = !everyCategory; draw(); });
 document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); });
 watch();
-watchTrends(() => state?.releases ?? []);
+watchTrends();

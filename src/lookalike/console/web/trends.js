@@ -31,13 +31,6 @@ function legend(entries) {
   }));
 }
 
-// The measures of the live release, or else the last one, in the colours of the plot.
-function measures(releases) {
-  const shown = (releases.find((release) => release.live) ?? releases.at(-1))?.measures ?? {};
-  const names = [...new Set(releases.flatMap((release) => Object.keys(release.measures)))];
-  return names.map((name, i) => ({ name, css: `m${i}`, value: name in shown ? `${Math.round(shown[name] * 1000) / 10} %` : "" }));
-}
-
 function picture({ title, svg, legend: entries, none }) {
   const figure = element("figure", "picture", element("h3", "", title));
   if (svg) {
@@ -61,9 +54,9 @@ function category({ name, searches, share, was, moved }) {
   return row;
 }
 
-async function refresh(releases) {
+async function refresh() {
   clearTimeout(timer);
-  timer = setTimeout(() => refresh(releases), EVERY_MS);
+  timer = setTimeout(refresh, EVERY_MS);
   if (document.hidden) return;
   const asked = span;
   try {
@@ -71,8 +64,7 @@ async function refresh(releases) {
     const found = await reply.json();
     if (!reply.ok) throw new Error(found.detail);
     if (asked !== span) return;
-    const [searches, answers, inventory, quality] = found.pictures;
-    $("pictures").replaceChildren(...[searches, answers, inventory, { ...quality, legend: measures(releases()) }].map(picture));
+    $("pictures").replaceChildren(...found.pictures.map(picture));
     $("sought").replaceChildren(...(found.categories.length ? [element("table", "bars", ...found.categories.map(category))] : [element("p", "empty", "No searches in this time.")]));
     const { store } = found;
     $("size").textContent = `${store.complete ? "" : "at least "}${bytes(store.bytes)} in ${store.objects.toLocaleString("en")} objects: ${store.parts.slice(0, 5).map((part) => `${MEANS[part.name] ?? part.name} ${bytes(part.bytes)}`).join(", ")}`;
@@ -83,15 +75,14 @@ async function refresh(releases) {
   }
 }
 
-// `releases` tells those that the page knows now.
-export function watchTrends(releases) {
+export function watchTrends() {
   for (const button of document.querySelectorAll("[data-span]")) {
     button.addEventListener("click", () => {
       span = button.dataset.span;
       for (const other of document.querySelectorAll("[data-span]")) other.ariaPressed = String(other === button);
-      refresh(releases);
+      refresh();
     });
   }
-  document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(releases); });
-  refresh(releases);
+  document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); });
+  refresh();
 }

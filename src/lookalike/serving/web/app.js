@@ -18,7 +18,7 @@ import { button, card, example, node, problem, skeletons, timing } from "./view.
 
 const K = 24;
 const LAST = 1000; // the last place that the API answers
-const NAMED = 8; // categories that the invitation names
+const NAMED = 4; // categories that the invitation names
 const ANSWERS_KEPT = 20;
 const $ = (id) => document.getElementById(id);
 
@@ -300,7 +300,7 @@ function showProblem(error) {
   settled();
   state.shown = null;
   $("status").textContent = "";
-  $("timing").hidden = $("more-hits").hidden = true;
+  $("timing").hidden = $("more-hits").hidden = $("share").hidden = $("sort").hidden = true;
   $("grid").replaceChildren();
   $("results-title").textContent = "That did not work";
   if (error.type?.includes(":photo-")) $("unreadable").textContent = "No picture in this file";
@@ -330,7 +330,7 @@ function known(categories) {
   const names = categories.map(categoryName);
   const few = names.length <= NAMED ? names : names.slice(0, NAMED);
   const rest = names.length - few.length;
-  return `This shop knows ${few.join(", ").toLowerCase()}${rest ? ` and ${count(rest)} more` : ""}; of anything else it shows the nearest of these, and says so.`;
+  return `This shop knows ${few.join(", ").toLowerCase()}${rest ? ` and ${count(rest)} more` : ""}. Of anything else it shows the nearest, and says so.`;
 }
 
 // What the catalogue holds, asked once; false where it cannot be had.
