@@ -200,10 +200,7 @@ def demo() -> Recipe:
 
 def frozen() -> Recipe:
     """EfficientNet-Lite0 as ImageNet left it, heads alone: a thousand photos in half a minute of two CPU cores."""
-    # Tried on the sample, 863 photos, 216 queries, three seeds: 211 or 212 right, whatever the decay (from 0.02), rate,
-    # smoothing, batch, epochs, dropout, mixup, or how maps are pooled (plain mean 209). With a second view, weakly
-    # augmented, 213, and two fewer of 326 held-out photos. Linear discriminants: 213. Before products were new, a
-    # strongly augmented view gave 96 % instead of 99.
+    # Tried on the sample: other decay, rate, smoothing, views, pooling: one or two queries of 216 (docs/training.md).
     return Recipe(
         "frozen",
         trunk="efficientnet_lite0",
