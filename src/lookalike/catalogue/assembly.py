@@ -32,12 +32,10 @@ from lookalike.catalogue.snapshot import (
     listings_schema,
 )
 from lookalike.catalogue.splits import TRAIN, Splits, Tied, assign_splits, leaves_two_sides
+from lookalike.catalogue.stock import MOST_SHARING, find_stock
 from lookalike.catalogue.suspects import Labelled, find_suspects
 from lookalike.catalogue.tally import Tally, mending
 from lookalike.errors import NothingLeft
-
-MOST_SHARING = 20
-"""A further photo that more listings share shows a size chart or a brand, and not the thing: it ties nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +81,13 @@ def assemble(
     row_of = {photo_id: row for row, photo_id in enumerate(examined.photo_ids)}
     photo_group = {photo_id: examined.photo_ids[same[row]] for photo_id, row in row_of.items()}
 
-    plan = _plan(pictured, config)
+    stock = find_stock(pictured, photo_group)
+    shared = frozenset(photo_id for x in stock for photo_id in x.photo_ids)
+
+    plan = _plan(pictured, config, shared)
     to_learn = plan.suits(known) and len({*plan.becomes.values()}) > 1
     if not to_learn:
-        plan = _plan(pictured, config, known)
+        plan = _plan(pictured, config, shared, known)
     kept = [x for x in pictured if x.listing.category in plan.becomes]
     kept.sort(key=lambda x: x.listing.listing_id)
     gone = [*left_out, *catalogue.left_out]
@@ -108,7 +109,7 @@ def assemble(
             plan.becomes[x.listing.category],
             before.get(x.listing.listing_id, ""),
         )
-        for x, groups in zip(kept, _ties(kept, photo_group), strict=True)
+        for x, groups in zip(kept, _ties(kept, photo_group, shared), strict=True)
     ]
     splits = _split(tied, config)
     anew = _split([replace(x, before="") for x in tied], config) if before else splits
@@ -121,7 +122,7 @@ def assemble(
         for x in kept
         for main in x.photo_ids[:1]
     ]
-    photos, packs = _photos_table(examined, {photo_id for x in kept for photo_id in x.photo_ids})
+    photos, packs = _photos_table(examined, {photo_id for x in kept for photo_id in x.photo_ids}, shared)
     findings = Findings(
         catalogue=catalogue,
         kept=tuple(kept),
@@ -131,6 +132,7 @@ def assemble(
         left_out=tuple(gone),
         lost=tuple(lost),
         tally=tally,
+        stock=stock,
         near_pairs=[
             (examined.photo_ids[same[row]], examined.photo_ids[row])
             for row in np.flatnonzero(same != np.arange(len(same))).tolist()
@@ -144,11 +146,24 @@ def assemble(
     )
 
 
-def _ties(kept: Sequence[Pictured], photo_group: Mapping[str, str]) -> list[tuple[str, ...]]:
-    """The groups of near duplicates that tie each listing to others: of its main photo, and of its further ones."""
-    groups = [tuple(dict.fromkeys(photo_group[photo_id] for photo_id in x.photo_ids)) for x in kept]
+def _ties(
+    kept: Sequence[Pictured], photo_group: Mapping[str, str], stock: Collection[str]
+) -> list[tuple[str, ...]]:
+    """The groups of near duplicates that tie each listing to others: of its main photo, and of its further ones.
+
+    Stock photos tie nothing, nor do further photos that many listings share; a listing with no other has itself alone.
+    """
+    groups = [
+        tuple(dict.fromkeys(photo_group[photo_id] for photo_id in x.photo_ids if photo_id not in stock))
+        for x in kept
+    ]
     shared = Counter(group for own in groups for group in own)
-    return [(own[0], *(group for group in own[1:] if shared[group] <= MOST_SHARING)) for own in groups]
+    main = [photo_group[x.photo_ids[0]] for x in kept]
+    ties = (
+        tuple(group for group in own if group == first or shared[group] <= MOST_SHARING)
+        for own, first in zip(groups, main, strict=True)
+    )
+    return [own or (f"listing {x.listing.listing_id}",) for own, x in zip(ties, kept, strict=True)]
 
 
 def _split(tied: Sequence[Tied], config: CurationConfig) -> Splits:
@@ -167,11 +182,16 @@ def _split(tied: Sequence[Tied], config: CurationConfig) -> Splits:
     )
 
 
-def _plan(pictured: Sequence[Pictured], config: CurationConfig, known: Collection[str] = ()) -> CategoryPlan:
+def _plan(
+    pictured: Sequence[Pictured],
+    config: CurationConfig,
+    stock: Collection[str],
+    known: Collection[str] = (),
+) -> CategoryPlan:
     photos: dict[str, set[str]] = {x.listing.category: set() for x in pictured}
     for x in pictured:
         if x.listing.split in ("", TRAIN):
-            photos[x.listing.category].update(x.photo_ids)
+            photos[x.listing.category].update(set(x.photo_ids).difference(stock))
     counts = {category: len(found) for category, found in photos.items()}
     return plan_categories(counts, config.min_category, frozenset(known))
 
@@ -254,10 +274,13 @@ def _listing_photos_table(kept: Sequence[Pictured]) -> pa.Table:
     return pa.table([list(column) for column in columns], schema=LISTING_PHOTOS_SCHEMA)
 
 
-def _photos_table(examined: Examined, wanted: set[str]) -> tuple[pa.Table, list[Pack]]:
+def _photos_table(
+    examined: Examined, wanted: set[str], stock: Collection[str]
+) -> tuple[pa.Table, list[Pack]]:
     rows = examined.rows.filter(pc.is_in(examined.rows["photo_id"], pa.array(sorted(wanted), pa.string())))
     packs = packs_of(rows)
     columns = {name: rows[name] for name in ("photo_id", "offset", "length", "width", "height")}
     columns["shard"] = pc.index_in(rows["pack"], pa.array([pack.key for pack in packs], pa.string()))
     columns["phash"] = pa.array([f"{value:016x}" for value in rows["phash"].to_pylist()], pa.string())
+    columns["stock"] = pc.is_in(rows["photo_id"], pa.array(sorted(stock), pa.string()))
     return pa.table([columns[field.name] for field in PHOTOS_SCHEMA], schema=PHOTOS_SCHEMA), packs

@@ -16,6 +16,7 @@ from lookalike.catalogue.listings import Catalogue, LeftOut
 from lookalike.catalogue.pictures import Pictured
 from lookalike.catalogue.snapshot import REPORT
 from lookalike.catalogue.splits import Splits
+from lookalike.catalogue.stock import StockPhoto
 from lookalike.catalogue.suspects import Suspect
 from lookalike.catalogue.tally import Tally
 from lookalike.storage.artefacts import Ref, fetch
@@ -41,6 +42,7 @@ class Findings:
     lost: Sequence[LeftOut]
     """Photos of kept listings that cannot be used."""
     tally: Tally
+    stock: Sequence[StockPhoto]
     near_pairs: Sequence[tuple[str, str]]
     suspects: Sequence[Suspect]
     photo_bytes: int
@@ -98,6 +100,7 @@ def report_json(found: Findings) -> bytes:
             "listings_sharing_a_photo": len(sharing),
             "near_pairs": len(found.near_pairs),
         },
+        "stock_photos": [asdict(photo) for photo in found.stock[:MOST_ROWS]],
         "leaks": len(found.splits.leaks),
         "ties": {
             "by": list(found.splits.ties),

@@ -44,6 +44,7 @@ def report_page(
         page.contradictions,
         page.categories,
         page.suspects,
+        page.stock,
         page.duplicates,
         page.rows,
     )
@@ -212,6 +213,22 @@ class _Page:
                 )
             )
         return "".join(parts)
+
+    def stock(self) -> str:
+        if not self.found.stock:
+            return ""
+        shown = [
+            (
+                _picture(self._small(x.photo_ids[0]), "stock photo"),
+                f"{x.listings:,} listings\n{x.products:,} products\n{x.categories:,} categories",
+            )
+            for x in self.found.stock[:SAMPLES_PER_REASON]
+        ]
+        return (
+            f"<h2>Stock photos <small>{len(self.found.stock):,}</small></h2><p>Many products share these: "
+            "placeholders, size charts, logos. They tie no listings together and are not learned from.</p>"
+            + _sheet(shown)
+        )
 
     def duplicates(self) -> str:
         pairs = [pair for pair in self.found.near_pairs if all(p in self.listings_of for p in pair)]

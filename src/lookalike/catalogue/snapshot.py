@@ -14,6 +14,7 @@ from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from lookalike.catalogue.photo_store import PhotoStore, is_shard
@@ -35,6 +36,7 @@ PHOTOS_SCHEMA = pa.schema(
         pa.field("width", pa.int32(), nullable=False),  # pixels of the original, upright
         pa.field("height", pa.int32(), nullable=False),
         pa.field("phash", pa.string(), nullable=False),  # 64-bit DCT hash, 16 hex digits
+        pa.field("stock", pa.bool_()),  # it shows no thing in particular (`stock`), and is not learned from
     ]
 )
 
@@ -93,6 +95,12 @@ class CuratedSnapshot:
         """Names of the aspects, without the prefix of their columns."""
         names = self.listings.column_names
         return tuple(name.removeprefix(ASPECT_PREFIX) for name in names if name.startswith(ASPECT_PREFIX))
+
+    def stock_photos(self) -> list[str]:
+        """Ids of the photos that show no thing in particular, which nobody learns from; none in older snapshots."""
+        stock = self.photos.filter(pc.fill_null(self.photos["stock"], False))
+        ids: list[str] = stock["photo_id"].to_pylist()
+        return ids
 
     def photo_bytes(self, photo_id: str) -> bytes:
         """The photo as stored: the original, or a smaller JPEG of it. Raises as `PhotoStore.photo_bytes`."""

@@ -99,7 +99,9 @@ def load_training_data(
         for name in ("split", "category", "group")
     )
     photo_id = np.asarray(listing_photos["photo_id"].to_pylist(), dtype=np.str_)
-    is_train, is_validation, note = split == "train", split == "val", "the catalogue's validation split"
+    shown = ~np.isin(photo_id, snapshot.stock_photos())
+    is_train, is_validation = (split == "train") & shown, (split == "val") & shown
+    note = "the catalogue's validation split"
     if is_train.any() and not is_validation.any():
         is_validation = is_train & np.array([_held_back(name) for name in group])
         is_train &= ~is_validation

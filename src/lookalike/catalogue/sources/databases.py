@@ -128,7 +128,10 @@ def _server(uri: str, query: str) -> Iterator[tuple[tuple[str, ...], Iterator[Se
             result = streamed.execute(text(query.replace(":", r"\:")))
             if not result.returns_rows:
                 raise CatalogueError(f"{shown(uri)}: the query gives no rows; it must be a SELECT")
-            yield tuple(result.keys()), iter(result)
+            try:
+                yield tuple(result.keys()), iter(result)
+            finally:
+                result.close()  # reads what is left, which PyMySQL must have done before it ends the transaction
     except SQLAlchemyError as error:
         message = f"{shown(uri)}: the query failed: {_first_line(getattr(error, 'orig', None) or error)}"
         raise CatalogueError(message) from error
