@@ -62,7 +62,7 @@ class Rate:
         """With the rate and its interval of 95 % (Wilson)."""
         n, p = max(self.shown, 1), self.clicked / max(self.shown, 1)
         middle, half = p + _Z**2 / (2 * n), _Z * np.sqrt(p * (1 - p) / n + _Z**2 / (4 * n**2))
-        low, high = ((middle + sign * half) / (1 + _Z**2 / n) for sign in (-1, 1))
+        low, high = (max(0.0, middle + sign * half) / (1 + _Z**2 / n) for sign in (-1, 1))
         found = {"shown": self.shown, "clicked": self.clicked}
         return found | {"rate": round(p, 4), "from": round(float(low), 4), "to": round(float(high), 4)}
 
