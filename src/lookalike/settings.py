@@ -157,6 +157,9 @@ class CatalogueSettings(Layered):
     web_private: bool = False
     """Fetch photos from private addresses, too: a media server in the shop's own network. Whoever writes the catalogue
     can then make this process ask any server there."""
+    web_ca: str = ""
+    """File of the authorities (PEM) that sign for https hosts of photos, in place of the system's: for a media server
+    whose certificate the shop signs itself."""
     web_per_host: int = Field(default=6, ge=1, le=100)
     """Connections to one host of photos at a time; browsers use six."""
     web_attempts: int = Field(default=3, ge=1, le=20)

@@ -83,7 +83,9 @@ def _layout(place: Workplace) -> Layout:
     from lookalike.catalogue.web_photos import WebPolicy
 
     said = place.catalogue
-    web = WebPolicy(said.web_private, said.web_per_host, said.web_attempts, said.web_timeout_s)
+    web = WebPolicy(
+        said.web_private, said.web_per_host, said.web_attempts, said.web_timeout_s, ca=said.web_ca
+    )
     return Layout(said.preset, said.photos, said.query, web)
 
 

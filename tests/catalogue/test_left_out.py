@@ -42,6 +42,10 @@ def test_where_nothing_is_left_the_file_is_there_and_the_error_names_it(shop: Sh
         shop.curate()
     path = Path(str(caught.value).rpartition(": ")[2])
     assert [row["listing_id"] for row in rows_of(path)] == [f"L{i:03d}" for i in range(6)]
+    page = path.with_suffix(".html").read_text()
+    assert str(path.with_suffix(".html")) in str(caught.value)
+    assert "Left out, by reason" in page
+    assert "L005" in page
     with pytest.raises(CatalogueError, match=str(path)):
         shop.curate()  # again: it is written anew
-    assert len(list(path.parent.iterdir())) == 1
+    assert len(list(path.parent.iterdir())) == 2

@@ -2,83 +2,19 @@
 
 from __future__ import annotations
 
-import threading
-from collections import Counter
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
-from lookalike.catalogue import web_photos
+from benchmarks.photo_site import Site, signed
+from lookalike.catalogue import intake, web_photos
 from lookalike.catalogue.exports import Layout
 from lookalike.catalogue.web_photos import WebPhotos, WebPolicy, is_public
 from lookalike.errors import ObjectNotFound, PhotoOutside, SettingsError, StorageError
 from tests.catalogue.conftest import Shop, by_id, photo, plain, reasons
 
 HERE = WebPolicy(private=True, timeout_s=2)
-
-
-class Site:
-    """A server of photos; what each path answers can be changed."""
-
-    def __init__(self) -> None:
-        self.asked: Counter[tuple[str, str]] = Counter()
-        self.together = self.most_together = 0
-        self.photos: dict[str, bytes] = {}
-        self.busy: Counter[str] = Counter()
-        self.redirects: dict[str, str] = {}
-        self.headers: dict[str, dict[str, str]] = {}
-        self._lock = threading.Lock()
-        site = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self) -> None:
-                with site._lock:
-                    site.asked[self.command, self.path] += 1
-                    site.together += 1
-                    site.most_together = max(site.most_together, site.together)
-                try:
-                    self.answer()
-                finally:
-                    with site._lock:
-                        site.together -= 1
-
-            do_HEAD = do_GET  # noqa: N815
-
-            def answer(self) -> None:
-                data = site.photos.get(self.path)
-                status = 503 if site.busy[self.path] > 0 else 200 if data is not None else 404
-                site.busy[self.path] -= 1
-                told = {"Content-Type": "image/jpeg", "ETag": f'"{hash(data)}"'}
-                if self.path in site.redirects:
-                    status, told = 302, {"Location": site.redirects[self.path]}
-                body = data if status == 200 and data is not None else b""
-                told = {"Content-Length": str(len(body))} | told | site.headers.get(self.path, {})
-                self.send_response(status)
-                for name, value in told.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                if self.command == "GET":
-                    self.wfile.write(body)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,))
-        self.thread.start()
-
-    @property
-    def uri(self) -> str:
-        return f"http://127.0.0.1:{self.server.server_port}"
-
-    def close(self) -> None:
-        self.server.shutdown()
-        self.server.server_close()
-        self.thread.join()
 
 
 @pytest.fixture
@@ -202,3 +138,37 @@ def test_a_redirect_into_the_network_is_refused(site: Site, monkeypatch: pytest.
         web.read(f"http://front.example:{port}/3.jpg", length=10)
     assert ("GET", "/secret.jpg") not in site.asked
     assert site.asked["GET", "/1.jpg"] == 1
+
+
+def test_what_was_fetched_before_a_kill_is_not_fetched_again(
+    shop: Shop, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake, "_WEB_PHOTOS_OF_A_LOT", 10)
+    site.photos = {f"/{i}.jpg": photo(i) for i in range(60)}
+    shop.write([row | {"image": f"{site.uri}/{i}.jpg"} for i, row in enumerate(plain(60))], {})
+
+    def killed(stage: str, done: int, total: int, detail: str = "") -> None:
+        if stage == "read photos" and done == 35:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        shop.curate(layout=Layout(web=HERE), progress=killed)
+    site.asked.clear()
+    assert shop.curate(layout=Layout(web=HERE)).listings.num_rows == 60
+    again = {path for method, path in site.asked if method == "GET"}
+    assert again == {f"/{i}.jpg" for i in range(30, 60)}, "30 were in the log"
+
+
+def test_a_certificate_is_believed_where_its_authority_is(tmp_path: Path) -> None:
+    own, other = (signed(tmp_path / name) for name in ("own.pem", "other.pem"))
+    site = Site(own)
+    try:
+        site.photos["/1.jpg"] = b"photo"
+        assert site.uri.startswith("https://")
+        believing = WebPhotos(WebPolicy(private=True, attempts=1, ca=str(own)))
+        assert believing.read(f"{site.uri}/1.jpg", length=10)[0] == b"photo"
+        for ca in ("", str(other)):
+            with pytest.raises(StorageError, match="certificate"):
+                WebPhotos(WebPolicy(private=True, attempts=1, ca=ca)).read(f"{site.uri}/1.jpg", length=10)
+    finally:
+        site.close()

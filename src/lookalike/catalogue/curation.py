@@ -42,7 +42,7 @@ from lookalike.catalogue.pictures import digest_of_photos, picture
 from lookalike.catalogue.prints import small_prints
 from lookalike.catalogue.reading import read_catalogue
 from lookalike.catalogue.report import Findings, plan_in, report_json
-from lookalike.catalogue.report_page import report_page
+from lookalike.catalogue.report_page import refusal_page, report_page
 from lookalike.catalogue.rules import CurationConfig
 from lookalike.catalogue.snapshot import LEFT_OUT, LISTING_PHOTOS, LISTINGS, PHOTOS, REPORT, REPORT_PAGE
 from lookalike.catalogue.suspects import MOST_PHOTOS
@@ -243,8 +243,12 @@ def _losses_kept(store: ObjectStore, catalogue: str, cache_dir: Path) -> Iterato
             path = Path(folder) / LEFT_OUT
             write_left_out(path, error.left_out)
             store.upload(key, path, give=True)
+        store.put(keys.refused_page(catalogue), refusal_page(str(error), error.left_out))
+        page = keys.refused_page(catalogue)
+        report = store.local_path(page) or f"{store.uri}/{page}"
         place = store.local_path(key) or f"{store.uri}/{key}"
-        raise CatalogueError(f"{error}; all {len(error.left_out):,} with their reasons: {place}") from error
+        message = f"{error}; report: {report}; all {len(error.left_out):,} with their reasons: {place}"
+        raise CatalogueError(message) from error
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from lookalike.catalogue.packs import PackWriter
 from lookalike.catalogue.photo_log import PhotoLog, packs_of
 from lookalike.catalogue.places import Version
 from lookalike.catalogue.rules import CurationConfig
+from lookalike.catalogue.web_photos import is_web
 from lookalike.errors import (
     AccessDenied,
     ObjectNotFound,
@@ -50,6 +51,8 @@ _REASONS = {
 _DENIED = "access denied"
 _ROWS_OF_A_LOT = 20_000
 """Photos after which what was learned is stored, though the pack is not full."""
+_WEB_PHOTOS_OF_A_LOT = 2_000
+"""The same for photos of the web, which take longer to read again than to pack."""
 MOST_SMALL, SMALL_PART = 16, 8
 """Packs of less than an eighth of the size of packs are merged where a catalogue needs more than so many."""
 _READERS = 16
@@ -99,6 +102,7 @@ def take_in(
     progress("read photos", len(found), len(images), f"{len(new):,} new")
     in_log = set(log.photos["photo_id"].to_pylist())
     lot = _Lot(store, log, folder)
+    most = _WEB_PHOTOS_OF_A_LOT if any(map(is_web, new)) else _ROWS_OF_A_LOT
 
     def read(image: str) -> _Read | Refusal | tuple[Refusal, Version]:
         return _read(catalogue, image, versions.get(image), config, in_log)
@@ -121,7 +125,7 @@ def take_in(
                 found[image] = refusal
                 if version is not None:
                     lot.see(version, reason=refusal.reason, detail=refusal.detail)
-            if lot.rows >= _ROWS_OF_A_LOT:
+            if lot.rows >= most:
                 lot.store()
                 note()
             progress("read photos", done, len(images), f"{len(new):,} new")

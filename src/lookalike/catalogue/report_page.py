@@ -15,7 +15,7 @@ from typing import Any
 
 from lookalike.catalogue.listings import LeftOut, Listing
 from lookalike.catalogue.report import Findings
-from lookalike.catalogue.tally import Count
+from lookalike.catalogue.tally import Count, by_reason
 from lookalike.errors import PhotoError
 from lookalike.imaging.photos import thumbnail
 
@@ -48,14 +48,29 @@ def report_page(
         page.duplicates,
         page.rows,
     )
-    parts = [section() for section in sections]
-    title = "Curation report"
-    html = (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
+    return _document("".join(section() for section in sections))
+
+
+def refusal_page(message: str, left_out: Sequence[LeftOut]) -> bytes:
+    """The page of a catalogue of which nothing is left: every reason, what to do, and the first rows."""
+    parts = ["<h1>Curation report</h1>", f"<p>{escape(message)}</p>", "<h2>Left out, by reason</h2>"]
+    counts = by_reason(left_out)
+    parts.append(_bars({reason: count.rows for reason, count in counts.items()}))
+    for reason, count in counts.items():
+        rows = [row for row in left_out if row.reason == reason][:SAMPLES_PER_REASON]
+        parts.append(f"<h3>{escape(reason)} <small>{count.rows:,}</small></h3>")
+        if count.advice:
+            parts.append(f"<p>What to do: {escape(count.advice)}.</p>")
+        parts.append(_table(("line", "listing", "why"), [(r.line, r.listing_id, r.detail) for r in rows]))
+    return _document("".join(parts))
+
+
+def _document(main: str) -> bytes:
+    return (
+        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Curation report</title>'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style>'
-        f"<main>{''.join(parts)}</main></html>\n"
-    )
-    return html.encode()
+        f"<main>{main}</main></html>\n"
+    ).encode()
 
 
 class _Page:

@@ -54,6 +54,8 @@ class WebPolicy:
     """Times that a photo is asked for where its host is busy or does not answer."""
     timeout_s: float = 20.0
     """Seconds to wait for a connection or for the next bytes; a photo may take three times as long in all."""
+    ca: str = ""
+    """File of the authorities (PEM) whose certificates are believed; empty for the system's."""
     longest_pause_s: float = 30.0
     """Seconds to wait before another attempt, at most, whatever the host asks for."""
 
@@ -237,7 +239,11 @@ def _pools(policy: WebPolicy, resolve: Resolves) -> urllib3.PoolManager:
         ConnectionCls = Secure
 
     pools = urllib3.PoolManager(
-        num_pools=64, maxsize=policy.per_host, block=True, timeout=Timeout(policy.timeout_s, policy.timeout_s)
+        num_pools=64,
+        maxsize=policy.per_host,
+        block=True,
+        timeout=Timeout(policy.timeout_s, policy.timeout_s),
+        ca_certs=policy.ca or None,
     )
     pools.pool_classes_by_scheme = {"http": PlainPool, "https": SecurePool}
     return pools

@@ -11,6 +11,7 @@
     photos/packs/<digest>.tar       packs of photos, shared by all curated snapshots
     photos/<how>/log/<digest>.parquet   what is known of photos that were decoded in one way
     photos/<how>/seen/<digest>.parquet  which photo an address led to, at which version
+    refused/<catalogue>.html        why nothing was left of a catalogue
     refused/<catalogue>.csv         all rows of a catalogue of which nothing was left, with their reasons
     checkpoints/<id>/...            work in progress on the artefact of that id: what it is made from, where it stands
     refs/live.json                  the one mutable object
@@ -69,6 +70,11 @@ def code_shard(release_id: str, sha256: str) -> str:
 def refused(catalogue: str) -> str:
     """The rows of a catalogue, by its address, of which nothing was left at its last curation."""
     return f"refused/{hashlib.sha256(catalogue.encode()).hexdigest()[:16]}.csv"
+
+
+def refused_page(catalogue: str) -> str:
+    """The report of a catalogue of which nothing was left at its last curation."""
+    return refused(catalogue).removesuffix("csv") + "html"
 
 
 def pack(sha256: str) -> str:
