@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from lookalike.serving.config import ServingConfig
+from lookalike.serving.events import EventsConfig
 from tests.e2e.pages import address, choose, hits, listings_of, phone, searched
-from tests.serving.running import Running
+from tests.serving.running import Running, running
+from tests.shop import Shop
 
 pytestmark = pytest.mark.browser
 
@@ -99,7 +102,7 @@ def test_a_link_opens_a_listings_details_above_its_look_alikes(page: Page) -> No
     page.locator("#detail .close").click()
     expect(page.locator("#detail")).to_be_hidden()
     searched(page)
-    assert address(page) == "#listing=3-005"
+    page.wait_for_function("location.hash === '#listing=3-005'")
 
 
 def test_back_closes_details_and_leaves_the_results(page: Page, vase: Path) -> None:
@@ -157,7 +160,7 @@ def test_two_listings_are_compared_side_by_side(page: Page, vase: Path) -> None:
     expect(table.locator("thead .name")).to_have_text(names)
     page.keyboard.press("Escape")
     expect(page.locator("#comparison")).to_be_hidden()
-    assert "compare" not in address(page)
+    page.wait_for_function("!location.hash.includes('compare')")
 
 
 def test_a_link_can_be_shared(page: Page) -> None:
@@ -205,3 +208,32 @@ def test_a_photo_is_sent_once_and_its_link_works_in_another_browser(
         other.goto(link[:-30] + "x" * 30)
         other.reload()
         expect(other.get_by_role("alert")).to_be_visible()
+
+
+def test_what_was_seen_and_clicked_is_told_where_answers_ask_for_it(
+    browser: Browser, shop: Shop, vase: Path, tmp_path: Path
+) -> None:
+    config = ServingConfig(index=shop.index, notice_seconds=0, events=EventsConfig(share=1.0))
+    with (
+        running(shop.store, tmp_path, config) as process,
+        browser.new_context(base_url=str(process.client.base_url)) as context,
+    ):
+        page = context.new_page()
+        page.goto("/")
+        told: list[dict[str, object]] = []
+        page.on(
+            "request",
+            lambda r: told.extend(r.post_data_json["events"]) if "/v1/events" in r.url else None,
+        )
+        with page.expect_response("**/v1/events") as seen:
+            choose(page, vase)
+        assert seen.value.ok
+        shown = listings_of(page)
+        with page.expect_response("**/v1/events") as pressed:
+            hits(page).nth(1).locator(".photo").click()
+        assert pressed.value.ok
+        impressions = [event for event in told if event["event"] == "impression"]
+        assert [event["listing_id"] for event in impressions] == shown[: len(impressions)]
+        assert [event["rank"] for event in impressions] == list(range(1, len(impressions) + 1))
+        clicks = [(e["listing_id"], e["rank"]) for e in told if e["event"] == "click"]
+        assert clicks == [(shown[1], 2)]

@@ -6,6 +6,7 @@ import { Problem, catalogue, listing, search } from "./api.js";
 import { CropBox } from "./crop.js";
 import { showFound } from "./found.js";
 import { shareLink, showComparison, showDetail } from "./details.js";
+import { clicked, watchHits } from "./events.js";
 import { Filters } from "./filters.js";
 import { leave, visit } from "./history.js";
 import { categoryName, count, learnCategories, titleOf } from "./names.js";
@@ -233,13 +234,17 @@ function settled() {
 const entries = new Map(); // listing id -> the hit it was shown as
 
 const actions = {
-  open: (hit) => { state.wanted.show = hit.listing_id; visit(write(state.wanted), { opened: true }); openWanted(); },
-  more: searchListing,
+  open: (hit) => { clicked(hit.listing_id); state.wanted.show = hit.listing_id; visit(write(state.wanted), { opened: true }); openWanted(); },
+  more: (hit) => { clicked(hit.listing_id); searchListing(hit); },
   compare: pick,
   compared: (hit) => state.picked?.listing_id === hit.listing_id,
 };
 
-const cards = (reply) => reply.hits.map((hit) => { entries.set(hit.listing_id, hit); return card(hit, actions); });
+function cards(reply, page) {
+  const made = reply.hits.map((hit) => { entries.set(hit.listing_id, hit); return card(hit, actions); });
+  watchHits(made, reply, K * page);
+  return made;
+}
 
 function showAnswer({ replies, roundTrip }) {
   const [reply] = replies;
@@ -268,7 +273,7 @@ function showAnswer({ replies, roundTrip }) {
 }
 
 function showMore(reply) {
-  const next = cards(reply);
+  const next = cards(reply, state.answers.get(state.shown).replies.indexOf(reply));
   $("grid").append(...next);
   offerMore(reply);
   $("status").textContent = next.length ? `${$("grid").children.length} hits shown` : "There are no more";
