@@ -119,12 +119,13 @@ def _depth(bits: int) -> int:
 
 
 def _levels(probabilities: np.ndarray, steps: int) -> np.ndarray:
-    """How sure each bit is, 0 to `steps`."""
-    found: np.ndarray = np.rint(np.abs(probabilities.astype(np.float32) - 0.5) * (2 * steps)).astype(np.int64)
+    """u8[...]: how sure each bit is, 0 to `steps`, which is at most 127."""
+    sure = np.abs(probabilities - np.float32(0.5))
+    found: np.ndarray = (sure * np.float32(2 * steps) + np.float32(0.5)).astype(np.uint8)
     return found
 
 
 def _probabilities(bits: np.ndarray, levels: np.ndarray, steps: int) -> np.ndarray:
-    sign = bits.astype(np.float32) * 2 - 1
-    found: np.ndarray = (0.5 + sign * (levels / (2 * steps))).astype(np.float32)
+    parts = levels.astype(np.float32) / np.float32(2 * steps)
+    found: np.ndarray = np.float32(0.5) + np.where(bits, parts, -parts)
     return found
