@@ -73,6 +73,11 @@ class Site:
     def uri(self) -> str:
         return f"{self.scheme}://127.0.0.1:{self.server.server_port}"
 
+    def gets(self) -> int:
+        """Photos that were asked for."""
+        with self._lock:
+            return sum(count for (method, _), count in self.asked.items() if method == "GET")
+
     def close(self) -> None:
         self.server.shutdown()
         self.server.server_close()

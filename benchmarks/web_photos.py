@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -47,30 +46,26 @@ def main() -> None:
         lines = [f"L{i},{site.uri}/{i}.jpg,{'ab'[i % 2]}" for i in range(options.photos)]
         (root / "shop.csv").write_text("listing_id,image,category\n" + "\n".join(lines) + "\n")
         (root / "lookalike.toml").write_text(
-            f'[catalogue]\nweb_private = true\nweb_ca = "{root / "site.pem"}"\n'
+            f'cache_dir = "{root / "cache"}"\n[catalogue]\nweb_private = true\nweb_ca = "{root / "site.pem"}"\n'
         )
         command = [sys.executable, "-m", "lookalike", "--config", str(root / "lookalike.toml"), "curate"]
         command += ["--catalogue", str(root / "shop.csv"), "--store", str(root / "store"), "--json"]
-        environ = os.environ | {"LOOKALIKE_CACHE_DIR": str(root / "cache")}
-
-        def gets() -> int:
-            return sum(count for (method, _), count in site.asked.items() if method == "GET")
 
         began = time.monotonic()
-        first = subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        while gets() < options.photos * 2 // 5 and first.poll() is None:
+        first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while site.gets() < options.photos * 2 // 5 and first.poll() is None:
             time.sleep(0.05)
         first.kill()
         first.wait()
-        fetched, seconds = gets(), time.monotonic() - began
+        fetched, seconds = site.gets(), time.monotonic() - began
         site.asked.clear()
         began = time.monotonic()
-        said = subprocess.run(command, env=environ, check=True, capture_output=True, text=True)
-        again, whole = gets(), time.monotonic() - began
+        said = subprocess.run(command, check=True, capture_output=True, text=True)
+        again, whole = site.gets(), time.monotonic() - began
         site.asked.clear()
         began = time.monotonic()
-        subprocess.run(command, env=environ, check=True, capture_output=True)
-        unchanged, seconds_unchanged = gets(), time.monotonic() - began
+        subprocess.run(command, check=True, capture_output=True)
+        unchanged, seconds_unchanged = site.gets(), time.monotonic() - began
         site.close()
         assert json.loads(said.stdout), "the snapshot's reference"
     entries = [

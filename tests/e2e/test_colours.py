@@ -23,6 +23,7 @@ from tests.imaging.profiles import (
     png_with,
     primaries_chunk,
     profile,
+    raw_png,
 )
 from tests.serving.running import Running
 
@@ -123,7 +124,25 @@ def made() -> dict[str, bytes]:
         "turned.jpg": encoded(photo, "JPEG", quality=95, exif=turned.tobytes()),
         "turned.png": encoded(photo, exif=turned.tobytes()),
         "turned.avif": encoded(photo, "AVIF", quality=95, exif=turned.tobytes()),
+        "progressive.jpg": encoded(photo, "JPEG", quality=90, progressive=True, subsampling="4:2:0"),
+        "two-profiles.jpg": encoded(photo, "JPEG", quality=95, icc_profile=profile(), comment=b"x" * 5_000),
+        "grey-see-through.png": encoded(see_through.convert("LA")),
+        "deep.png": raw_png(64, 64, 16, 2, deep_rows()),
+        "black-and-white.png": encoded(photo.convert("1")),
+        "palette.bmp": encoded(photo.quantize(64), "BMP"),
+        "black-and-white.bmp": encoded(photo.convert("1"), "BMP"),
+        "see-through.webp": encoded(see_through, "WEBP", quality=90),
+        "see-through.gif": encoded(see_through.convert("P"), "GIF", transparency=0),
+        "p3-see-through.avif": encoded(see_through, "AVIF", quality=95, icc_profile=profile()),
+        "grey.webp": encoded(photo.convert("L").convert("RGB"), "WEBP", quality=90),
     }
+
+
+def deep_rows() -> bytes:
+    """A slope of 16 bits in each colour."""
+    rows = np.zeros((64, 64, 3), ">u2")
+    rows[..., 0], rows[..., 1], rows[..., 2] = np.arange(64) * 1023, np.arange(64)[:, None] * 1023, 30_000
+    return b"".join(b"\0" + row.tobytes() for row in rows)
 
 
 def test_every_kind_of_colour_is_as_the_browser_shows_it(page: Page) -> None:
