@@ -4,11 +4,12 @@ Enters: each search's status, time and answer. Leaves: rows of counts, written b
 Parquet file a day (`traffic/<day>/<process>.parquet`, at most 288 rows), which the console reads. No query, photo,
 listing or address is kept. Prometheus stays the full record; this is for a shop without one.
 
-Where the store cannot be written, as by a pod that may only read, it is said once and searches go on.
+Where the store does not take it, it is said once and searches go on.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import os
@@ -26,7 +27,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lookalike.errors import CorruptObject, StorageError
+from lookalike.errors import AccessDenied, CorruptObject, StorageError
 from lookalike.storage import keys
 from lookalike.storage.objects import ObjectInfo, ObjectStore
 
@@ -199,14 +200,16 @@ class TrafficLog:
         return self._rows[at]
 
     def _tidy(self, today: str) -> None:
-        """Once a day, remove what is older than a month, of whichever process."""
+        """Once a day, remove what is older than a month, of whichever process. A process that may
+        not delete leaves it to others."""
         if self._tidied == today:
             return
         self._tidied = today
         oldest = (datetime.fromisoformat(today) - timedelta(days=KEPT_DAYS)).date().isoformat()
-        for info in list(self._store.list(keys.TRAFFIC)):
-            if info.key.split("/")[1] < oldest:
-                self._store.delete(info.key)
+        with contextlib.suppress(AccessDenied):  # then it is the bucket's lifecycle that does it
+            for info in list(self._store.list(keys.TRAFFIC)):
+                if info.key.split("/")[1] < oldest:
+                    self._store.delete(info.key)
 
 
 class TrafficReader:

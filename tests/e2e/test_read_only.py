@@ -1,4 +1,5 @@
-"""Search with credentials that only read, by k8s/examples/aws/read-policy.json: it answers, and cannot write.
+"""Search with credentials that only read, by k8s/examples/aws/read-policy.json: it answers, counts its searches, and
+cannot write anything else.
 
 moto checks each request against the policies of whoever signed it. The shop is published with the policy of the runs.
 """
@@ -19,6 +20,7 @@ from lookalike.errors import AccessDenied
 from lookalike.publishing import live_ref, publication
 from lookalike.settings import S3Settings
 from lookalike.steps import retain
+from lookalike.storage import keys
 from lookalike.storage.s3 import S3Store
 from lookalike.workplace import open_workplace
 from tests.flows.conftest import free_port, is_up, wait_until
@@ -86,10 +88,12 @@ def test_search_reads_and_cannot_write(
         photo = reply.json()["hits"][0]["photo_id"]
         assert process.client.get(f"/v1/photos/{photo}").status_code == 200
     live = live_ref.read_live(store)
+    assert [info.key for info in store.list(keys.TRAFFIC)]
     for write in (
         lambda: store.put("refs/live.json", b"{}"),
         lambda: store.put("refs/live.json", b"{}", if_match=live.etag if live else None),
         lambda: store.delete("refs/live.json"),
+        lambda: store.put("releases/other/manifest.json", b"{}"),
     ):
         with pytest.raises(AccessDenied):
             write()
