@@ -37,8 +37,9 @@ def coded(shop: Shop) -> list[str]:
     """Photo ids in the code shards of the live release; a photo that was encoded twice is there twice."""
     found = []
     for info in shop.store.list(keys.code_shards(shop.live().release.id)):
-        path = shop.store.local_path(info.key)
-        found += pq.read_table(path, columns=["photo_id"])["photo_id"].to_pylist()
+        if info.key.endswith(".parquet"):
+            path = shop.store.local_path(info.key)
+            found += pq.read_table(path, columns=["photo_id"])["photo_id"].to_pylist()
     return found
 
 

@@ -8,6 +8,7 @@ by its content. Where few of it are wanted and it lies in a bucket, these are re
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import zlib
 from collections.abc import Iterable, Sequence
@@ -52,6 +53,7 @@ class Prints:
     def __init__(self, store: ObjectStore, cache_dir: Path, rows: pa.Table) -> None:
         self._store, self._cache, self._rows = store, cache_dir, rows
         self._ids = rows["photo_id"].combine_chunks()
+        self._sheets: dict[str, Path] = {}
 
     @classmethod
     def open(cls, store: ObjectStore, cache_dir: Path, way: str) -> Self:
@@ -90,14 +92,16 @@ class Prints:
     def _deflated(self, key: str, offsets: np.ndarray, lengths: np.ndarray) -> Iterable[bytes]:
         """These stretches of one sheet."""
         places = list(zip(offsets.tolist(), lengths.tolist(), strict=True))
-        size = self._store.head(key).size if self._store.local_path(key) is None else 0
-        if _MANY * int(lengths.sum()) < size and not (self._cache / key).exists():
-            with ThreadPoolExecutor(_READERS) as pool:
-                return list(pool.map(lambda at: self._store.get(key, start=at[0], length=at[1]), places))
-        path = fetched(self._store, self._cache, key)
-        if path is None:
-            raise ObjectNotFound(key, f"{self._store.uri}/{key} was removed meanwhile; run it again")
-        sheet = np.memmap(path, np.uint8, "r")
+        if key not in self._sheets:  # a whole one is checked once
+            there = self._store.local_path(key) is not None or (self._cache / key).exists()
+            if not there and _MANY * int(lengths.sum()) < self._store.head(key).size:
+                with ThreadPoolExecutor(_READERS) as pool:
+                    return list(pool.map(lambda at: self._store.get(key, start=at[0], length=at[1]), places))
+            path = fetched(self._store, self._cache, key)
+            if path is None:
+                raise ObjectNotFound(key, f"{self._store.uri}/{key} was removed meanwhile; run it again")
+            self._sheets[key] = path
+        sheet = np.memmap(self._sheets[key], np.uint8, "r")
         return [bytes(sheet[start : start + length]) for start, length in places]
 
 
@@ -138,14 +142,14 @@ def take_out_prints(store: ObjectStore, cache_dir: Path, way: str, schema: pa.Sc
     A part stays until what replaces it is stored, so that a process which is killed loses nothing.
     """
     for key, path in parts_with(store, cache_dir, keys.photo_log(way), _OLD):
-        with pa.memory_map(str(path)) as file:
+        # another curation that does the same may have removed it
+        with contextlib.suppress(FileNotFoundError), pa.memory_map(str(path)) as file:
             old = pq.ParquetFile(file)
             for batch in old.iter_batches(_ROWS, columns=["photo_id", _OLD]):
                 batch = batch.filter(pc.is_valid(batch[_OLD]))
                 prints = (np.frombuffer(x.as_py(), np.uint8).reshape(_SHAPE) for x in batch[_OLD])
                 add_prints(store, way, batch["photo_id"].to_pylist(), prints)
-            rows = old.read(schema.names).cast(schema)
-        add_part(store, keys.photo_log(way), rows)
+            add_part(store, keys.photo_log(way), old.read(schema.names).cast(schema))
         store.delete(key)
 
 

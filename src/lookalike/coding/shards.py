@@ -7,11 +7,13 @@ snapshot. A shard belongs to no manifest, so later extractions of the release na
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from lookalike.errors import CorruptObject, LookalikeError
+from lookalike.errors import CorruptObject, LookalikeError, ObjectNotFound
 from lookalike.storage import keys
 from lookalike.storage.artefacts import Artefact, FileEntry, Ref, fetch, fetch_file, read_manifest
 from lookalike.storage.objects import ObjectStore
@@ -50,18 +52,21 @@ def put_shard(
     sha256 = hashlib.sha256(data).hexdigest()
     key = keys.code_shard(release.id, sha256)
     store.put(key, data)
+    listed = "\n".join(photo_ids).encode()
+    store.put(keys.code_shard_photos(key), hashlib.sha256(listed).digest() + zlib.compress(listed))
     return CodeShard(key, sha256, len(data), len(photo_ids))
 
 
 def existing_shards(
     store: ObjectStore, release: Ref, cache_dir: Path
 ) -> Iterator[tuple[CodeShard, set[str]]]:
-    """The release's shards and the photos they cover; fetched whole, as the index will read them anyway."""
+    """The release's shards and the photos they cover. None is fetched but those of version 0.2.0 and before."""
     for info in store.list(keys.code_shards(release.id)):
-        sha256 = info.key.rpartition("/")[2].removesuffix(".parquet")
-        path = fetch_file(store, FileEntry(info.key, info.key, info.size, sha256), cache_dir)
-        ids = pq.read_table(path, columns=["photo_id"])["photo_id"].to_pylist()
-        yield CodeShard(info.key, sha256, info.size, len(ids)), set(ids)
+        name, _, kind = info.key.rpartition("/")[2].rpartition(".")
+        if kind == "parquet":
+            shard = CodeShard(info.key, name, info.size, 0)
+            ids = _photos_in(store, shard, cache_dir).to_pylist()
+            yield replace(shard, rows=len(ids)), set(ids)
 
 
 def list_shards(shards: Iterable[CodeShard]) -> bytes:
@@ -88,7 +93,7 @@ def read_features(
     width = int(artefact.manifest.meta["features"])
     tables = []
     for shard in code_shards(artefact):
-        path = fetch_file(store, FileEntry(shard.key, shard.key, shard.size, shard.sha256), cache_dir)
+        path = _file(store, shard, cache_dir)
         tables.append(pq.read_table(path, columns=["photo_id", "features16"]))
     table = pa.concat_tables(tables).combine_chunks()
     place = pc.index_in(pa.array(photo_ids, pa.utf8()), table["photo_id"].combine_chunks())
@@ -105,7 +110,8 @@ def features_by_shard(
     """Photo ids and pooled features f32[n, features], shard by shard: for work on more photos than memory holds."""
     artefact = fetch(store, extraction, cache_dir, [SHARDS])
     width = int(artefact.manifest.meta["features"])
-    for path in _shard_files(store, artefact, cache_dir):
+    for shard in code_shards(artefact):
+        path = _file(store, shard, cache_dir)
         table = pq.read_table(path, columns=["photo_id", "features16"]).combine_chunks()
         column = table["features16"].combine_chunks()
         values = np.frombuffer(column.buffers()[1], "<f2").reshape(-1, width)[column.offset :]
@@ -119,9 +125,8 @@ def coded_photos(store: ObjectStore, extraction: Ref, photo_ids: pa.Array, cache
     if undecodable is not None:
         return pc.invert(pc.is_in(photo_ids, value_set=pa.array(undecodable, pa.utf8())))
     artefact = fetch(store, extraction, cache_dir, [SHARDS])
-    tables = [pq.read_table(path, columns=["photo_id"]) for path in _shard_files(store, artefact, cache_dir)]
-    known = pa.concat_tables(tables)["photo_id"].combine_chunks() if tables else pa.array([], pa.utf8())
-    return pc.is_in(photo_ids, value_set=known)
+    covered = [_photos_in(store, shard, cache_dir) for shard in code_shards(artefact)]
+    return pc.is_in(photo_ids, value_set=pa.concat_arrays([pa.array([], pa.utf8()), *covered]))
 
 
 def read_codes(
@@ -133,7 +138,7 @@ def read_codes(
     *,
     column: str = "code",
 ) -> NDArray[np.uint8]:
-    """Codes u8[n, width] of photos by id, in the order asked; the shards that have none of them are not decoded.
+    """Codes u8[n, width] of photos by id, in the order asked; the shards that have none of them are not fetched.
 
     `column` names a descriptor instead.
 
@@ -143,13 +148,11 @@ def read_codes(
     missing = np.ones(len(photo_ids), np.bool_)
     if not len(photo_ids):
         return codes
-    artefact = fetch(store, extraction, cache_dir, [SHARDS])
-    for path in _shard_files(store, artefact, cache_dir):
-        ids = pq.read_table(path, columns=["photo_id"])["photo_id"]
-        place = pc.index_in(photo_ids, value_set=pa.chunked_array(ids.chunks, pa.utf8()).combine_chunks())
+    for shard in code_shards(fetch(store, extraction, cache_dir, [SHARDS])):
+        place = pc.index_in(photo_ids, value_set=_photos_in(store, shard, cache_dir))
         found = place.is_valid().to_numpy(zero_copy_only=False)
         if found.any():
-            vectors = pq.read_table(path, columns=[column])[column].combine_chunks()
+            vectors = pq.read_table(_file(store, shard, cache_dir), columns=[column])[column].combine_chunks()
             table = np.frombuffer(vectors.buffers()[1], np.uint8).reshape(-1, width)[vectors.offset :]
             codes[found] = table[place.drop_null().to_numpy()]
             missing &= ~found
@@ -164,18 +167,35 @@ def known_codes(
     """The code u8[bits / 8] of each of these photos that has one, by id. Raises `CorruptObject`."""
     asked = pa.array(photo_ids, pa.utf8())
     known: dict[str, NDArray[np.uint8]] = {}
-    for path in _shard_files(store, fetch(store, extraction, cache_dir, [SHARDS]), cache_dir):
-        has = pc.is_in(pq.read_table(path, columns=["photo_id"])["photo_id"], value_set=asked)
+    for shard in code_shards(fetch(store, extraction, cache_dir, [SHARDS])):
+        has = pc.is_in(_photos_in(store, shard, cache_dir), value_set=asked)
         if pc.any(has).as_py():
+            path = _file(store, shard, cache_dir)
             found = pq.read_table(path, columns=["photo_id", "code"]).filter(has)
             codes = (np.frombuffer(code, np.uint8) for code in found["code"].to_pylist())
             known.update(zip(found["photo_id"].to_pylist(), codes, strict=True))
     return known
 
 
-def _shard_files(store: ObjectStore, extraction: Artefact, cache_dir: Path) -> Iterator[Path]:
-    for shard in code_shards(extraction):
-        yield fetch_file(store, FileEntry(shard.key, shard.key, shard.size, shard.sha256), cache_dir)
+def _file(store: ObjectStore, shard: CodeShard, cache_dir: Path) -> Path:
+    """The whole shard on this machine's disk."""
+    return fetch_file(store, FileEntry(shard.key, shard.key, shard.size, shard.sha256), cache_dir)
+
+
+def _photos_in(store: ObjectStore, shard: CodeShard, cache_dir: Path) -> pa.Array:
+    """The ids of the photos in a shard, in its order: 20 bytes a photo are fetched, once. Where that list is missing or
+    damaged the shard itself is read."""
+    key = keys.code_shard_photos(shard.key)
+    path = store.local_path(key) or cache_dir / key
+    with contextlib.suppress(ObjectNotFound, OSError, zlib.error):
+        if not path.exists():
+            store.download(key, path)
+        data = path.read_bytes()
+        listed = zlib.decompress(data[32:])
+        if hashlib.sha256(listed).digest() == data[:32]:
+            return pa.array(listed.decode().split("\n"), pa.utf8())
+    ids = pq.read_table(_file(store, shard, cache_dir), columns=["photo_id"])["photo_id"]
+    return pa.chunked_array(ids.chunks, pa.utf8()).combine_chunks()
 
 
 def verify_shards(store: ObjectStore, extraction: Artefact) -> Iterator[str]:

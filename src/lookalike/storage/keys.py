@@ -67,6 +67,11 @@ def code_shard(release_id: str, sha256: str) -> str:
     return f"codes/{release_id}/{sha256}.parquet"
 
 
+def code_shard_photos(shard: str) -> str:
+    """The ids of the photos in the code shard of that key."""
+    return f"{shard.removesuffix('.parquet')}.photos"
+
+
 def refused(catalogue: str) -> str:
     """The rows of a catalogue, by its address, of which nothing was left at its last curation."""
     return f"refused/{hashlib.sha256(catalogue.encode()).hexdigest()[:16]}.csv"
