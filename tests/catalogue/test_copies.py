@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageEnhance
 
-from lookalike.catalogue import sketches, verdicts
+from lookalike.catalogue import copies, sketches, verdicts
 from lookalike.catalogue.copies import find_copies, heads
 from lookalike.catalogue.prints import Prints, add_prints
 from lookalike.catalogue.verdicts import Verdicts
@@ -154,7 +154,8 @@ def test_groups_follow_from_the_photos_whatever_came_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Any sequence of catalogues, some searches of which were killed, finds what a search in an empty store finds."""
-    monkeypatch.setattr(sketches, "BLOCK", 4)
+    monkeypatch.setattr(sketches, "BLOCK", 2)
+    monkeypatch.setattr(copies, "VIEWS", 2)  # fewer ways to make up for what one misses
     monkeypatch.setattr(verdicts, "_MANY", 5)
     scenes = [scene(seed) for seed in range(24)]
     made = [*scenes, *(make(photo) for make in COPIES.values() for photo in scenes[:5])]
@@ -164,17 +165,27 @@ def test_groups_follow_from_the_photos_whatever_came_before(
     known = Known(tmp_path / "grown", prints)
     rng = np.random.default_rng(5)
     there = set(rng.choice(len(prints), 30, replace=False).tolist())
-    for number in range(3):
+    for number in range(6):
         there ^= set(rng.choice(len(prints), 12, replace=False).tolist())
         numbers = sorted(there)
         if number % 2:
             with pytest.raises(KeyboardInterrupt):
-                known.groups(numbers, _killed_after(int(rng.integers(1, 6))))
+                known.groups(numbers, _killed_after(1))
         found = known.groups(numbers)
         assert found == Known(tmp_path / str(number), prints).groups(numbers)
         assert set(known.groups(numbers)) == set(found)
         assert known.read == set()
     assert len(set(found)) < len(found) - 5
+
+
+def test_what_was_judged_in_other_company_links_no_photos_that_are_not_neighbours(tmp_path: Path) -> None:
+    prints = np.stack([prints_of(scene(seed)) for seed in range(12)])
+    known = Known(tmp_path, prints)
+    ids = heads(sorted(known.ids))
+    told = Verdicts.open(known.store, known.cache, WAY, ids)
+    told.add(np.array([[0, 1], [4, 9]]), np.ones(2, bool))
+    told.store()
+    assert known.groups(range(12)) == list(range(12))
 
 
 def _killed_after(views: int) -> Progress:
