@@ -3,7 +3,8 @@
 Enters: code, probabilities and aspects of a photo. Leaves: bytes, and from them the same again. So that it is the very
 same, and a page follows from the page before, encoding itself keeps no more than fits here (`kept_probabilities`,
 `kept_categories`): of each bit how sure it is in 8 steps (3 bits), or in 128 where codes are short and the re-score
-counts for more; and the categories that a reply would show with a probability above zero.
+counts for more; and the likeliest categories, those that a reply would show with a probability above zero and at
+least 16: where the index has only unlikely ones, the search opens the likeliest of them.
 
 Layout, little endian: the code, bits / 8 bytes; for each bit of sureness a plane of as many; f32 cosine (NaN: none);
 u16 count, and so many (u32 category, f32 probability); then the predicted aspects as JSON, deflated.
@@ -26,6 +27,7 @@ _LONG = 1024
 """Bits of a code beyond which 8 steps of sureness are enough: the re-score gains nothing there (docs/ranking.md)."""
 _LEAST = 5e-5
 """A less likely category is shown as one of probability 0."""
+_FEWEST = 16
 _MOST = 255
 _LONGEST = 100_000
 """Bytes of JSON, inflated; aspects have five values each."""
@@ -57,11 +59,9 @@ def kept_probabilities(probabilities: np.ndarray, codes: np.ndarray) -> np.ndarr
 
 def kept_categories(probabilities: np.ndarray) -> np.ndarray:
     """f32[n, C] of what is kept of `probabilities` f32[n, C]: the likeliest, zero for the others."""
-    found = np.where(probabilities >= _LEAST, probabilities, np.float32(0))
-    if found.shape[-1] > _MOST:
-        others = np.argsort(-found, axis=-1, kind="stable")[..., _MOST:]
-        np.put_along_axis(found, others, 0, axis=-1)
-    return found.astype(np.float32)
+    place = np.argsort(np.argsort(-probabilities, axis=-1, kind="stable"), axis=-1)
+    kept = (place < _FEWEST) | ((place < _MOST) & (probabilities >= _LEAST))
+    return np.where(kept, probabilities, np.float32(0)).astype(np.float32)
 
 
 def kept_cosine(cosine: float | None) -> float | None:
