@@ -34,6 +34,7 @@ from lookalike.learning.network import HashNetwork
 from lookalike.learning.outputs import Trained
 from lookalike.learning.recipes import Recipe
 from lookalike.learning.regions import Regions
+from lookalike.learning.transforms import plain_transform
 from lookalike.quality.calibration import fit_temperature
 from lookalike.quality.metrics import rank_relevance, ranking_quality, top_k_accuracy
 from lookalike.storage.artefacts import ArtefactWriter, Ref
@@ -41,6 +42,7 @@ from lookalike.strict_json import plain
 from lookalike.version import VERSION
 
 _CHECKED_PHOTOS = 200
+_CHECKED_BY_TORCH = 32
 _AGREEING_BITS, _AGREEING_TOP1 = 0.995, 0.995
 _CLUTTERED = 0.05
 """Share of the catalogue's own photos that is taken to be cluttered: they are searched by parts, too."""
@@ -117,9 +119,15 @@ def _export(trained: Trained, card: ModelCard, folder: Path) -> ModelCard:
     rows = np.arange(min(_CHECKED_PHOTOS, len(data.validation)))
     squares = np.empty((len(rows), card.preset.resize, card.preset.resize, 3), np.uint8)
     data.squares.take(data.validation.photo[rows], squares)
+    activations, logits = expected["activations"][rows], expected["logits"][rows]
+    if trained.recipe.frozen:  # those may come from such a graph themselves
+        with torch.inference_mode():
+            photos = torch.from_numpy(squares[:_CHECKED_BY_TORCH]).permute(0, 3, 1, 2)
+            outputs = trained.network(plain_transform(card.preset, torch.device("cpu"))(photos))
+        activations, logits = outputs.activations.numpy(), outputs.logits.numpy()
     found = compile_encoder(card, folder / "model.onnx", precision="f32").encode(squares)
-    bits = (codes.unpack(found.codes) == (expected["activations"][rows] > 0.5)).mean()
-    top1 = agreeing_top1(found.probabilities, expected["logits"][rows])
+    bits = (codes.unpack(found.codes[: len(logits)]) == (activations > 0.5)).mean()
+    top1 = agreeing_top1(found.probabilities[: len(logits)], logits)
     if bits < _AGREEING_BITS or top1 < _AGREEING_TOP1:
         raise TrainingError(
             f"the exported graph disagrees with the network: {bits:.2%} of bits, {top1:.2%} of categories are equal"
