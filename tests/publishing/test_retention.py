@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
+from lookalike.catalogue.parts import add_part
+from lookalike.catalogue.photo_log import PHOTOS_SCHEMA
 from lookalike.errors import LostRace
 from lookalike.index.generation import Generation, read_generation
 from lookalike.publishing import live_ref
@@ -305,9 +308,11 @@ def test_where_roll_backs_are_not_wanted_the_model_release_before_goes(tmp_path:
 
 def test_packs_stay_with_the_snapshots_that_refer_to_them(tmp_path: Path) -> None:
     store = DirectoryStore(tmp_path / "store")
-    used, unused, log = keys.pack("a" * 64), keys.pack("b" * 64), f"{keys.photo_log('x')}part.parquet"
-    for key in (used, unused, log):
+    used, unused = keys.pack("a" * 64), keys.pack("b" * 64)
+    for key in (used, unused):
         store.put(key, b"photos")
+    rows = pa.Table.from_pylist([{"photo_id": "0" * 32, "pack": used}], schema=PHOTOS_SCHEMA)
+    log = add_part(store, keys.photo_log("x"), rows)
     publish(store, chain(store, "one"))
     writer = ArtefactWriter(store, Kind.CURATED, inputs={"catalogue": "c"}, config={})
     writer.refer(FileEntry("photos-00000.tar", used, 6, "a" * 64))

@@ -30,7 +30,7 @@ from lookalike.storage import keys
 from lookalike.storage.objects import ObjectStore
 
 _SHAPE = (2, SIDE, SIDE, 3)
-_SCHEMA = pa.schema(
+SCHEMA = pa.schema(
     [
         pa.field("photo_id", pa.string(), nullable=False),
         pa.field("sheet", pa.string(), nullable=False),  # key of the object that holds its prints
@@ -57,8 +57,8 @@ class Prints:
 
     @classmethod
     def open(cls, store: ObjectStore, cache_dir: Path, way: str) -> Self:
-        """Raises `CorruptObject` naming a damaged part."""
-        return cls(store, cache_dir, read_parts(store, cache_dir, keys.sketches(way), _SCHEMA))
+        """Rows whose sheet retention has removed are none. Raises `CorruptObject` naming a damaged part."""
+        return cls(store, cache_dir, _held(store, read_parts(store, cache_dir, keys.sketches(way), SCHEMA)))
 
     def sketches(self, photo_ids: pa.Array) -> NDArray[np.uint8]:
         """uint8[n, 2, 8, 8] in the order of `photo_ids`."""
@@ -128,12 +128,12 @@ def add_prints(store: ObjectStore, way: str, photo_ids: Sequence[str], prints: I
     store.put(key, bytes(sheet))
     offsets = np.cumsum([0, *lengths[:-1]])
     columns = [list(photo_ids), [key] * len(lengths), offsets, lengths, sketches]
-    add_part(store, keys.sketches(way), pa.table(columns, schema=_SCHEMA))
+    add_part(store, keys.sketches(way), pa.table(columns, schema=SCHEMA))
 
 
 def merge_sketches(store: ObjectStore, cache_dir: Path, way: str) -> None:
     """Merge small parts of the table where there are many."""
-    merge_parts(store, cache_dir, keys.sketches(way), _SCHEMA, _distinct)
+    merge_parts(store, cache_dir, keys.sketches(way), SCHEMA, lambda rows: _distinct(_held(store, rows)))
 
 
 def take_out_prints(store: ObjectStore, cache_dir: Path, way: str, schema: pa.Schema) -> None:
@@ -158,6 +158,13 @@ def _inflated(key: str, data: bytes) -> np.ndarray:
         return np.frombuffer(zlib.decompress(data), np.uint8).reshape(_SHAPE)
     except (zlib.error, ValueError) as error:
         raise CorruptObject(key, f"{key} is damaged; remove it and run again: {error}") from error
+
+
+def _held(store: ObjectStore, rows: pa.Table) -> pa.Table:
+    """Those whose sheet the store still has."""
+    sheets = pa.array([info.key for info in store.list(keys.SHEETS)], pa.string())
+    there = pc.is_in(rows["sheet"], sheets)
+    return rows if pc.all(there).as_py() is not False else rows.filter(there)
 
 
 def _distinct(rows: pa.Table) -> pa.Table:

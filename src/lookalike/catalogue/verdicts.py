@@ -18,7 +18,7 @@ from lookalike.catalogue.parts import add_part, merge_parts, read_parts
 from lookalike.storage import keys
 from lookalike.storage.objects import ObjectStore
 
-_VERSION = 1
+VERSION = 1
 """Raised when sketches, their orders or what is one picture (`copies`, `alignment`) change: then all is judged anew."""
 _MANY = 100_000
 """New verdicts that are kept before the end: a curation that is killed then has lost a few minutes."""
@@ -53,7 +53,7 @@ class Verdicts:
     @classmethod
     def open(cls, store: ObjectStore, cache_dir: Path, way: str, ids: NDArray[np.uint64]) -> Self:
         """Of photos with these ids, in order. Raises `CorruptObject` naming a damaged part."""
-        prefix = keys.copies(way, _VERSION)
+        prefix = keys.copies(way, VERSION)
         return cls(store, cache_dir, prefix, ids, read_parts(store, cache_dir, f"{prefix}pairs/", _PAIRS))
 
     @property

@@ -3,22 +3,24 @@
 Kept are the live generation (model release, base, deltas), those of the last records of its history and of those that a
 roll-back returns to, the newest artefact of each kind, the newest model releases with all their codes, everything
 younger than a grace period, work in progress of which anything is younger (a training writes checkpoints, an extraction
-notes itself with every shard), and whatever a kept manifest or such work refers to, packs of photos included. While a
-curation is under way no pack goes: it may use any. A roll-back of the model finds the release before the live one with
-all its codes and the last index that was live for it. The rest goes; what is no artefact (refs, audit records, tables
-of the photo log) is never looked at. A manifest is removed before its files, so nothing half-there is ever visible, and
-a removal that was killed is finished by the next one.
+notes itself with every shard), and whatever a kept manifest or such work refers to, packs of photos included. With a
+photo's last pack goes what the photo log keeps beside it (`catalogue.remnants`). While a curation is under way nothing
+of photos goes: it may use any. A roll-back of the model finds the release before the live one with all its codes and
+the last index that was live for it. The rest goes; refs, audit records and the like are never looked at. A manifest is
+removed before its files, so nothing half-there is ever visible, and a removal that was killed is finished by the next
+one.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
+from lookalike.catalogue.remnants import forgotten, outdated
 from lookalike.errors import LostRace, ObjectNotFound, SettingsError
 from lookalike.progress import Progress, silent
 from lookalike.publishing import live_ref
@@ -26,7 +28,7 @@ from lookalike.storage import keys
 from lookalike.storage.artefacts import Kind, Manifest, Ref
 from lookalike.storage.objects import ObjectInfo, ObjectStore
 
-_PREFIXES = (*(f"{kind.value}/" for kind in Kind), keys.CODES, keys.CHECKPOINTS, keys.PACKS)
+_PREFIXES = (*(f"{kind.value}/" for kind in Kind), keys.CODES, keys.CHECKPOINTS, keys.PHOTOS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +107,11 @@ def plan(
         and info.modified <= cutoff
         and not key.startswith(whole)
         and _folder(key) not in working
-        and not (curating and key.startswith(keys.PACKS))
+        and (key.startswith(keys.PACKS) or not key.startswith(keys.PHOTOS))
+        and not (curating and key.startswith(keys.PHOTOS))
     ]
+    if not curating:
+        gone += _remnants(store, objects, {info.key for info in gone}, cutoff)
     gone.sort(key=lambda info: (not info.key.endswith("/" + keys.MANIFEST), info.key))
     return RetentionPlan(
         kept=tuple(sorted(_name(found[artefact_id].ref) for artefact_id in kept)),
@@ -119,7 +124,7 @@ def plan(
 
 
 def apply(store: ObjectStore, planned: RetentionPlan, *, progress: Progress = silent) -> None:
-    """Remove what a plan names, but no packs where a curation has begun since.
+    """Remove what a plan names, but nothing of photos where a curation has begun since.
 
     The live ref says so first, and again when it is done: whoever publishes meanwhile is refused what goes, and a plan
     that was made before a publication is not carried out. Raises `LostRace` where the live ref has moved since: plan
@@ -133,10 +138,24 @@ def apply(store: ObjectStore, planned: RetentionPlan, *, progress: Progress = si
     ):  # what a removal that was killed has left is planned anew
         live_ref.remove(store, expected=live, names=planned.removed)
     for done, key in enumerate(planned.keys, 1):
-        if not (key.startswith(keys.PACKS) and _curating(store, planned.cutoff)):
+        if not (key.startswith(keys.PHOTOS) and _curating(store, planned.cutoff)):
             store.delete(key)
         progress("retention", done, len(planned.keys), key)
     live_ref.removed(store, planned.removed)
+
+
+def _remnants(
+    store: ObjectStore, objects: Mapping[str, ObjectInfo], gone: Collection[str], cutoff: datetime
+) -> Iterator[ObjectInfo]:
+    """What lies beside photos that go, and old verdicts. The photo log is looked at only where a pack goes."""
+    photos = {key for key in objects if key.startswith(keys.PHOTOS)}
+    unneeded = outdated(photos)
+    if any(key.startswith(keys.PACKS) for key in gone):
+        in_use = {keys.way(key) for key in photos if objects[key].modified > cutoff} - {None}
+        unneeded |= {
+            key for key in forgotten(store, photos, objects.keys() - gone) if keys.way(key) not in in_use
+        }
+    yield from (objects[key] for key in unneeded if objects[key].modified <= cutoff)
 
 
 def _curating(store: ObjectStore, cutoff: datetime | None) -> bool:

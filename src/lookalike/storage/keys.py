@@ -11,6 +11,9 @@
     photos/packs/<digest>.tar       packs of photos, shared by all curated snapshots
     photos/<how>/log/<digest>.parquet   what is known of photos that were decoded in one way
     photos/<how>/seen/<digest>.parquet  which photo an address led to, at which version
+    photos/prints/<digest>.bin      sheets: prints of photos, to find copies by
+    photos/<how>/sketches/<digest>.parquet  in which sheet the prints of a photo are
+    photos/<how>/copies/<version>/...   what was found out about pairs of photos
     refused/<catalogue>.html        why nothing was left of a catalogue
     refused/<catalogue>.csv         all rows of a catalogue of which nothing was left, with their reasons
     checkpoints/<id>/...            work in progress on the artefact of that id: what it is made from, where it stands
@@ -37,6 +40,7 @@ CODES = "codes/"
 TRAFFIC = "traffic/"
 PHOTOS = "photos/"
 PACKS = "photos/packs/"
+SHEETS = "photos/prints/"
 CURATING = "checkpoints/curation-"
 """Notes of curations under way, each of which may use any pack."""
 
@@ -104,12 +108,26 @@ def sketches(how: str) -> str:
 
 def sheet(sha256: str) -> str:
     """Prints of some photos, named by their content."""
-    return f"{PHOTOS}prints/{sha256}.bin"
+    return f"{SHEETS}{sha256}.bin"
+
+
+def way(key: str) -> str | None:
+    """The `how` of a table of the photo log, or None for packs, sheets and everything else."""
+    if not key.startswith(PHOTOS) or key.startswith((PACKS, SHEETS)):
+        return None
+    return key.split("/", 2)[1]
 
 
 def copies(how: str, version: int) -> str:
     """Prefix of what was found out about pairs of photos; `how` as in `photo_log`."""
     return f"{PHOTOS}{how}/copies/{version}/"
+
+
+def copies_version(key: str) -> int | None:
+    """The version of verdicts that lie at this key; None for everything else."""
+    parts = key.split("/")
+    is_one = way(key) is not None and len(parts) > 4 and parts[2] == "copies" and parts[3].isdecimal()
+    return int(parts[3]) if is_one else None
 
 
 def curating(unique: str) -> str:
