@@ -17,6 +17,7 @@ import io
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias
@@ -28,11 +29,12 @@ from rich.console import Console
 from lookalike import steps
 from lookalike.bars import Bars
 from lookalike.errors import QueryError, SettingsError
+from lookalike.parameter_texts import parameter_texts
 from lookalike.progress import Progress
 from lookalike.publishing import live_ref
-from lookalike.ranking.filters import Filters
+from lookalike.ranking.asked import SearchParameters, parse_parameters
 from lookalike.ranking.framing import framed
-from lookalike.ranking.request import Query, RankingConfig, SearchRequest
+from lookalike.ranking.request import Query, RankingConfig, SearchRequest, Sort
 from lookalike.results import Results
 from lookalike.settings import load
 from lookalike.storage.artefacts import Kind, Ref, fetch, read_manifest
@@ -57,6 +59,8 @@ class Picture(Protocol):
 
 Photo: TypeAlias = "str | os.PathLike[str] | bytes | Picture"
 """A photo as Python has it: the path of a file, its bytes, or a PIL image."""
+Bounds: TypeAlias = tuple[float | None, float | None]
+"""Lowest and highest number, both included; None: no bound."""
 
 
 def open(store: str | None = None, *, threads: int = 0, progress: Progress | None = None) -> Shop:
@@ -97,51 +101,100 @@ class Shop:
         *,
         listing_id: str | None = None,
         k: int = 12,
+        offset: int = 0,
         categories: Sequence[str] = (),
+        categories_not: Sequence[str] = (),
+        everything: bool = False,
         aspects: Mapping[str, str | Sequence[str]] | None = None,
-        price: tuple[float | None, float | None] = (None, None),
+        aspects_not: Mapping[str, str | Sequence[str]] | None = None,
+        price: Bounds = (None, None),
+        ranges: Mapping[str, Bounds] | None = None,
+        seller: str | Sequence[str] = (),
+        seller_not: str | Sequence[str] = (),
+        currency: str | Sequence[str] = (),
+        currency_not: str | Sequence[str] = (),
+        availability: str | Sequence[str] = (),
+        availability_not: str | Sequence[str] = (),
+        exclude: Sequence[str] = (),
+        exclude_group: Sequence[str] = (),
         box: Box | None = None,
         text: str = "",
         alpha: float | None = None,
         colour: float | None = None,
+        least_likeness: float | None = None,
         every_photo: bool = False,
+        sort: Sort | None = None,
+        show: str | Sequence[str] = (),
+        facets: bool = False,
+        explain: bool = False,
     ) -> Results:
         """The listings that look like `photo`, or like the listing named.
 
-        `categories` are leaf categories, or paths above them, instead of the predicted ones. `aspects` and `price`
-        filter: a listing must have one of the values of each aspect named. `box` (x, y, width, height as fractions of
-        the photo) is the part to search with; without one, a cluttered photo is also searched by the likeliest boxes,
-        and (0, 0, 1, 1) says not to. `text` ("in red") prefers listings that state what
-        its words name; `Results.answer.understood` says which were understood. `alpha`, `colour` and `every_photo` are
-        `SearchRequest`'s. Raises `QueryError` where
-        the request is wrong and `PhotoError` where the photo is none.
+        Parameters have the names and the rules of docs/api.md; those ending in ``_not`` keep out what the other asks
+        for. `categories` are leaf categories, or paths above them, instead of the predicted ones. A listing must have
+        one of the values of each name in `aspects`, and a number within each of `price` and `ranges`, ends included;
+        None leaves an end open. `exclude` has ids of listings, `exclude_group` groups of hits.
+
+        `box` (x, y, width, height as fractions of the photo) is the part to search with; without one, a cluttered
+        photo is also searched by the likeliest boxes, and (0, 0, 1, 1) says not to. `text` ("in red") prefers listings
+        that state what its words name; `Results.answer.understood` says which were understood. `every_photo` takes all
+        photos of the listing named. `alpha`, `colour` and `least_likeness` are `SearchRequest`'s.
+
+        `sort` orders what is nearest by price instead of by likeness. Hits carry the aspects in `show` (``"*"``: all).
+        `facets` and `explain` fill those of the results. Raises `QueryError` where the request is wrong and
+        `PhotoError` where the photo is none.
         """
-        wanted = tuple(
-            (name, (values,) if isinstance(values, str) else tuple(values))
-            for name, values in sorted((aspects or {}).items())
+        asked = parse_parameters(
+            parameter_texts(
+                {
+                    "k": k,
+                    "offset": offset,
+                    "categories": categories,
+                    "categories_not": categories_not,
+                    "everything": everything,
+                    "aspects": aspects,
+                    "aspects_not": aspects_not,
+                    "price": price,
+                    "ranges": ranges,
+                    "seller": seller,
+                    "seller_not": seller_not,
+                    "currency": currency,
+                    "currency_not": currency_not,
+                    "availability": availability,
+                    "availability_not": availability_not,
+                    "exclude": exclude,
+                    "exclude_group": exclude_group,
+                    "box": box,
+                    "text": text,
+                    "alpha": alpha,
+                    "colour": colour,
+                    "least_likeness": least_likeness,
+                    "photos": "all" if every_photo else None,
+                    "sort": sort,
+                    "show": show,
+                    "facets": facets,
+                    "explain": explain,
+                }
+            )
         )
-        request = SearchRequest(
-            k=k,
-            categories=tuple(categories),
-            filters=Filters(wanted, *price),
-            text=text,
-            blend=alpha,
-            colour=colour,
-            every_photo=every_photo,
-        )
-        if listing_id is not None:
-            if photo is not None:
-                raise QueryError("a search takes either a photo or a listing_id")
-            return self.search_like(listing_id, request)
-        if photo is None:
+        return self.search_asked(photo, replace(asked, listing_id=listing_id))
+
+    def search_asked(self, photo: Photo | None, asked: SearchParameters) -> Results:
+        """The same for parameters that are read already: of the listing they name, or of the photo."""
+        if (photo is None) == (asked.listing_id is None):
             raise QueryError("a search takes either a photo or a listing_id")
-        return self.search_all([photo], request, box=box)[0]
+        if photo is not None:
+            return self.search_all([photo], asked.request, box=asked.box)[0]
+        assert asked.listing_id is not None
+        if asked.box is not None:
+            raise QueryError("a box is a part of a photo: leave it out with a listing_id")
+        return self.search_like(asked.listing_id, asked.request)
 
     def search_like(self, listing_id: str, request: SearchRequest | None = None) -> Results:
         """The listings that look like the photo of a listing. Raises `QueryError` where there is none of that id."""
-        opened = self._open()
-        (answer,) = opened.searcher.search_all([Query(request or SearchRequest(), listing_id=listing_id)])
-        return opened.results(answer)
+        opened, asked = self._open(), request or SearchRequest()
+        (answer,) = opened.searcher.search_all([Query(asked, listing_id=listing_id)])
+        return opened.results(answer, asked)
 
     def search_all(
         self, photos: Sequence[Photo], request: SearchRequest | None = None, *, box: Box | None = None
@@ -155,7 +208,7 @@ class Shop:
             Query(asked, photo=square, part=None if box else partial(_part, opened, data))
             for data, square in zip(read, self._squares(opened, read, part), strict=True)
         ]
-        return [opened.results(answer) for answer in opened.searcher.search_all(queries)]
+        return [opened.results(answer, asked) for answer in opened.searcher.search_all(queries)]
 
     def encode(self, photos: Sequence[Photo]) -> Encoding:
         """What the live network sees in n photos: probabilities f32[n, categories] in the order of
@@ -302,8 +355,8 @@ class _Opened:
         searcher = open_searcher(release, index, load(RankingConfig), deltas=deltas, threads=place.threads)
         return cls(live, searcher, open_photos(place.store, curated, place.cache_dir))
 
-    def results(self, answer: Answer) -> Results:
-        return Results(answer, self.photo_bytes)
+    def results(self, answer: Answer, asked: SearchRequest) -> Results:
+        return Results(answer, self.photo_bytes, asked.offset)
 
     def photo_bytes(self, photo_id: str) -> bytes | None:
         return self.shelf.peek(photo_id) if photo_id in self.shelf else None

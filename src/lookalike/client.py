@@ -32,11 +32,16 @@ from urllib3.exceptions import HTTPError
 from urllib3.util import Retry, Timeout
 
 from lookalike.errors import LookalikeError
+from lookalike.parameter_texts import parameter_texts
 from lookalike.version import VERSION
 
 Photo = str | os.PathLike[str] | bytes | BinaryIO
 """A photo: the path of a file, its bytes, or a file that is open for reading them."""
 Value = str | int | float | bool
+Choices = Mapping[str, str | Sequence[str]]
+"""Values of aspects, by name."""
+Bounds = tuple[float | None, float | None]
+"""Lowest and highest number, both included; None: no bound."""
 _CONNECT_S = 5.0
 _BUSY = (429, 503)
 
@@ -94,6 +99,10 @@ class Hit(_Reply):
     alike: str | None = None
     beyond: bool = False
     matched_aspects: Mapping[str, str] = field(default_factory=dict)
+    aspects: Mapping[str, Sequence[str]] | None = None
+    """What it states of the aspects in `show`; None where there were none."""
+    explain: Mapping[str, Any] | None = None
+    """The parts of its score, where they were asked for."""
     title: str | None = None
     price: float | None = None
     currency: str | None = None
@@ -121,7 +130,14 @@ class Answer(_Reply):
     nothing_alike: bool = False
     text: Mapping[str, Any] | None = None
     """What the words beside the photo were taken to mean."""
+    boxes: Sequence[Sequence[float]] = ()
+    """Where in the photo something of the catalogue's kind may be."""
+    box: Sequence[float] | None = None
+    """That of these which was searched with instead of the whole photo."""
     facets: Mapping[str, Any] | None = None
+    """Counts of what the nearest listings that pass the filters state, where they were asked for."""
+    explain: Mapping[str, Any] | None = None
+    """How the answer came about, where that was asked for."""
     partial: Mapping[str, Any] | None = None
     """Which shards are missing, where some are."""
     scanned: int = 0
@@ -205,34 +221,65 @@ class Client:
         k: int = 24,
         offset: int = 0,
         categories: Sequence[str] = (),
-        aspects: Mapping[str, str | Sequence[str]] | None = None,
-        price: tuple[float | None, float | None] | None = None,
+        categories_not: Sequence[str] = (),
+        everything: bool = False,
+        aspects: Choices | None = None,
+        aspects_not: Choices | None = None,
+        price: Bounds | None = None,
+        ranges: Mapping[str, Bounds] | None = None,
+        seller: str | Sequence[str] = (),
+        seller_not: str | Sequence[str] = (),
+        currency: str | Sequence[str] = (),
+        currency_not: str | Sequence[str] = (),
+        availability: str | Sequence[str] = (),
+        availability_not: str | Sequence[str] = (),
+        exclude: Sequence[str] = (),
+        exclude_group: Sequence[str] = (),
         box: tuple[float, float, float, float] | None = None,
         text: str = "",
+        sort: str | None = None,
+        show: str | Sequence[str] = (),
+        facets: bool = False,
+        explain: bool = False,
         **parameters: Value | Sequence[Value] | None,
     ) -> Answer:
         """Listings that look like `photo`, or like the listing named.
 
-        `aspects` and `price` filter, `box` is the part of the photo to look for, `text` says words beside it ("in
-        red"). Any other parameter of docs/api.md may be given by its name. Raises `ApiError`, and `ClientError` where
-        the endpoint cannot be asked.
+        Parameters are those of docs/api.md. `aspects` (values by name), `price` and `ranges` (lowest and highest
+        number, None for an open end), `seller` and so on filter; those ending in ``_not`` keep out. `box` is the part
+        of the photo to look for, `text` says words beside it ("in red"). `facets` and `explain` fill those of the
+        answer, `show` the `aspects` of hits. Any other parameter may be given by its name. Raises `ApiError`,
+        `QueryError` where a value cannot be sent, and `ClientError` where the endpoint cannot be asked.
         """
-        query: list[tuple[str, str]] = [("k", str(k))]
-        query += [("listing_id", listing_id)] if listing_id is not None else []
-        query += [("offset", str(offset))] if offset else []
-        query += [("text", text)] if text else []
-        query += [("categories", category) for category in categories]
-        for name, values in (aspects or {}).items():
-            query += [
-                ("aspects", f"{name}={value}") for value in ([values] if isinstance(values, str) else values)
-            ]
-        if price is not None and any(end is not None for end in price):
-            query.append(("price", "..".join("" if end is None else repr(float(end)) for end in price)))
-        if box is not None:
-            query.append(("box", ",".join(repr(float(number)) for number in box)))
-        for name, value in parameters.items():
-            several = value if isinstance(value, Iterable) and not isinstance(value, str) else [value]
-            query += [(name, _text(each)) for each in several if each is not None]
+        query = parameter_texts(
+            {
+                "listing_id": listing_id,
+                "k": k,
+                "offset": offset or None,
+                "categories": categories,
+                "categories_not": categories_not,
+                "everything": everything,
+                "aspects": aspects,
+                "aspects_not": aspects_not,
+                "price": price,
+                "ranges": ranges,
+                "seller": seller,
+                "seller_not": seller_not,
+                "currency": currency,
+                "currency_not": currency_not,
+                "availability": availability,
+                "availability_not": availability_not,
+                "exclude": exclude,
+                "exclude_group": exclude_group,
+                "box": box,
+                "text": text or None,
+                "sort": sort,
+                "show": show,
+                "facets": facets,
+                "explain": explain,
+                **parameters,
+            }
+        )
         body = b"" if photo is None else _bytes_of(photo)
         return Answer.read(self._json("POST", f"/v1/search?{urlencode(query)}", body))
 
@@ -329,10 +376,6 @@ def _object(data: bytes, address: str) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise ClientError(f"{address} answers with something that is no object")
     return body
-
-
-def _text(value: Value) -> str:
-    return {True: "true", False: "false"}[value] if isinstance(value, bool) else str(value)
 
 
 def _bytes_of(photo: Photo) -> bytes:

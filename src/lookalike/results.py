@@ -6,7 +6,7 @@ Enters: a `ranking` answer and a way to a photo's bytes. Leaves: a `Results`, a 
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from typing import Any, overload
@@ -16,6 +16,7 @@ import pyarrow as pa
 from lookalike.columns import SHOWN
 from lookalike.errors import LookalikeError, SettingsError
 from lookalike.imaging.photos import thumbnail
+from lookalike.ranking.facets import Facets
 from lookalike.ranking.request import Answer, CategoryGuess, Hit
 
 _PICTURE = 160
@@ -30,6 +31,8 @@ class Results(Sequence[Hit]):
     """All that the search found out: hits, categories, predicted aspects, times."""
     photo_bytes: Callable[[str], bytes | None] = field(repr=False)
     """A photo id -> the photo as the store keeps it."""
+    offset: int = 0
+    """Hits before these, which were passed over."""
 
     @overload
     def __getitem__(self, index: int) -> Hit: ...
@@ -49,10 +52,21 @@ class Results(Sequence[Hit]):
         """The likeliest leaf categories of the photo, likeliest first."""
         return self.answer.categories
 
+    @property
+    def facets(self) -> Facets | None:
+        """What the nearest listings that pass the filters state, counted; None unless ``facets=True`` was asked for."""
+        return self.answer.facets
+
+    @property
+    def explain(self) -> Mapping[str, Any] | None:
+        """How the answer came about (``explain`` of a hit: its score); None unless ``explain=True`` was asked for."""
+        return self.answer.explain
+
     def to_arrow(self) -> pa.Table:
-        """One row per hit: rank from 1, ids, category, score 0..1, distance in bits, group, price and so on."""
+        """One row per hit: rank from 1, ids, category, score 0..1, distance in bits, group, price and so on; a list of
+        values ``aspect_<name>`` for each aspect that was to be shown."""
         columns: dict[str, tuple[pa.DataType, list[Any]]] = {
-            "rank": (pa.int32(), list(range(1, len(self) + 1))),
+            "rank": (pa.int32(), list(range(self.offset + 1, self.offset + len(self) + 1))),
             "listing_id": (pa.utf8(), [hit.listing_id for hit in self]),
             "photo_id": (pa.utf8(), [hit.photo_id for hit in self]),
             "photo_ordinal": (pa.int32(), [hit.photo_ordinal for hit in self]),
@@ -62,6 +76,9 @@ class Results(Sequence[Hit]):
             "group": (pa.utf8(), [hit.group for hit in self]),
         }
         columns |= {c.name: (c.type, [hit.columns[c.name] for hit in self]) for c in SHOWN}
+        for name in sorted({name for hit in self for name in hit.aspects or ()}):
+            stated = [list((hit.aspects or {}).get(name, ())) for hit in self]
+            columns[f"aspect_{name}"] = (pa.list_(pa.utf8()), stated)
         return pa.table({name: pa.array(values, kind) for name, (kind, values) in columns.items()})
 
     def to_pandas(self) -> Any:
@@ -76,7 +93,7 @@ class Results(Sequence[Hit]):
     def _repr_html_(self) -> str:
         guess = self.categories[0] if self.categories else None
         seen = f"{escape(guess.category)} {guess.probability:.0%}" if guess else "nothing"
-        cards = "".join(self._card(rank, hit) for rank, hit in enumerate(self, 1))
+        cards = "".join(self._card(rank, hit) for rank, hit in enumerate(self, self.offset + 1))
         return (
             f'<div style="font:13px sans-serif"><p>Seen as <b>{seen}</b>; {len(self)} listings.</p>'
             f'<div style="display:flex;flex-wrap:wrap;gap:10px">{cards or "Nothing was found."}</div></div>'

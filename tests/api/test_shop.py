@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import re
+from inspect import signature
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ from PIL import Image
 import lookalike
 from lookalike.errors import PhotoError, QueryError, SettingsError
 from lookalike.publishing import publication
+from lookalike.ranking.model import BY_NAME
 from lookalike.storage.directory import DirectoryStore
 from tests.shop import CATEGORIES, Shop, open_shop, reindex, render
 
@@ -58,11 +62,72 @@ def test_filters_boxes_and_listings(shop: lookalike.Shop) -> None:
     assert "3-000" not in {hit.listing_id for hit in alike}
 
 
+def test_every_parameter_of_an_endpoint_has_a_keyword() -> None:
+    keywords = set(signature(lookalike.Shop.search).parameters) - {"self", "photo"}
+    assert keywords == set(BY_NAME) - {"query_id", "image_url", "photos"} | {"every_photo"}
+
+
+def test_searches_are_narrowed_sorted_counted_and_explained(shop: lookalike.Shop) -> None:
+    photo = render("home/vase", 5)
+    every = shop.search(photo, categories=["home"], k=200, show="*", facets=True, explain=True)
+    assert every.facets is not None
+    assert every.facets.categories["home/vase"] == 6
+    assert every.explain is not None
+    assert every.explain["route"] == "categories"
+    assert every[0].explain is not None
+    table = every.to_arrow()
+    assert table["aspect_mark"].to_pylist() == [list((hit.aspects or {})["mark"]) for hit in every]
+    plain = shop.search(photo, categories=["home"], k=200)
+    assert (plain.facets, plain.explain, plain[0].explain, plain[0].aspects) == (None, None, None, None)
+    assert "aspect_mark" not in plain.to_arrow().column_names
+
+    narrowed = shop.search(
+        photo, categories="home", categories_not=["home/lamp"], aspects_not={"mark": "dark"},
+        ranges={"price": (6, None)}, seller_not="South", sort="-price", show=["mark"], k=200,
+    )  # fmt: skip
+    assert len(narrowed) > 0
+    assert {hit.category for hit in narrowed} <= {"home/vase", "home/bowl"}
+    assert {(hit.aspects or {})["mark"] for hit in narrowed} == {("light",)}
+    prices = [hit.price for hit in narrowed]
+    assert prices == sorted((price for price in prices if price is not None and price >= 6), reverse=True)
+    assert "South" not in {hit.columns["seller"] for hit in narrowed}
+
+    page = shop.search(photo, categories=["home"], k=2, offset=2)
+    assert [hit.listing_id for hit in page] == [hit.listing_id for hit in plain][2:4]
+    assert page.to_arrow()["rank"].to_pylist() == [3, 4]
+    left = shop.search(
+        photo, categories=["home"], exclude=[plain[0].listing_id], exclude_group=[plain[1].group], k=200
+    )
+    assert {plain[0].listing_id, plain[1].listing_id}.isdisjoint(hit.listing_id for hit in left)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"aspects_not": {"mrak": "dark"}}, "unknown aspect 'mrak'; did you mean 'mark'"),
+        ({"aspects": {"a=b": "dark"}}, "aspects: 'a=b' cannot be a name"),
+        ({"ranges": {"price": 6}}, "ranges: price: give the lowest and the highest number"),
+        ({"price": (9, 5)}, "the price range 9 to 5 is empty"),
+        ({"price": (float("nan"), None)}, "price: 'nan' is not a finite number"),
+        ({"sort": "cheapest"}, "sort is price or -price"),
+        ({"box": (0, 0, 2, 1)}, "box does not lie in the photo"),
+        ({"k": 0}, "k must be between 1 and 200"),
+    ],
+)
+def test_a_wrong_parameter_is_refused_as_an_endpoint_does(
+    shop: lookalike.Shop, wrong: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(QueryError, match=re.escape(said)):
+        shop.search(render("home/vase", 5), **wrong)
+
+
 def test_what_cannot_be_searched_for_says_why(shop: lookalike.Shop, tmp_path: Path) -> None:
     with pytest.raises(QueryError, match="either a photo or a listing_id"):
         shop.search()
     with pytest.raises(QueryError, match="either a photo or a listing_id"):
         shop.search(b"", listing_id="3-000")
+    with pytest.raises(QueryError, match="a box is a part of a photo"):
+        shop.search(listing_id="3-000", box=(0, 0, 1, 1))
     with pytest.raises(QueryError, match="a float is no photo: give a path"):
         shop.search(1.5)  # type: ignore[arg-type]
     with pytest.raises(QueryError, match=r"none\.jpg: No such file"):

@@ -9,11 +9,14 @@ import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from lookalike.cli.search_options import OPTIONS
 from lookalike.imaging.photos import load_square
 from lookalike.publishing import live_ref, publication
+from lookalike.ranking.model import BY_NAME
 from lookalike.ranking.request import Query, SearchRequest
 from lookalike.ranking.search import open_searcher
 from lookalike.storage.artefacts import fetch
@@ -45,7 +48,98 @@ def test_filters_of_a_search(run: Run, store: Path) -> None:
     dark = hits(run, store, "--category", "home/vase", "--aspect", "mark=dark", "--price", "1e-7..1e3")
     assert 0 < len(dark) < len(every)
     assert hits(run, store, "--aspect", "mark=purple") == []
+    nothing = run("search", store / "vase.jpg", "--store", store / "store", "--seller", "Nobody")
+    assert "Nothing was found: no listing of the categories searched passes the filters." in nothing.out
     assert hits(run, store, "--box", "-0.0,1e-7,1.0000001,1") == hits(run, store)
+
+
+def body(run: Run, store: Path, *options: object) -> Any:
+    outcome = run("search", store / "vase.jpg", "--store", store / "store", "--json", "-k", 200, *options)
+    assert outcome.code == 0, outcome.err
+    return outcome.json
+
+
+def test_every_parameter_of_an_endpoint_is_an_option() -> None:
+    not_of_a_shell = {"query_id", "image_url"}  # a photo is given each time, by its address if it has one
+    assert {option.name for option in OPTIONS} == set(BY_NAME) - not_of_a_shell
+
+
+def test_filters_keep_out_what_they_name(run: Run, store: Path) -> None:
+    every = body(run, store, "--category", "home", "--show", "mark")["hits"]
+    assert {hit["aspects"]["mark"][0] for hit in every} == {"dark", "light"}
+    light = body(run, store, "--category", "home", "--aspect-not", "mark=dark", "--show", "*")["hits"]
+    assert {hit["aspects"]["mark"][0] for hit in light} == {"light"}
+    assert set(light[0]["aspects"]) == {"brand", "mark", "material"}
+    lamps = body(run, store, "--category", "home", "--category-not", "home/vase")["hits"]
+    assert lamps
+    assert "home/vase" not in {hit["category"] for hit in lamps}
+    sold = body(run, store, "--category", "home", "--seller", "North", "--seller", "South")["hits"]
+    assert {hit["seller"] for hit in sold} == {"North", "South"}
+    others = body(run, store, "--category", "home", "--seller-not", "North")["hits"]
+    assert "North" not in {hit["seller"] for hit in others}
+    assert others
+    ranged = body(run, store, "--category", "home", "--range", "price=6..8")["hits"]
+    assert {hit["price"] for hit in ranged} <= {6, 7, 8}
+    assert ranged
+    shown = every[0]
+    left = body(run, store, "--category", "home", "--exclude-group", shown["group"])["hits"]
+    assert len(left) == len(every) - 1
+    assert shown["group"] not in {hit["group"] for hit in left}
+
+
+def test_answers_are_sorted_and_come_in_pages(run: Run, store: Path) -> None:
+    prices = [hit["price"] for hit in body(run, store, "--category", "home", "--sort", "-price")["hits"]]
+    known = [price for price in prices if price is not None]
+    assert known == sorted(known, reverse=True)
+    assert prices[: len(known)] == known
+    first = run("search", store / "vase.jpg", "--store", store / "store", "-k", 1, "--category", "home")
+    second = run(
+        *("search", store / "vase.jpg", "--store", store / "store", "-k", 1, "--category", "home"),
+        *("--offset", 1),
+    )
+    rows = [
+        [line for line in done.out.splitlines() if re.match(r"\d +\d-0", line)] for done in (first, second)
+    ]
+    assert [row[0][0] for row in rows] == ["1", "2"]
+    assert rows[0][0].split()[1] != rows[1][0].split()[1]
+
+
+def test_facets_are_the_options_that_narrow_the_search(run: Run, store: Path) -> None:
+    command = ("search", store / "vase.jpg", "--store", store / "store", "--category", "home")
+    counted = run(*command, "--facets")
+    assert counted.code == 0, counted.err
+    facets = body(run, store, "--category", "home", "--facets")["facets"]
+    assert f"facets of the nearest {facets['listings']} listings that pass the filters; price" in counted.out
+    for option, count in (
+        ("--aspect mark=dark", facets["aspects"]["mark"]["dark"]),
+        ("--seller North", facets["seller"]["North"]),
+        ("--category home/vase", facets["categories"]["home/vase"]),
+    ):
+        assert re.search(rf"^ *{count} +{re.escape(option)} *$", counted.out, re.M), option
+        within = () if option.startswith("--category") else ("--category", "home")
+        assert body(run, store, *within, "--facets", *option.split())["facets"]["listings"] == count
+    assert body(run, store)["facets"] is None
+
+
+def test_an_answer_explains_itself(run: Run, store: Path) -> None:
+    told = run(
+        "search", store / "vase.jpg", "--store", store / "store", "--explain", "--category", "home/vase"
+    )
+    assert told.code == 0, told.err
+    assert "opened: route categories, pool" in told.out
+    assert re.search(r"^# +listing +score +rescored distance +appearance", told.out, re.M)
+    found = body(run, store, "--explain")
+    assert found["explain"]["route"] == "predicted"
+    assert 0 <= found["hits"][0]["explain"]["appearance"] <= 1
+    assert "explain" not in body(run, store)["hits"][0]
+
+
+def test_help_teaches_how_to_narrow(run: Run) -> None:
+    said = " ".join(re.sub("[│╭╮╰╯─]", " ", run("search", "--help").out).split())
+    for option in OPTIONS:
+        assert f"{option.flag} " in said
+    assert "--range size=40..42.5 --seller North --sort price" in said
+    assert "Those that state none pass." in said
 
 
 def test_a_photo_comes_from_a_file_a_pipe_or_an_address(
@@ -124,6 +218,12 @@ def test_a_box_is_searched_for_with_its_margin_as_over_http(run: Run, store: Pat
         (("--box", "0,0,1e999,1"), "box: '1e999' is larger than a number can be"),
         (("--box", "0,0,nan,1"), "box: 'nan' is not a finite number"),
         (("--price", "cheap"), "price: give a range"),
+        (("--range", "size"), "ranges: 'size' is not of the form name=low..high"),
+        (("--range", "mrak=1..2"), "unknown aspect 'mrak'; did you mean 'mark'?"),
+        (("--show", "colour"), "unknown aspect 'colour'"),
+        (("--category-not", "home/vaze"), "unknown category 'home/vaze'"),
+        (("--sort", "cheapest"), "sort is price or -price, not 'cheapest'"),
+        (("--everything", "--category", "home"), "everything: leave it out where categories are named"),
     ],
 )
 def test_what_is_wrong_with_a_search_is_one_line(

@@ -15,9 +15,9 @@ from openapi_spec_validator import validate
 from PIL import Image
 from starlette.routing import Route
 
+from lookalike.ranking.model import PARAMETERS
 from lookalike.serving import app
 from lookalike.serving.description import openapi
-from lookalike.serving.model import PARAMETERS
 from lookalike.serving.observing import JsonFormatter
 from tests.serving.running import Running, eventually
 from tests.shop import Shop, render

@@ -7,11 +7,14 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from inspect import signature
 from pathlib import Path
 
 import pytest
 
 from lookalike.client import Answer, ApiError, Client, ClientError
+from lookalike.errors import QueryError
+from lookalike.ranking.model import BY_NAME
 from lookalike.serving import keys
 from lookalike.serving.access import AccessConfig
 from lookalike.serving.config import ServingConfig
@@ -64,6 +67,32 @@ def test_parameters_of_every_kind_arrive(client: Client) -> None:
     assert answer.text
     assert answer.facets["listings"] > 0
     assert answer.text["wishes"][0]["words"] == "Acme"
+
+
+def test_every_parameter_of_an_endpoint_is_sent(client: Client) -> None:
+    named = set(signature(Client.search).parameters) - {"self", "photo", "parameters"}
+    assert named == set(BY_NAME) - {"query_id", "image_url", "photos", "alpha", "colour", "least_likeness"}
+    whole = client.search(PHOTO, categories="home", k=200)
+    found = client.search(
+        PHOTO, categories=["home"], categories_not=["home/lamp"], aspects_not={"mark": ["dark"]},
+        ranges={"price": (6, None)}, seller_not="South", sort="price", show="mark", explain=True, k=200,
+        exclude_group=[whole[0].group], query_id=None, alpha=0, photos="main",
+    )  # fmt: skip
+    assert 0 < len(found) < len(whole)
+    for hit in found:
+        assert hit.category != "home/lamp"
+        assert hit.aspects == {"mark": ["light"]}
+        assert hit.explain
+        assert hit.seller != "South"
+        assert hit.group != whole[0].group
+    prices = [hit.price for hit in found]
+    assert prices == sorted(price for price in prices if price is not None and price >= 6)
+    assert found.explain
+    assert found.explain["alpha"] == 0
+    assert found.box is None
+    assert whole.facets is whole.explain is whole[0].aspects is None
+    with pytest.raises(QueryError, match="ranges: price: give the lowest and the highest"):
+        client.search(PHOTO, ranges={"price": 6})  # type: ignore[dict-item]
 
 
 def test_by_listing_with_its_photo_and_what_there_is(client: Client) -> None:

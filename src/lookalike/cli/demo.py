@@ -19,6 +19,7 @@ from lookalike.api import Shop
 from lookalike.catalogue.listings import Listing
 from lookalike.catalogue.rules import CurationConfig
 from lookalike.cli import searching, showing
+from lookalike.cli.answers import write_sheet
 from lookalike.cli.options import Json, Recipe, Weights
 from lookalike.cli.output import Output
 from lookalike.progress import Progress
@@ -124,7 +125,7 @@ def show(
     answers = [found.answer for found in results]
     sheet = directory / "answers.png"
     asked = [photo.read_bytes() for photo in photos]
-    showing.write_sheet(list(zip(asked, results, strict=True)), sheet)
+    write_sheet(list(zip(asked, results, strict=True)), sheet)
     seconds = time.monotonic() - began
     if as_json:
         answered = [

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from lookalike.api import Shop
+from lookalike.cli.answers import show_answer, write_sheet
 from lookalike.cli.options import (
     CatalogueUri,
     Columns,
@@ -20,82 +21,23 @@ from lookalike.cli.options import (
 )
 from lookalike.cli.output import Output
 from lookalike.cli.queries import read_query
-from lookalike.cli.showing import hit_photos, show_answer, show_clicks, show_report, write_sheet
+from lookalike.cli.search_options import with_search
+from lookalike.cli.showing import hit_photos, show_clicks, show_report
 from lookalike.errors import QueryError
+from lookalike.ranking.asked import SearchParameters
 from lookalike.settings import load
 from lookalike.workplace import open_workplace
 
-Box = Annotated[
-    str | None,
-    typer.Option(
-        metavar="X,Y,W,H",
-        help="Part of the photo to search with, as fractions of its size; a tenth is added on each side.",
-    ),
-]
 
-
+@with_search
 def search(
+    asked: SearchParameters,
     photo: Annotated[
         str | None,
         typer.Argument(
             help="A photo's file, its http(s) address, or - for standard input.", show_default=False
         ),
     ] = None,
-    listing: Annotated[
-        str | None, typer.Option(metavar="ID", help="Search with the photo of this listing instead.")
-    ] = None,
-    k: Annotated[int, typer.Option("-k", min=1, max=200, help="Hits to answer.")] = 12,
-    category: Annotated[
-        list[str] | None,
-        typer.Option(help="Search in this category, or all below a path, instead of the predicted ones."),
-    ] = None,
-    aspect: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=VALUE",
-            help="Only listings that state it. One name repeated: either value; several names: all of them.",
-        ),
-    ] = None,
-    price: Annotated[
-        str | None, typer.Option(metavar="A..B", help="Only listings of this price, ends included.")
-    ] = None,
-    box: Box = None,
-    text: Annotated[
-        str,
-        typer.Option(
-            metavar="WORDS",
-            help='Words beside the photo, such as "in red": what fulfils them comes first. Not: filters.',
-            show_default=False,
-        ),
-    ] = "",
-    alpha: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Weight of appearance against aspects.")
-    ] = None,
-    colour: Annotated[
-        float | None, typer.Option(min=0, max=16, help="How many times colours count; 0 leaves them out.")
-    ] = None,
-    everything: Annotated[
-        bool,
-        typer.Option(
-            "--everything", help="Search all categories; every third hit by look alone, whatever it is."
-        ),
-    ] = False,
-    least_likeness: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            max=1,
-            help="Likeness below which nothing is said to look like the photo: the share of the shop's own photos "
-            "that would be told so; 0: never.",
-            show_default="0.05",
-        ),
-    ] = None,
-    every_photo: Annotated[
-        bool,
-        typer.Option(
-            "--every-photo", help="With --listing: near to any of its photos, not the main one alone."
-        ),
-    ] = False,
     sheet: Annotated[
         Path | None, typer.Option(help="Write the query and its hits as a picture (PNG).")
     ] = None,
@@ -105,39 +47,26 @@ def search(
 ) -> None:
     """Find the listings that look like a photo, or like a listing.
 
+    Options are the parameters of a search endpoint, by the same rules (docs/api.md).
+
+    Repeat a filter for several values; [bold]--facets[/bold] says what there is to filter by.
+
     [dim]Example:[/dim] lookalike search photo.jpg --sheet hits.png
 
-    [dim]Example:[/dim] lookalike search --listing A17 --aspect colour=red
+    [dim]Example:[/dim] lookalike search photo.jpg --facets --show colour
+
+    [dim]Example:[/dim] lookalike search --listing A17 --aspect colour=red --aspect-not brand=Acme --price ..50
+
+    [dim]Example:[/dim] lookalike search photo.jpg --range size=40..42.5 --seller North --sort price
 
     [dim]Example:[/dim] lookalike search photo.jpg --text "this in red, for kids"
     """
-    from lookalike.ranking.filters import Filters
-    from lookalike.ranking.parameters import parse_aspects, parse_box, parse_price
-    from lookalike.ranking.request import SearchRequest
-
     out, shop = Output(as_json=as_json), Shop(open_workplace(store, threads=threads))
-    filters = Filters(parse_aspects(aspect or ()), *(parse_price(price) if price else ()))
-    part = None if box is None else parse_box(box)
-    request = SearchRequest(
-        k=k,
-        categories=tuple(category or ()),
-        everything=everything,
-        filters=filters,
-        text=text,
-        blend=alpha,
-        colour=colour,
-        least_likeness=least_likeness,
-        every_photo=every_photo,
-    )
-    data = None
-    if listing is None:
-        data = read_query(photo)
-        (found,) = shop.search_all([data], request, box=part)
-    elif photo is None and part is None:
-        found = shop.search_like(listing, request)
-    else:
+    if asked.listing_id is not None and (photo is not None or asked.box is not None):
         raise QueryError("--listing searches with the listing's own photo: give no other photo and no --box")
-    show_answer(out, found.answer)
+    data = None if asked.listing_id is not None else read_query(photo)
+    found = shop.search_asked(data, asked)
+    show_answer(out, found)
     if sheet is not None:
         write_sheet([(data, found)], sheet)
         out.note(f"wrote {sheet}")

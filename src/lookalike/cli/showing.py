@@ -1,7 +1,7 @@
 """What a command's result looks like to a person and to a program: one function for each kind of result.
 
-Enter: an `Output` and what a step or a search came to. Leave: words and tables on stdout, or the one JSON object of
-`--json`; a picture of hits where one is asked for.
+Enter: an `Output` and what a step came to (`answers` has those of a search). Leave: words and tables on stdout, or the
+one JSON object of `--json`.
 """
 
 from __future__ import annotations
@@ -9,9 +9,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import shlex
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from rich.markup import escape
 
@@ -21,13 +20,6 @@ from lookalike.publishing.data_gate import DataGateReport
 from lookalike.storage.artefacts import Ref, read_manifest
 from lookalike.strict_json import plain
 from lookalike.workplace import Workplace
-
-if TYPE_CHECKING:
-    from lookalike.ranking.request import Answer
-    from lookalike.ranking.words import Understood
-    from lookalike.results import Results
-
-_SHEET_COLUMNS = 7
 
 
 def show_curated(out: Output, place: Workplace, ref: Ref) -> None:
@@ -121,57 +113,6 @@ def show_live(out: Output, live: live_ref.LiveRef) -> None:
     )
 
 
-def show_answer(out: Output, answer: Answer) -> None:
-    """The predicted categories, aspects and hits of one answer."""
-    guesses = ", ".join(
-        f"[bold]{guess.category}[/bold] {guess.probability:.0%}"
-        if guess.opened
-        else f"{guess.category} {guess.probability:.0%}"
-        for guess in answer.categories[:5]
-    )
-    aspects = ", ".join(f"{name}: {values[0][0]}" for name, values in answer.aspects.items() if values)
-    rows = [
-        (
-            rank,
-            hit.listing_id,
-            escape(hit.columns["title"] or ""),
-            hit.category,
-            hit.score,
-            "" if hit.likeness is None else f"{hit.likeness:.2f} {hit.alike}",
-            hit.distance,
-            "" if hit.price is None else f"{hit.price:.2f} {hit.columns['currency'] or ''}".rstrip(),
-            ", ".join(f"{name}={value}" for name, value in hit.matched_aspects.items()),
-        )
-        for rank, hit in enumerate(answer.hits, 1)
-    ]
-    times = ", ".join(f"{stage} {ms:.1f}" for stage, ms in answer.milliseconds.items())
-    if not out.as_json:
-        out.stdout.print(f"categories: {guesses}\naspects:    {aspects or 'none predicted'}")
-        if answer.understood.text.strip():
-            out.stdout.print(_in_words(answer.understood))
-        if answer.judged.nothing_alike:
-            out.stdout.print("[bold]Nothing found looks like the photo.[/bold] The nearest:")
-    out.table(
-        "", ("#", "listing", "title", "category", "score", "likeness", "distance", "price", "same"), rows
-    )
-    body = dataclasses.asdict(answer) | {"hits": [hit.to_json() for hit in answer.hits]}
-    del body["carried"]  # bytes that stand for the query, for a server's query_id
-    out.result(body, f"[dim]{answer.scanned:,} listings scanned; milliseconds: {times}[/dim]")
-
-
-def _in_words(understood: Understood) -> str:
-    """What a text was taken to mean, for people."""
-    meant = [
-        ("not " if wish.against else "")
-        + " or ".join(
-            [*(f"{name}: {', '.join(values)}" for name, values in wish.aspects), *wish.categories[:3]]
-        )
-        for wish in understood.wishes
-    ]
-    unknown = f"; not understood: {', '.join(understood.unknown)}" if understood.unknown else ""
-    return escape(f"preferred:  {'; '.join(meant) or 'nothing'}{unknown}")
-
-
 def show_clicks(out: Output, report: Mapping[str, Any]) -> None:
     """Click-through by rank and by blend, and the blend that the clicks ask for."""
 
@@ -200,20 +141,6 @@ def show_clicks(out: Output, report: Mapping[str, Any]) -> None:
         dict(report),
         f"{report['answers_seen']:,} of {report['answers']:,} answers were seen{unmatched}\n{said}",
     )
-
-
-def write_sheet(answers: Sequence[tuple[bytes | None, Results]], path: Path) -> None:
-    """Query photos (None where a listing was asked about) and their hits, as one picture of seven columns."""
-    from lookalike.imaging.photos import contact_sheet
-
-    entries = []
-    for query, found in answers:
-        if query is not None:
-            entries.append((query, "query"))
-        for hit in found:
-            if (data := found.photo_bytes(hit.photo_id)) is not None:
-                entries.append((data, f"{hit.score:.2f} {hit.category.rpartition('/')[2]}"))
-    path.write_bytes(contact_sheet(entries, _SHEET_COLUMNS, 160))
 
 
 def hit_photos(place: Workplace, index: Ref) -> Callable[[str], bytes]:

@@ -1,7 +1,7 @@
 """The description of the search API: openapi.json beside this file, with what follows from declarations.
 
-The file says everything but the parameters of a search (`model`), and the columns that hits, listings and facets have
-(`columns.SHOWN`, `filters`).
+The file says everything but the parameters of a search (`ranking.model`), and the columns that hits, listings and
+facets have (`columns.SHOWN`, `filters`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from lookalike.columns import SHOWN
 from lookalike.ranking.filters import LABELS, NUMBERS
-from lookalike.serving.model import body_schema, query_parameters
+from lookalike.ranking.model import body_schema, query_parameters
 
 _FILE = Path(__file__).parent / "openapi.json"
 _WITH_COLUMNS = ("Hit", "Listing")

@@ -1,7 +1,7 @@
 """A search as a JSON object: taken apart into the photo and the texts that a query string would have.
 
 Enters: the bytes of a body. Leaves: an `Upload`. What a value must be follows from the declared model; what it may be
-is checked where all texts are (`wire`).
+is checked where all texts are (`ranking.asked`).
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any
 
 from lookalike import strict_json
 from lookalike.errors import QueryError, unknown
+from lookalike.ranking.model import BY_PATH, Parameter
 from lookalike.serving.forms import Upload
-from lookalike.serving.model import BY_PATH, Parameter
 
 PHOTO = "photo"
 _OBJECTS = frozenset(path[:depth] for path in BY_PATH for depth in range(1, len(path)))

@@ -19,6 +19,7 @@ from starlette.exceptions import HTTPException
 from lookalike.errors import QueryError
 from lookalike.imaging import photos
 from lookalike.imaging.limits import Limits
+from lookalike.ranking.asked import SearchParameters, parse_parameters
 from lookalike.ranking.framing import framed
 from lookalike.ranking.request import Query
 from lookalike.serving.batching import SearchQueue
@@ -30,7 +31,7 @@ from lookalike.serving.forms import Upload
 from lookalike.serving.lifecycle import Lifecycle
 from lookalike.serving.snapshot import ServedSnapshot
 from lookalike.serving.web_queries import WebQueries
-from lookalike.serving.wire import SearchParameters, answer_json, parse_parameters
+from lookalike.serving.wire import answer_json
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """The request of a search, declared once: what a query string, a form and a JSON body may say, and what it means.
 
-Each parameter is one line of `PARAMETERS`. From it follow how its text is read (`wire`), where a JSON body has it
-(`json_bodies`), and both descriptions in openapi.json (`description`). A JSON body is turned into the texts of a query
-string, so whatever is refused in one is refused in the other, with the same words.
+Each parameter is one line of `PARAMETERS`. From it follow how its text is read (`asked`), where a JSON body has it
+(`serving.json_bodies`), and both descriptions in openapi.json (`serving.description`). A JSON body is turned into the
+texts of a query string, so whatever is refused in one is refused in the other, with the same words.
 """
 
 from __future__ import annotations
