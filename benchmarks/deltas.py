@@ -1,12 +1,15 @@
 """What a change costs: from changed tables to searchable, and searches over deltas beside a full build.
 
     python -m benchmarks.deltas WORKDIR --rows 100000 1000000
+    python -m benchmarks.deltas WORKDIR --rows 30000 100000 --memory
 
 The catalogue is made here: listings of 200 categories with random codes of 4096 bits, prices, brands and titles, one
 photo each (no photo exists: codes are random, so this says nothing of how good hits are). Ten listings change: five
 prices, two sold, two new, one with a new photo. Measured are: comparing both curated snapshots, building the delta,
 publishing its reference, opening it in a process that serves the base already, the bytes that this process fetches,
 and p50 of one query over the five largest categories with 0, 1 and 8 deltas, beside a full build of the same state.
+With `--memory`, instead: CPU time and highest RssAnon of a process of its own that makes the delta, and of one that
+makes the full build; what it had before is taken off.
 """
 
 from __future__ import annotations
@@ -15,8 +18,10 @@ import argparse
 import hashlib
 import io
 import json
+import multiprocessing
 import resource
 import shutil
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -288,17 +293,61 @@ def measure(root: Path, rows: int) -> dict[str, object]:
     return report
 
 
+def measure_memory(root: Path, rows: int) -> dict[str, object]:
+    shutil.rmtree(root, ignore_errors=True)
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(1, maxtasksperchild=1) as pool:
+        made = pool.apply(_changed, (root, rows))
+        return {"rows": rows} | {what: pool.apply(_alone, (root, what, *made)) for what in ("delta", "base")}
+
+
+def _changed(root: Path, rows: int) -> tuple[Generation, State]:
+    shop = Shop(root, rows)
+    return shop.generation, shop.changed(0)
+
+
+def _alone(root: Path, what: str, generation: Generation, state: State) -> dict[str, float]:
+    """Make a delta or a base in this process; its CPU seconds, and the MB that it had at most beyond its own."""
+    store, cache, highest, over = DirectoryStore(root / "store"), root / "cache", [0.0], threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.01):
+            highest.append(max(highest.pop(), _anonymous_mb()))
+
+    before = _anonymous_mb()
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    began = time.process_time()
+    if what == "delta":
+        manifest = read_manifest(store, generation.tip)
+        difference = compare(store, State.of(manifest.inputs, manifest.config), state, cache)
+        build_delta(store, generation, state, difference, cache_dir=cache)
+    else:
+        build(store, state.curated, state.extraction, cache_dir=cache)
+    seconds = time.process_time() - began
+    over.set()
+    watcher.join()
+    return {"cpu_s": seconds, "own_mb": before, "more_mb": highest[0] - before}
+
+
+def _anonymous_mb() -> float:
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("RssAnon:")[2].split()[0]) / 1000
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("workdir", type=Path)
     parser.add_argument("--rows", type=int, nargs="+", default=[100_000, 1_000_000])
+    parser.add_argument("--memory", action="store_true", help="measure memory, and nothing else")
     options = parser.parse_args()
     Scanner(1)
     reports = []
     for rows in options.rows:
-        reports.append(measure(options.workdir / str(rows), rows))
+        measured = measure_memory if options.memory else measure
+        reports.append(measured(options.workdir / str(rows), rows))
         print(json.dumps(reports[-1], indent=1), flush=True)
         shutil.rmtree(options.workdir / str(rows))
     print(json.dumps({"machine": machine(), "changed": CHANGED, "results": reports}, indent=1))

@@ -24,23 +24,27 @@ TOP = Path(__file__).parents[1]
 SMALL, LARGE = Catalogue(1e6), Catalogue(1e9, bare=True)
 
 
-def test_the_bytes_of_a_listing_are_those_of_a_real_index(tmp_path: Path) -> None:
-    made = make_snapshot(tmp_path / "store", {"a": 6000, "b": 2000}, bits=512, shard_rows=4000)
+@pytest.mark.parametrize(("each", "most"), [(4000, 1), (1500, 4)])
+def test_the_bytes_of_a_listing_are_those_of_a_real_index(tmp_path: Path, each: int, most: int) -> None:
+    rows_of = {"a": each + 500, "b": each - 500}
+    made = make_snapshot(tmp_path / "store", rows_of, bits=512, shard_rows=4000, photos=most)
     ref = build(made.store, made.curated, made.extraction, shards=2, cache_dir=tmp_path)
     index = fetch(made.store, ref, tmp_path)
     parts = [p for c in ("a", "b") for p in IndexSnapshot.open(index).partitions(c)]
     rows = sum(map(len, parts))
     values = sum(len(lists.values) for part in parts for lists in part.aspects.values())
     groups = sum(len(group) for part in parts for group in part.groups.to_pylist())
-    titles = sum(len(title or "") for part in parts for title in part.columns["title"].to_pylist())
+    titles = sum(len(title or "") for title in made.listings["title"].to_pylist())
+    listings = made.listings.num_rows
     catalogue = Catalogue(
-        rows,
+        listings,
         bits=512,
         id_bytes=8,
         group_bytes=groups / rows,
-        title_bytes=titles / rows,
+        title_bytes=titles / listings,
         aspects=2,
         values=values / rows / 2,
+        photos=rows / listings,
     )
     on_disk = sum(entry.size for entry in index.manifest.files)
     assert on_disk == pytest.approx(catalogue.index_bytes, rel=0.02)  # the headers are the rest

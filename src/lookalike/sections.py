@@ -86,6 +86,12 @@ def _sizing() -> type[Any]:
     return Measured
 
 
+def _sizing_runs() -> type[Any]:
+    from lookalike.sizing_runs import MeasuredRuns
+
+    return MeasuredRuns
+
+
 SECTIONS: Mapping[str, Callable[[], type[Any]]] = {
     "": lambda: settings.Settings,
     "s3": lambda: settings.S3Settings,
@@ -106,6 +112,7 @@ SECTIONS: Mapping[str, Callable[[], type[Any]]] = {
     "rankers": _rankers,
     "console": lambda: settings.ConsoleSettings,
     "sizing": _sizing,
+    "sizing_runs": _sizing_runs,
 }
 """Table -> its class, in the order of the page and of `lookalike config show`."""
 

@@ -82,22 +82,30 @@ class Catalogue:
     """Values that a listing states of each aspect."""
     bare: bool = False
     """Search pods keep no places of photos (`ServingConfig.bare`)."""
+    photos: float = 1.0
+    """Photos of a listing that are indexed, in the mean."""
 
     @property
     def row_bytes(self) -> float:
-        """Bytes of a listing in a segment (docs/index-format.md): texts with offsets, code, sketch, ordinal, title,
-        price, aspects."""
+        """Bytes of a photo of a listing in a segment (docs/index-format.md): texts with offsets, code, sketch,
+        ordinal, title, price, aspects."""
         texts = (4 + self.id_bytes) + (4 + 32) + (4 + self.group_bytes) + (4 + 1 / 8 + self.title_bytes)
         return texts + self.bits / 8 + 16 + 4 + 8 + 1 / 8 + self.aspects * (4 + 4 * self.values)
 
     @property
+    def listing_bytes(self) -> float:
+        """Bytes of a listing in a segment, with all its photos. A further one's texts are null, and their letters are
+        there nevertheless."""
+        return self.row_bytes * self.photos
+
+    @property
     def shelf_bytes(self) -> float:
-        """Bytes of a listing beside the index in a search pod: where its photo is."""
-        return 0.0 if self.bare else 32.0 + 3 * 8
+        """Bytes of a listing beside the index in a search pod: where its photos are."""
+        return 0.0 if self.bare else (32.0 + 3 * 8) * self.photos
 
     @property
     def index_bytes(self) -> float:
-        return self.listings * self.row_bytes
+        return self.listings * self.listing_bytes
 
     def rows(self, opened: float) -> float:
         """Listings of so many categories, as searches meet them."""
@@ -239,8 +247,9 @@ class _Work:
         self.encode_ms = measured.encode_core_ms / cluster.pod_cores
         rate = measured.scan_gb_s * GB / 1e3  # bytes a millisecond
         self.scanned = catalogue.rows(catalogue.opened)
-        self.scan_ms = self.scanned * catalogue.bits / 8 / rate
-        self.scan_most_ms = catalogue.rows(catalogue.opened_most) * catalogue.bits / 8 / rate
+        listing_ms = catalogue.photos * catalogue.bits / 8 / rate
+        self.scan_ms = self.scanned * listing_ms
+        self.scan_most_ms = catalogue.rows(catalogue.opened_most) * listing_ms
         self.tables_gb = catalogue.listings * catalogue.shelf_bytes / GB
         self.search_gb = measured.search_gb + measured.buffers_gb + self.tables_gb
 
@@ -314,6 +323,7 @@ def _check(catalogue: Catalogue, load: Load, cluster: Cluster) -> None:
         "categories": catalogue.categories,
         "opened": catalogue.opened,
         "skew": catalogue.skew,
+        "photos of a listing": catalogue.photos,
         "qps": load.qps,
         "p99": load.p99_ms,
         "node memory": cluster.node_gb,

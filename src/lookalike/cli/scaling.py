@@ -16,8 +16,10 @@ from lookalike.workplace import open_workplace
 
 if TYPE_CHECKING:
     from lookalike.sizing import Catalogue, Cluster, Load, Plan
+    from lookalike.sizing_runs import Inventory, Runs
 
 _CATALOGUE, _NODES, _MEASURED = "The catalogue", "The nodes", "What was measured"
+_INVENTORY = "The inventory"
 _BYTES = {"": 1.0, "B": 1.0, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12} | {
     "KIB": 2.0**10,
     "MIB": 2.0**20,
@@ -104,6 +106,22 @@ def plan(
             rich_help_panel=_CATALOGUE,
         ),
     ] = False,
+    photos: Annotated[
+        float,
+        typer.Option(min=1, help="Photos of a listing, in the mean; all train.", rich_help_panel=_CATALOGUE),
+    ] = 1.0,
+    changed: Annotated[
+        float | None,
+        typer.Option(
+            min=1,
+            help="Listings that are new or have new photos each hour. [dim](default: one in a thousand)[/dim]",
+            rich_help_panel=_INVENTORY,
+        ),
+    ] = None,
+    photo_size: Annotated[
+        str,
+        typer.Option(metavar="SIZE", help="Bytes of a photo as the shop has it.", rich_help_panel=_INVENTORY),
+    ] = "150KB",
     node_memory: Annotated[
         str, typer.Option(metavar="SIZE", help="Memory of a node.", rich_help_panel=_NODES)
     ] = "64GiB",
@@ -137,14 +155,15 @@ def plan(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Say how many shards, pods and nodes a catalogue and a load need.
+    """Say how many shards, pods and nodes a catalogue and a load need, and what memory, CPU and disk its runs do.
 
+    Runs are those that make the first index, and those of every hour after it.
     The numbers come from benchmarks on one machine; docs/operations.md, "Sizing", has the formulas and says which.
     A plan is where to begin: measure your own release and photos before you order machines.
 
     [dim]Example:[/dim] lookalike plan --listings 1e9 --qps 500 --p99 300ms --bare
     """
-    from lookalike import sizing
+    from lookalike import sizing, sizing_runs
 
     out = Output(as_json=as_json)
     measured = load(sizing.Measured, encode_core_ms=encode_core_ms)
@@ -154,23 +173,44 @@ def plan(
         measured = replace(measured, scan_gb_s=measure_scan(bits))
         out.note(f"this machine scans {measured.scan_gb_s:.1f} GB of codes a second")
     catalogue = sizing.Catalogue(
-        listings, categories=categories, skew=skew, opened=opened, bits=bits, aspects=aspects, bare=bare
+        listings,
+        categories=categories,
+        skew=skew,
+        opened=opened,
+        bits=bits,
+        aspects=aspects,
+        bare=bare,
+        photos=photos,
     )
     busiest = sizing.Load(qps, parse_ms(p99))
     cluster = sizing.Cluster(
-        node_gb=parse_bytes(node_memory) / 1e9,
+        node_gb=parse_bytes(node_memory, "--node-memory") / 1e9,
         node_cores=node_cores,
         pod_cores=pod_cores,
         copies=copies,
         overlap=overlap,
         measured=measured,
     )
+    inventory = sizing_runs.Inventory(
+        max(1.0, listings / 1000) if changed is None else changed,
+        photo_bytes=parse_bytes(photo_size, "--photo-size"),
+        measured=load(sizing_runs.MeasuredRuns),
+    )
     found = sizing.plan(catalogue, busiest, cluster)
-    show_plan(out, found, catalogue, busiest, cluster)
+    runs = sizing_runs.plan_runs(catalogue, inventory, measured, shards=found.shards)
+    show_plan(out, found, runs, catalogue, busiest, cluster, inventory)
 
 
-def show_plan(out: Output, found: Plan, catalogue: Catalogue, load: Load, cluster: Cluster) -> None:
-    """A plan as a table, with the sentence that says what to do with it."""
+def show_plan(
+    out: Output,
+    found: Plan,
+    runs: Runs,
+    catalogue: Catalogue,
+    load: Load,
+    cluster: Cluster,
+    inventory: Inventory,
+) -> None:
+    """A plan as tables, with the sentences that say what to do with it."""
     cores = cluster.pod_cores
     rows: list[tuple[object, ...]] = [
         ("search pods", found.search_pods, cores, f"{found.search_pod_gb:.1f}", f"{found.search_disk_gb:.0f}")
@@ -183,6 +223,7 @@ def show_plan(out: Output, found: Plan, catalogue: Catalogue, load: Load, cluste
         f"{catalogue.listings:,.0f} listings, {load.qps:g} searches a second, p99 within {load.p99_ms:g} ms"
     )
     out.table(title, ("", "pods", "cores", "memory GB", "disk GB"), rows)
+    show_runs(out, runs, inventory)
     kept = (
         f"the index in [bold]{found.shards} shards[/bold] (`lookalike index --shards {found.shards}`), "
         f"each held by {found.rankers_per_shard} rankers"
@@ -195,15 +236,68 @@ def show_plan(out: Output, found: Plan, catalogue: Catalogue, load: Load, cluste
         f"({found.node_hours:,} node hours a month): {kept}\n"
         f"expected p99 {found.p99_ms:.0f} ms: encode {found.encode_ms:.0f} ms, scan {found.scan_ms:.1f} ms over all "
         f"shards for {found.scanned:,.0f} listings, the rest waiting\n"
-        f"index {found.index_gb:,.1f} GB ({found.row_bytes:.0f} bytes a listing)"
+        f"index {found.index_gb:,.1f} GB ({catalogue.listing_bytes:.0f} bytes a listing)\n"
+        f"{told_of_runs(runs)}"
     )
     value = {
         "catalogue": asdict(catalogue),
         "load": asdict(load),
         "cluster": asdict(cluster),
         "plan": asdict(found) | {"rankers": found.rankers, "node_hours": found.node_hours},
+        "inventory": asdict(inventory),
+        "runs": asdict(runs) | {"job_variables": {step: dict(asked) for step, asked in runs.asks.items()}},
     }
     out.result(value, text)
+
+
+def show_runs(out: Output, runs: Runs, inventory: Inventory) -> None:
+    """Runs of the pipeline and what a pod fetches, a line each."""
+    rows: list[tuple[object, ...]] = []
+    for when, each, fetched in (
+        ("first", runs.first, runs.first_fetch_gb),
+        ("hourly", runs.hourly, runs.hourly_fetch_gb),
+    ):
+        for run in each:
+            cpu = "the recipe's" if run.cpu_s is None else _time(run.cpu_s)
+            moved = (_size(run.read_gb), _size(run.written_gb), _size(run.disk_gb))
+            rows.append((when, run.step, f"{run.memory_gb:.1f}", cpu, f"{run.photos:,.0f}", *moved))
+        rows.append((when, "each pod fetches", "", "", "", _size(fetched), "", ""))
+    title = f"runs of the pipeline; hourly with {inventory.changed:,.0f} listings new or with new photos"
+    out.table(title, ("", "run", "memory GB", "CPU", "photos read", "reads", "writes", "disk"), rows)
+
+
+def told_of_runs(runs: Runs) -> str:
+    """Which job variables to raise, and whether the hour suffices."""
+    asked = "\n".join(
+        f"  {step}: " + ", ".join(f"{name}={value}" for name, value in variables.items())
+        for step, variables in runs.asks.items()
+    )
+    told = (
+        f"runs need more than the templates of k8s/jobs give; job variables (docs/operations.md, Jobs):\n{asked}"
+        if asked
+        else "runs fit the templates of k8s/jobs as they are"
+    )
+    if runs.hourly_cpu_s > 3600:
+        told += f"\na re-index takes {_time(runs.hourly_cpu_s)} of CPU: give its runs more cores, or do it less often"
+    return told
+
+
+def _time(seconds: float) -> str:
+    """CPU time for a person."""
+    for unit, length in (("days", 86400.0), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:,.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _size(gb: float) -> str:
+    """Bytes for a person, given in GB; nothing for none."""
+    if not gb:
+        return ""
+    for unit, size in (("TB", 1e3), ("GB", 1.0), ("MB", 1e-3)):
+        if gb >= size:
+            return f"{gb / size:,.1f} {unit}"
+    return f"{gb * 1e6:,.0f} kB"
 
 
 def parse_ms(text: str) -> float:
@@ -214,9 +308,9 @@ def parse_ms(text: str) -> float:
     return float(match[1]) * (1000 if match[2] == "s" else 1)
 
 
-def parse_bytes(text: str) -> float:
-    """``64GiB`` or ``64GB`` in bytes. Raises `SettingsError`."""
+def parse_bytes(text: str, option: str) -> float:
+    """``64GiB`` or ``64GB`` in bytes. Raises `SettingsError` naming the option."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-zA-Z]*)", text.strip(), re.ASCII)
     if not match or match[2].upper() not in _BYTES:
-        raise SettingsError(f"--node-memory {text!r}: write it as 64GiB or 64GB")
+        raise SettingsError(f"{option} {text!r}: write it as 64GiB, 64GB or 150KB")
     return float(match[1]) * _BYTES[match[2].upper()]
