@@ -85,12 +85,12 @@ class MeasuredRuns:
     index_gb: float = 0.25
     """Memory of a run that makes an index or a delta, without listings (benchmarks/deltas.py --memory)."""
     index_bytes: float = 1200.0
-    """Memory of a listing in a run that makes an index or a delta
-    (benchmarks/deltas.py --memory: 30,000 and 100,000 listings)."""
+    """Memory of a photo in a run that makes an index or a delta
+    (benchmarks/deltas.py --memory: 30,000 and 100,000 listings of one photo)."""
     index_ms: float = 0.038
-    """Time of a listing in making an index: 38 s for a million (benchmarks/deltas.py)."""
+    """Time of a photo in making an index: 38 s for a million (benchmarks/deltas.py)."""
     compare_ms: float = 0.034
-    """Time of a listing in making a delta: 33.8 s for a million, most of it comparing tables (benchmarks/deltas.py)."""
+    """Time of a photo in making a delta: 33.8 s for a million, most of it comparing tables (benchmarks/deltas.py)."""
     delta_bytes: float = 25_000.0
     """Bytes of a delta of nothing: headers of segments, tables (benchmarks/deltas.py: 31 kB with ten changes)."""
     live_bytes: float = 20_000.0
@@ -265,8 +265,8 @@ class _Steps:
         codes = self.photos * self.code
         return _run(
             "index",
-            memory=self.m.index_gb * GB + self.listings * self.m.index_bytes,
-            cpu_ms=self.listings * self.m.index_ms,
+            memory=self.m.index_gb * GB + self.photos * self.m.index_bytes,
+            cpu_ms=self.photos * self.m.index_ms,
             read=codes + self.tables,
             written=self.catalogue.index_bytes,
             disk=codes + self.tables + self.catalogue.index_bytes,
@@ -276,8 +276,8 @@ class _Steps:
         read = 2 * self.tables + self.new_photos * self.code
         return _run(
             "delta",
-            memory=self.m.index_gb * GB + self.listings * self.m.index_bytes,
-            cpu_ms=self.listings * self.m.compare_ms,
+            memory=self.m.index_gb * GB + self.photos * self.m.index_bytes,
+            cpu_ms=self.photos * self.m.compare_ms,
             read=read,
             written=self.delta_bytes,
             disk=read + self.delta_bytes,
