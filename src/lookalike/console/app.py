@@ -31,6 +31,7 @@ from starlette.types import ASGIApp
 from lookalike.console import metrics
 from lookalike.console.access import COOKIE, SESSION_S, Access, Operator, TooManyGuesses, client_of
 from lookalike.console.bodies import Reply, read_object
+from lookalike.console.clicks import Clicks
 from lookalike.console.guards import Headers, Hosts
 from lookalike.console.orchestrator import Orchestrator, Unreachable
 from lookalike.console.overview import Overview
@@ -62,7 +63,7 @@ class Console:
     ) -> None:
         self.overview, self.orchestrator, self.access = overview, orchestrator, access
         self.cache_dir, self.search_url = cache_dir, search_url
-        self.view = Trends(overview)
+        self.view, self.clicks = Trends(overview), Clicks(overview.store)
         self._acting = asyncio.Lock()
 
     @asynccontextmanager
@@ -122,10 +123,11 @@ class Console:
 
     async def trends(self, request: Request) -> Response:
         """GET /api/trends?span=24h: a day or a month (30d) in pictures."""
-        span = request.query_params.get("span", "24h")
-        if span not in SPANS:
-            raise HTTPException(HTTPStatus.BAD_REQUEST, f"span is one of {', '.join(SPANS)}")
-        return Reply(await asyncio.to_thread(self.view.of, span))
+        return Reply(await asyncio.to_thread(self.view.of, _span(request)))
+
+    async def clicked(self, request: Request) -> Response:
+        """GET /api/clicks?span=24h: what of answers was clicked, by place."""
+        return Reply(await asyncio.to_thread(self.clicks.of, _span(request)))
 
     async def logs(self, request: Request) -> Response:
         """GET /api/runs/{id}/logs: what a run logged last, for those who may act."""
@@ -299,6 +301,7 @@ def create_app(console: Console, hosts: Collection[str] = ()) -> ASGIApp:
             Route("/api/state", console.state),
             Route("/api/forms/{name}", console.form),
             Route("/api/trends", console.trends),
+            Route("/api/clicks", console.clicked),
             Route("/api/runs/{id}/logs", console.logs),
             Route("/api/session", console.log_in, methods=["POST"]),
             Route("/api/session", console.log_out, methods=["DELETE"]),
@@ -324,6 +327,13 @@ def with_recipes(field: dict[str, Any], live: dict[str, Any] | None) -> dict[str
     choices = field.get("enum", [])
     own = live["recipe"] if live is not None and live["recipe"] in choices else field.get("default")
     return field | {"default": own, "choices": {name: said.get(name, "") for name in choices}}
+
+
+def _span(request: Request) -> str:
+    span = request.query_params.get("span", "24h")
+    if span not in SPANS:
+        raise HTTPException(HTTPStatus.BAD_REQUEST, f"span is one of {', '.join(SPANS)}")
+    return span
 
 
 def _whole_number(body: dict[str, Any], name: str, what: str) -> int:

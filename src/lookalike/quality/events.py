@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import io
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -82,15 +82,25 @@ class _Shown:
 def read_events(store: ObjectStore) -> Iterator[pa.Table]:
     """The files of events, oldest first. Raises `CorruptObject` naming one that is damaged."""
     for info in store.list(keys.EVENTS):
-        try:
-            yield pq.read_table(io.BytesIO(store.get(info.key))).select(SCHEMA.names).cast(SCHEMA)
-        except (pa.ArrowException, KeyError, ValueError) as error:
-            raise CorruptObject(info.key, f"{info.key}: this is no file of events: {error}") from error
+        yield read_file(store, info.key)
+
+
+def read_file(store: ObjectStore, key: str) -> pa.Table:
+    """One file of events, as `SCHEMA`. Raises `CorruptObject` where it is damaged."""
+    try:
+        return pq.read_table(io.BytesIO(store.get(key))).select(SCHEMA.names).cast(SCHEMA)
+    except (pa.ArrowException, KeyError, ValueError) as error:
+        raise CorruptObject(key, f"{key}: this is no file of events: {error}") from error
 
 
 def report(store: ObjectStore) -> dict[str, Any]:
     """Click-through of everything that the store has, as `lookalike evaluate --events` prints it."""
-    answers, unmatched = _collect(store)
+    return summary(read_events(store))
+
+
+def summary(tables: Iterable[pa.Table]) -> dict[str, Any]:
+    """The same of some files, in any order."""
+    answers, unmatched = _collect(tables)
     seen = [answer for answer in answers.values() if answer.seen]
     by_rank: dict[int, list[bool]] = defaultdict(list)
     by_alpha: dict[float, list[bool]] = defaultdict(list)
@@ -137,11 +147,11 @@ def fit_blend(pairs: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _collect(store: ObjectStore) -> tuple[dict[str, _Shown], int]:
+def _collect(tables: Iterable[pa.Table]) -> tuple[dict[str, _Shown], int]:
     """Every answer by its id, and how many events belong to none: forged, or their answer was lost."""
     answers: dict[str, _Shown] = {}
     sent: list[tuple[str, str, str]] = []
-    for table in read_events(store):
+    for table in tables:
         for row in table.to_pylist():
             if row["kind"] == ANSWER:
                 answer = answers.setdefault(row["answer_id"], _Shown(row["alpha"], bool(row["text"])))

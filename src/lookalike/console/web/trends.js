@@ -54,11 +54,45 @@ function category({ name, searches, share, was, moved }) {
   return row;
 }
 
+const several = (count, name) => `${count.toLocaleString("en")} ${name}${count === 1 ? "" : "s"}`;
+const percent = (share) => `${(share * 100).toFixed(1)} %`;
+
+function place({ rank, shown, rate, from, to }, most) {
+  const row = element("tr", "");
+  const head = element("th", "", rank === null ? "all places" : `place ${rank}`);
+  head.scope = "row";
+  const bar = document.createElement("progress");
+  bar.max = most;
+  bar.value = rate;
+  bar.setAttribute("aria-hidden", "true");
+  row.append(head, element("td", "", bar), element("td", "number", percent(rate)), element("td", "number moved", `of ${shown.toLocaleString("en")}`));
+  row.title = `${percent(from)} to ${percent(to)}, 95 % sure`;
+  return row;
+}
+
+// Apart from the pictures: events may be many and slow to read, and a shop may have none.
+async function refreshClicks(asked) {
+  const reply = await fetch(`/api/clicks?span=${asked}`);
+  const found = await reply.json();
+  if (!reply.ok) throw new Error(found.detail);
+  if (asked !== span) return;
+  const { ranks, all } = found;
+  $("clicks").hidden = !ranks.length && !found.damaged;
+  const most = Math.max(...ranks.map(({ rate }) => rate), 0.001);
+  $("clicked").replaceChildren(element("table", "bars", ...ranks.map((one) => place(one, most)), ...(ranks.length ? [place({ rank: null, ...all }, most)] : [])));
+  const since = `${found.since.slice(0, 16).replace("T", ", ")} UTC`;
+  $("clicks-said").textContent = `Share of the hits shown that were clicked, in ${several(found.answers, "answer")} since ${since}.${found.whole ? "" : " Older ones are too many to read here: lookalike evaluate --events has all."}${found.damaged ? ` Left out: ${several(found.damaged, "damaged file")}.` : ""}`;
+}
+
 async function refresh() {
   clearTimeout(timer);
   timer = setTimeout(refresh, EVERY_MS);
   if (document.hidden) return;
   const asked = span;
+  const clicks = refreshClicks(asked).catch((error) => {
+    $("clicks").hidden = false;
+    $("clicks-said").textContent = `Clicks cannot be read: ${error.message}`;
+  });
   try {
     const reply = await fetch(`/api/trends?span=${asked}`);
     const found = await reply.json();
@@ -73,6 +107,7 @@ async function refresh() {
     $("trends-problem").hidden = false;
     $("trends-problem").textContent = `The pictures cannot be drawn: ${error.message}`;
   }
+  await clicks;
 }
 
 export function watchTrends() {
