@@ -1,7 +1,7 @@
 """Assembly: pictured listings and examined photos become the tables of a curated snapshot, and its findings.
 
 Small categories merged (`categories`), splits given (`splits`), wrong labels suspected
-(`suspects`), rows counted (`tally`). Nothing is read or written here.
+(`suspects`), rows counted (`tally`). Nothing but descriptors of looks is read or written here.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from lookalike.catalogue.categories import CategoryPlan, plan_categories
 from lookalike.catalogue.examination import Examined
 from lookalike.catalogue.fields import FURTHER
 from lookalike.catalogue.listings import Catalogue, LeftOut
+from lookalike.catalogue.looks import Looks
 from lookalike.catalogue.packs import Pack
 from lookalike.catalogue.photo_log import packs_of
 from lookalike.catalogue.pictures import Pictured
@@ -70,11 +71,11 @@ def assemble(
     left_out: Sequence[LeftOut],
     before: Mapping[str, str],
     same: NDArray[np.int64],
-    small: NDArray[np.uint8],
+    looks: Looks,
 ) -> Assembled:
     """Everything between good photos and files. `left_out` are rows that have gone before, without the catalogue's own.
     `before` says which split listings have in the parent snapshot, `same` which photos show one picture
-    (`find_copies`). `small` is as `find_suspects` takes it.
+    (`find_copies`). `looks` knows all photos.
 
     Raises `CatalogueError` where too little is left to learn from.
     """
@@ -116,9 +117,7 @@ def assemble(
     moved = zip(kept, splits.split, anew.split, strict=True)
     sides = {x.listing.listing_id: side for x, side, drawn in moved if side != drawn}
     labelled = [
-        Labelled(
-            x.listing.listing_id, x.listing.category, row_of[main], main, photo_group[main], x.listing.product
-        )
+        Labelled(x.listing.listing_id, x.listing.category, main, photo_group[main], x.listing.product)
         for x in kept
         for main in x.photo_ids[:1]
     ]
@@ -137,7 +136,7 @@ def assemble(
             (examined.photo_ids[same[row]], examined.photo_ids[row])
             for row in np.flatnonzero(same != np.arange(len(same))).tolist()
         ],
-        suspects=find_suspects(labelled, small),
+        suspects=find_suspects(labelled, looks),
         photo_bytes=pc.sum(photos["length"]).as_py(),
     )
     listings = _listings_table(catalogue.aspects, kept, plan, splits.split, _groups(kept, photo_group))

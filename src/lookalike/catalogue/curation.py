@@ -39,13 +39,11 @@ from lookalike.catalogue.packs import require_packs
 from lookalike.catalogue.photo_log import PhotoLog
 from lookalike.catalogue.photo_store import shard_name
 from lookalike.catalogue.pictures import digest_of_photos, picture
-from lookalike.catalogue.prints import small_prints
 from lookalike.catalogue.reading import read_catalogue
 from lookalike.catalogue.report import Findings, plan_in, report_json
 from lookalike.catalogue.report_page import refusal_page, report_page
 from lookalike.catalogue.rules import CurationConfig
 from lookalike.catalogue.snapshot import LEFT_OUT, LISTING_PHOTOS, LISTINGS, PHOTOS, REPORT, REPORT_PAGE
-from lookalike.catalogue.suspects import MOST_PHOTOS
 from lookalike.errors import CatalogueError, NothingLeft, StorageError
 from lookalike.progress import Progress, silent
 from lookalike.settings import S3Settings
@@ -64,7 +62,7 @@ from lookalike.strict_json import plain
 
 __all__ = ["CurationConfig", "curate"]
 
-_RULES = 6
+_RULES = 7
 """Raised when the same configuration begins to give another result, so that old snapshots are not taken for new."""
 _READERS = 16
 """Photos for the report's page that are read at once."""
@@ -146,9 +144,9 @@ def curate(
                 for image, photo in photos.items()
             }
             pictured, without = picture(chosen, judged)
-            same, small = _compared(log, examined, config, note, progress)
+            same = _compared(log, examined, config, note, progress)
             gone = [*named, *over_cap, *without]
-            snapshot = assemble(catalogue, config, known, pictured, examined, gone, before, same, small)
+            snapshot = assemble(catalogue, config, known, pictured, examined, gone, before, same, log.looks)
             writer = writer_for(snapshot.known, snapshot.sides)
             if (done := writer.existing()) is not None:
                 return done
@@ -161,12 +159,11 @@ def curate(
 
 def _compared(
     log: PhotoLog, examined: Examined, config: CurationConfig, alive: Callable[[], None], progress: Progress
-) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-    """For each good photo the first that shows the same picture; and prints to know looks by, unless they are many."""
+) -> NDArray[np.int64]:
+    """For each good photo the first that shows the same picture."""
     photo_ids = examined.rows["photo_id"].combine_chunks()
-    small = small_prints(log.prints, photo_ids[: 0 if len(photo_ids) > MOST_PHOTOS else None])
     if not config.find_copies:
-        return np.arange(len(photo_ids)), small
+        return np.arange(len(photo_ids))
 
     def read(rows: NDArray[np.int64]) -> NDArray[np.uint8]:
         return log.prints.read(photo_ids.take(pa.array(rows)))
@@ -177,7 +174,7 @@ def _compared(
         progress(stage, done, total, note)
 
     ids = heads(examined.photo_ids)
-    return find_copies(ids, log.prints.sketches(photo_ids), read, log.verdicts(ids), tell), small
+    return find_copies(ids, log.prints.sketches(photo_ids), read, log.verdicts(ids), tell)
 
 
 def _splits_in(store: ObjectStore, ref: Ref, cache_dir: Path) -> dict[str, str]:

@@ -27,6 +27,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from lookalike.catalogue.looks import Looks
 from lookalike.catalogue.packs import Pack, held
 from lookalike.catalogue.parts import add_part, merge_parts, read_parts
 from lookalike.catalogue.prints import Prints, add_prints, merge_sketches, take_out_prints
@@ -101,6 +102,11 @@ class PhotoLog:
     def prints(self) -> Prints:
         """Of all photos that were added before this is first asked for."""
         return Prints.open(self._store, self._cache, self.way)
+
+    @cached_property
+    def looks(self) -> Looks:
+        """What photos are known by when their categories are doubted; of all photos as `prints`."""
+        return Looks(self._store, self._cache, self.way, self.prints)
 
     def verdicts(self, ids: NDArray[np.uint64]) -> Verdicts:
         """What is known of pairs of photos with these heads (`copies.heads`), in order."""

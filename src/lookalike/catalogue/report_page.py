@@ -303,7 +303,7 @@ def _sheet(entries: Iterable[tuple[str, str]]) -> str:
 
 
 def _bars(counts: Mapping[str, int]) -> str:
-    most = max(counts.values())
+    most = max(counts.values(), default=1)
     rows = "".join(
         f"<tr><td>{escape(name)}<td class=n>{n:,}<td class=bar><i style='width:{100 * n / most:.1f}%'></i>"
         for name, n in counts.items()

@@ -14,6 +14,7 @@
     photos/prints/<digest>.bin      sheets: prints of photos, to find copies by
     photos/<how>/sketches/<digest>.parquet  in which sheet the prints of a photo are
     photos/<how>/copies/<version>/...   what was found out about pairs of photos
+    photos/<how>/looks/<version>/...    what photos look like, and which look most alike
     refused/<catalogue>.html        why nothing was left of a catalogue
     refused/<catalogue>.csv         all rows of a catalogue of which nothing was left, with their reasons
     checkpoints/<id>/...            work in progress on the artefact of that id: what it is made from, where it stands
@@ -121,6 +122,11 @@ def way(key: str) -> str | None:
 def copies(how: str, version: int) -> str:
     """Prefix of what was found out about pairs of photos; `how` as in `photo_log`."""
     return f"{PHOTOS}{how}/copies/{version}/"
+
+
+def looks(how: str, version: int, what: str) -> str:
+    """Prefix of descriptors of photos (``described``) or of which look most alike (``near``)."""
+    return f"{PHOTOS}{how}/looks/{version}/{what}/"
 
 
 def copies_version(key: str) -> int | None:
