@@ -14,16 +14,12 @@ import json
 import os
 import shutil
 import signal
-import socket
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import typer
 from PIL import Image
@@ -37,7 +33,7 @@ from lookalike.publishing.live_ref import read_live
 from lookalike.storage.artefacts import Ref, fetch
 from lookalike.storage.directory import DirectoryStore
 from sample_shop import SamplePaths, write_sample
-from tests.serving.running import eventually
+from tests.cli.started import started, until_answering
 
 TOKEN = "a token of at least sixteen characters"
 
@@ -252,6 +248,13 @@ def test_keys(call: Call, tmp_path: Path) -> None:
     assert (made["line"] + "\n", made["key"][:3]) == (file.read_text(), "lk_")
 
 
+def test_suspects(call: Call, shop: Shop, tmp_path: Path) -> None:
+    said = call("suspects", "--output", file := tmp_path / "suspects.csv", "--store", shop.store)
+    assert (said["extraction"], said["file"]) == (shop.said["extract"]["extraction"], str(file))
+    assert len(rows(file)) == sum(said["found"].values())
+    assert {"listing_id", "keep"} <= set(file.read_text("utf-8-sig").splitlines()[0].split(","))
+
+
 def test_retain(call: Call, shop: Shop) -> None:
     unused = call("index", "--shards", 3, "--store", shop.store)["index"]
     newest = call("index", "--shards", 2, "--store", shop.store)["index"]
@@ -313,40 +316,6 @@ def test_demo(call: Call, home: Path, whole: Shop) -> None:
     assert (home / "quality.html").is_file()
     with Image.open(home / "answers.png") as picture:
         assert picture.format == "PNG"
-
-
-@contextmanager
-def started(
-    home: Path, *arguments: object, **environ: str
-) -> Iterator[tuple[httpx.Client, subprocess.Popen[str]]]:
-    """A verb that serves, as a process on a free port; killed at the end if it has not ended before."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "lookalike", *map(str, arguments), "--port", str(port)]
-    paths = os.pathsep.join(filter(None, sys.path))
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("LOOKALIKE_")}
-    environment = inherited | {"PYTHONPATH": paths, "LOOKALIKE_CACHE_DIR": str(home / "cache")} | environ
-    with (
-        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client,
-        (home / f"{port}.log").open("w+") as log,
-        subprocess.Popen(command, env=environment, stderr=log, text=True) as process,
-    ):
-        try:
-            yield client, process
-        finally:
-            process.kill()
-
-
-def until_answering(client: httpx.Client, process: subprocess.Popen[str], path: str) -> None:
-    def answers() -> bool:
-        assert process.poll() is None, "it ended by itself"
-        try:
-            return client.get(path).status_code == 200
-        except httpx.TransportError:
-            return False
-
-    eventually(answers)
 
 
 def test_config_show(call: Call, home: Path) -> None:
