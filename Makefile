@@ -5,6 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 ARGS ?=
+WORKERS ?= 2
 OVERLAY ?= k8s/overlays/production
 
 .DEFAULT_GOAL := help
@@ -28,8 +29,8 @@ demo: .venv/installed ## curate, train, index and search a generated catalogue, 
 up: .venv/installed ## Prefect's server, the flows, the search page and the console together, until Ctrl-C
 	@exec $(BIN)/python -m local.up $(ARGS)
 
-test: .venv/installed ## run every test that this machine can run
-	$(BIN)/python -m pytest $(ARGS)
+test: .venv/installed ## run every test that this machine can run (WORKERS=2: files side by side; 0: one by one)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 cluster-demo: .venv/installed ## from nothing to an answered search on Kubernetes, every step a Job (local/cluster.py says on which cluster)
 	@$(BIN)/python -m local.cluster_demo $(ARGS)
