@@ -30,7 +30,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.report import Entry, machine, write
-from lookalike.catalogue import curation
+from lookalike.catalogue import suspects
 from lookalike.catalogue.curation import curate
 from lookalike.catalogue.photo_log import PhotoLog
 from lookalike.catalogue.rules import CurationConfig
@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--step", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.without_looks:
-        curation.MOST_PHOTOS = 0
+        suspects.MOST_PHOTOS = 0
     if options.step:
         print(json.dumps(step(options.step)))
         return
