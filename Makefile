@@ -30,7 +30,7 @@ up: .venv/installed ## Prefect's server, the flows, the search page and the cons
 	@exec $(BIN)/python -m local.up $(ARGS)
 
 test: .venv/installed ## run every test that this machine can run (WORKERS=2: files side by side; 0: one by one)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 cluster-demo: .venv/installed ## from nothing to an answered search on Kubernetes, every step a Job (local/cluster.py says on which cluster)
 	@$(BIN)/python -m local.cluster_demo $(ARGS)
