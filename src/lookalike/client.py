@@ -299,7 +299,7 @@ class Client:
             }
             for event, place in events
         ]
-        body = json.dumps({"events": said}).encode()
+        body = json.dumps({"events": said}, allow_nan=False).encode()
         return int(self._json("POST", "/v1/events", body, "application/json")["kept"])
 
     def listing(self, listing_id: str) -> Listing:

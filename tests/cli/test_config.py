@@ -10,6 +10,7 @@ import pytest
 
 from lookalike.ranking.request import Query, RankingConfig, SearchRequest
 from lookalike.ranking.search import open_searcher
+from lookalike.ranking.words import TextConfig
 from lookalike.storage.artefacts import fetch
 from tests.cli.conftest import Run
 from tests.cli.test_verbs import started, until_answering
@@ -20,6 +21,7 @@ EVERY_FIELD = """
 probability_mass = 1.0
 minimum_categories = 2
 maximum_categories = 0
+unlearned = false
 candidates = 40
 asymmetric = false
 colour = 2.0
@@ -29,11 +31,15 @@ reward_points = { colour = 3.0, price = 1.5 }
 other_points = 0.5
 aspect_margin = 0.0
 tick_share = 0.3
+boxes = 1
 box_margin = 0.0
 same_photo = 0.0
 unsure = 0.4
 least_likeness = 0.2
 group = false
+
+[text]
+weight = 2.0
 
 [serving]
 poll_seconds = 0.5
@@ -43,6 +49,7 @@ ALL = RankingConfig(
     probability_mass=1.0,
     minimum_categories=2,
     maximum_categories=0,
+    unlearned=False,
     candidates=40,
     asymmetric=False,
     colour=2.0,
@@ -52,11 +59,13 @@ ALL = RankingConfig(
     other_points=0.5,
     aspect_margin=0.0,
     tick_share=0.3,
+    boxes=1,
     box_margin=0.0,
     same_photo=0.0,
     unsure=0.4,
     least_likeness=0.2,
     group=False,
+    text=TextConfig(weight=2.0),
 )
 
 

@@ -77,7 +77,7 @@ def pack(photo: Carried) -> bytes:
     likely = np.flatnonzero(photo.categories)
     pairs = np.empty(len(likely), _PAIR)
     pairs["category"], pairs["probability"] = likely, photo.categories[likely]
-    said = json.dumps(photo.aspects, separators=(",", ":"), ensure_ascii=False).encode()
+    said = json.dumps(photo.aspects, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
     head = struct.pack(_HEAD, np.nan if photo.cosine is None else photo.cosine, len(pairs))
     return b"".join((photo.code.tobytes(), *planes, head, pairs.tobytes(), zlib.compress(said, 1)))
 

@@ -31,7 +31,9 @@ class QueryIds:
 
     def __init__(self, release: Manifest, seconds: float, *, clock: Callable[[], float] = time.time) -> None:
         files = sorted((file.name, file.sha256) for file in release.files)
-        self._secret = hashlib.sha256(b"lookalike query id" + json.dumps(files).encode()).digest()
+        self._secret = hashlib.sha256(
+            b"lookalike query id" + json.dumps(files, allow_nan=False).encode()
+        ).digest()
         self._release = hashlib.sha256(self._secret).digest()[:_RELEASE]
         self._seconds, self._clock = seconds, clock
 
