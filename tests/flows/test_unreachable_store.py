@@ -20,7 +20,10 @@ CREDENTIALS = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
 
 
 class Bucket:
-    """An S3 server whose contents outlive its stops, with the first shop's store copied into it."""
+    """An S3 server whose contents outlive its stops, with the first shop's store copied into it.
+
+    All of moto's servers in this process share their buckets, so it has a name of its own.
+    """
 
     def __init__(self, source: DirectoryStore) -> None:
         from moto.server import ThreadedMotoServer
@@ -31,9 +34,9 @@ class Bucket:
         client = boto3.session.Session().client(
             "s3", endpoint_url=self.url, region_name="us-east-1", **CREDENTIALS
         )
-        client.create_bucket(Bucket="shop")
+        client.create_bucket(Bucket="away")
         for info in source.list():
-            client.put_object(Bucket="shop", Key=info.key, Body=source.get(info.key))
+            client.put_object(Bucket="away", Key=info.key, Body=source.get(info.key))
 
     @property
     def url(self) -> str:
@@ -42,7 +45,7 @@ class Bucket:
     @property
     def environ(self) -> dict[str, str]:
         return {
-            "LOOKALIKE_STORE": "s3://shop",
+            "LOOKALIKE_STORE": "s3://away",
             "LOOKALIKE_S3_ENDPOINT_URL": self.url,
             "LOOKALIKE_S3_ATTEMPTS": "1",
             "LOOKALIKE_S3_CONNECT_TIMEOUT_S": "1",
@@ -114,6 +117,6 @@ def test_away_for_a_while_then_back_then_gone(
     text, _ = process.communicate(timeout=240)
     assert process.returncode != 0
     assert "Retry 1/1" in text
-    assert "StoreUnavailable: s3://shop/refs/live.json: Could not connect to the endpoint" in text
+    assert "StoreUnavailable: s3://away/refs/live.json: Could not connect to the endpoint" in text
     assert hits(search, known) == 5
     bucket.start()
