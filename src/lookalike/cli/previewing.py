@@ -6,6 +6,7 @@ are there is looked up for the rows that are shown.
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from typing import Any
 
@@ -56,7 +57,12 @@ def show_preview(out: Output, catalogue: Catalogue, most_rows: int) -> None:
     most = ", ".join(f"{name} {count:,}" for name, count in categories.most_common(5))
     lines.append(f"categories: {len(categories):,}, the largest: {escape(most)}")
     if catalogue.ignored_columns:
-        lines.append(f"columns without a use: {escape(_short(', '.join(catalogue.ignored_columns), 200))}")
+        unused, first = ", ".join(catalogue.ignored_columns), catalogue.ignored_columns[0]
+        mapped = f"aspect_{first.strip().lower().replace(' ', '_')}={first}"
+        lines.append(
+            f"columns without a use: {escape(_short(unused, 200))}; one as an aspect: "
+            f"--column {escape(shlex.quote(mapped))}"
+        )
     if left_out:
         lines.append(f"left out: {escape(spoken(left_out, catalogue.unit) + mending(left_out))}")
     if unclear:
