@@ -91,7 +91,7 @@ def restarted(request: pytest.FixtureRequest, environ: dict[str, str], tmp_path:
             process.wait(60)
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_a_run_outlives_the_server(restarted: Restarted, shop: Shop, request: pytest.FixtureRequest) -> None:
     server = restarted.start_server()
     flows = restarted.start("local.deployments")
