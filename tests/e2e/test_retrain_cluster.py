@@ -23,7 +23,7 @@ from lookalike.storage import keys
 from lookalike.storage.artefacts import Ref, fetch, read_manifest
 from lookalike.storage.s3 import S3Store
 from sample_shop import SamplePaths, write_sample
-from tasks import nodes
+from tasks import nodes, registration
 from tests.e2e.cluster import Namespace, eventually, open_bucket
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1500)]
@@ -254,8 +254,8 @@ def test_two_pods_train_one_release_together(site: Site, pipeline_image: str) ->
     live = read_live(site.store)
     assert live is not None
     curated = read_manifest(site.store, live.live.index).inputs["curated"]
-    template = json.loads((ROOT / "k8s/jobs/cpu.json").read_text())
-    pod = {"image": pipeline_image, "cpu_request": "100m", "memory_request": "1Gi"}
+    template = registration.template(ROOT / "k8s/jobs/cpu.json", site.namespace.name, pipeline_image)
+    pod = {"cpu_request": "100m", "memory_request": "1Gi"}
     name = nodes.job_name(curated, "tiny")
     asked = ["--store", site.store.uri, "--curated", curated, "--recipe", "tiny", "--threads", "1"]
     job, service = nodes.manifests(nodes.rendered(template, pod), name, 2, "1", asked)
