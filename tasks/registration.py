@@ -49,47 +49,21 @@ _ANY_RUN = ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"})
 def automations(silence: timedelta = SILENCE, no_pod: timedelta = NO_POD) -> tuple[AutomationCore, ...]:
     """What the server does about runs that fell silent, that never began, and that crashed."""
     return (
-        AutomationCore(
-            name="lost runs have crashed",
-            description="A run whose pod or node vanished stays Running for ever, unless somebody notices its silence.",
-            trigger=EventTrigger(
-                posture=Posture.Proactive,
-                match=_ANY_RUN,
-                for_each={"prefect.resource.id"},
-                after={_HEARTBEAT},
-                expect={_HEARTBEAT, *(f"prefect.flow-run.{name}" for name in _ENDS)},
-                threshold=1,
-                within=silence,
-            ),
-            actions=[
-                ChangeFlowRunState(
-                    name="Crashed",
-                    state=StateType.CRASHED,
-                    message=f"no heartbeat for {silence.total_seconds():.0f} s: its pod or node is gone",
-                    force=False,
-                )
-            ],
+        _crashing(
+            "lost runs have crashed",
+            "A run whose pod or node vanished stays Running for ever, unless somebody notices its silence.",
+            after={_HEARTBEAT},
+            expect={_HEARTBEAT, *_states(*_ENDS)},
+            within=silence,
+            said=f"no heartbeat for {silence.total_seconds():.0f} s: its pod or node is gone",
         ),
-        AutomationCore(
-            name="runs without a pod have crashed",
-            description="A run that a worker took without making its Job stays Pending, and its parent waits for ever.",
-            trigger=EventTrigger(
-                posture=Posture.Proactive,
-                match=_ANY_RUN,
-                for_each={"prefect.resource.id"},
-                after={"prefect.flow-run.Pending", "prefect.flow-run.Submitting"},
-                expect={f"prefect.flow-run.{name}" for name in (*_BEGINS, *_ENDS)},
-                threshold=1,
-                within=no_pod,
-            ),
-            actions=[
-                ChangeFlowRunState(
-                    name="Crashed",
-                    state=StateType.CRASHED,
-                    message=f"it was taken {no_pod.total_seconds():.0f} s ago and has no pod",
-                    force=False,
-                )
-            ],
+        _crashing(
+            "runs without a pod have crashed",
+            "A run that a worker took without making its Job stays Pending, and its parent waits for ever.",
+            after=_states("Pending", "Submitting"),
+            expect=_states(*_BEGINS, *_ENDS),
+            within=no_pod,
+            said=f"it was taken {no_pod.total_seconds():.0f} s ago and has no pod",
         ),
         AutomationCore(
             name="crashed parents start again",
@@ -101,19 +75,42 @@ def automations(silence: timedelta = SILENCE, no_pod: timedelta = NO_POD) -> tup
                     {"prefect.resource.role": "tag", "prefect.resource.id": "prefect.tag.parent"}
                 ),
                 for_each={"prefect.resource.id"},
-                expect={"prefect.flow-run.Crashed"},
+                expect=_states("Crashed"),
                 threshold=1,
             ),
-            actions=[
-                ChangeFlowRunState(
-                    name="AwaitingRetry",
-                    state=StateType.SCHEDULED,
-                    message="started again after a crash",
-                    force=False,
-                )
-            ],
+            actions=[_becomes("AwaitingRetry", StateType.SCHEDULED, "started again after a crash")],
         ),
     )
+
+
+def _crashing(
+    name: str, description: str, *, after: set[str], expect: set[str], within: timedelta, said: str
+) -> AutomationCore:
+    """A run of which nothing that is expected came `within` so long `after` something has crashed."""
+    trigger = EventTrigger(
+        posture=Posture.Proactive,
+        match=_ANY_RUN,
+        for_each={"prefect.resource.id"},
+        after=after,
+        expect=expect,
+        threshold=1,
+        within=within,
+    )
+    return AutomationCore(
+        name=name,
+        description=description,
+        trigger=trigger,
+        actions=[_becomes("Crashed", StateType.CRASHED, said)],
+    )
+
+
+def _becomes(name: str, state: StateType, message: str) -> ChangeFlowRunState:
+    return ChangeFlowRunState(name=name, state=state, message=message, force=False)
+
+
+def _states(*names: str) -> set[str]:
+    """The events of runs that enter these states."""
+    return {f"prefect.flow-run.{name}" for name in names}
 
 
 def register(
