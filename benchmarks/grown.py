@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from lookalike.catalogue.snapshot import CuratedSnapshot, listings_schema
 from lookalike.index.builder import build
 from lookalike.index.reader import IndexSnapshot
-from lookalike.publishing.live_ref import publish
+from lookalike.publishing.live_ref import LiveRecord, publish, read_live
 from lookalike.storage import keys
 from lookalike.storage.artefacts import ArtefactWriter, Kind, Ref, fetch, read_manifest
 from lookalike.storage.objects import ObjectStore
@@ -40,9 +40,19 @@ class Grown:
     index: Ref
 
 
+def open_live(uri: str, cache: Path) -> tuple[ObjectStore, LiveRecord, CuratedSnapshot]:
+    """A store, what is live in it, and the curated snapshot of that. Ends the benchmark where nothing is live."""
+    source = open_store(uri)
+    live = read_live(source)
+    if live is None:
+        raise SystemExit(f"{uri}: nothing is live")
+    curated = Ref.parse(read_manifest(source, live.live.index).inputs["curated"])
+    return source, live.live, CuratedSnapshot.open(source, curated, cache)
+
+
 def grow(
     source: ObjectStore,
-    live: Any,
+    live: LiveRecord,
     snapshot: CuratedSnapshot,
     root: Path,
     rows: int,

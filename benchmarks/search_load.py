@@ -32,7 +32,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.grown import CATEGORY, Grown, grow, live_photos, make_index
+from benchmarks.grown import CATEGORY, Grown, grow, live_photos, make_index, open_live
 from benchmarks.report import entries, machine, write
 from lookalike.catalogue.snapshot import CuratedSnapshot
 from lookalike.imaging import photos
@@ -41,9 +41,8 @@ from lookalike.publishing.live_ref import publish, read_live
 from lookalike.ranking.local import MappedListings
 from lookalike.ranking.search import Searcher, open_searcher
 from lookalike.serving.keys import line_of
-from lookalike.storage.artefacts import ArtefactWriter, Kind, Ref, fetch, read_manifest
+from lookalike.storage.artefacts import ArtefactWriter, Kind, fetch
 from lookalike.storage.objects import ObjectStore
-from lookalike.storage.stores import open_store
 
 CANDIDATES = 300
 QUERIES = 32
@@ -111,21 +110,16 @@ def parse_options() -> argparse.Namespace:
 
 
 def measure(options: argparse.Namespace, workdir: Path) -> dict[str, Any]:
-    source = open_store(options.store)
-    live = read_live(source)
-    if live is None:
-        raise SystemExit(f"{options.store}: nothing is live")
     cache = workdir / "cache"
-    curated = Ref.parse(read_manifest(source, live.live.index).inputs["curated"])
-    snapshot = CuratedSnapshot.open(source, curated, cache)
-    queries = live_photos(source, live.live.index, cache, QUERIES)
+    source, live, snapshot = open_live(options.store, cache)
+    queries = live_photos(source, live.index, cache, QUERIES)
     results: dict[str, Any] = {}
-    small = grow(source, live.live, snapshot, workdir / "small", min(100_000, options.listings), options.seed)
+    small = grow(source, live, snapshot, workdir / "small", min(100_000, options.listings), options.seed)
     results["start"] = start_times(small, options.threads)
     print("start", json.dumps(results["start"]), file=sys.stderr)
-    results["reload"] = reload_under_load(small, source, live.live, snapshot, queries, options)
+    results["reload"] = reload_under_load(small, source, live, snapshot, queries, options)
     print("reload", json.dumps(results["reload"]), file=sys.stderr)
-    large = grow(source, live.live, snapshot, workdir / "large", options.listings, options.seed)
+    large = grow(source, live, snapshot, workdir / "large", options.listings, options.seed)
     searcher = open_searcher(
         fetch(large.store, large.release, large.cache),
         fetch(large.store, large.index, large.cache),

@@ -27,14 +27,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from benchmarks.grown import CATEGORY, Grown, grow, live_photos
+from benchmarks.grown import CATEGORY, Grown, grow, live_photos, open_live
 from benchmarks.report import entries, machine, write
 from benchmarks.search_load import free_port, run_load, until_ready
-from lookalike.catalogue.snapshot import CuratedSnapshot
 from lookalike.imaging.photos import load_square
 from lookalike.index.hamming import Scanner
 from lookalike.index.reader import IndexSnapshot
-from lookalike.publishing.live_ref import read_live
 from lookalike.ranking.filters import Filters
 from lookalike.ranking.listings import Wanted
 from lookalike.ranking.local import MappedListings
@@ -43,8 +41,7 @@ from lookalike.ranking.search import open_searcher
 from lookalike.sharding import wire
 from lookalike.sharding.remote import merge_nearest
 from lookalike.sizing import Catalogue, Measured
-from lookalike.storage.artefacts import Ref, fetch, read_manifest
-from lookalike.storage.stores import open_store
+from lookalike.storage.artefacts import fetch, read_manifest
 
 T = TypeVar("T")
 
@@ -81,14 +78,9 @@ def parse_options() -> argparse.Namespace:
 
 
 def measure(options: argparse.Namespace, workdir: Path) -> dict[str, Any]:
-    source = open_store(options.store)
-    live = read_live(source)
-    if live is None:
-        raise SystemExit(f"{options.store}: nothing is live")
-    curated = Ref.parse(read_manifest(source, live.live.index).inputs["curated"])
-    snapshot = CuratedSnapshot.open(source, curated, workdir / "cache")
-    grown = grow(source, live.live, snapshot, workdir, options.listings, options.seed, shards=SHARDS)
-    photos = live_photos(source, live.live.index, workdir / "cache", QUERIES)[:QUERIES]
+    source, live, snapshot = open_live(options.store, workdir / "cache")
+    grown = grow(source, live, snapshot, workdir, options.listings, options.seed, shards=SHARDS)
+    photos = live_photos(source, live.index, workdir / "cache", QUERIES)[:QUERIES]
     with ExitStack() as stack:
         whole = stack.enter_context(process(grown, "serve"))
         parts = [f"{part}/{SHARDS}" for part in range(SHARDS)] * COPIES

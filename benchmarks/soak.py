@@ -32,13 +32,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.grown import grow, live_photos
+from benchmarks.grown import grow, live_photos, open_live
 from benchmarks.report import entries, machine, write
 from benchmarks.search_load import KEY, serving
-from lookalike.catalogue.snapshot import CuratedSnapshot
-from lookalike.publishing.live_ref import read_live
-from lookalike.storage.artefacts import Ref, read_manifest
-from lookalike.storage.stores import open_store
 
 CLIENTS, ATTACKERS = 4, 4
 FOREIGN = "127.0.0.2"
@@ -97,14 +93,9 @@ def parse_options() -> argparse.Namespace:
 
 
 def measure(options: argparse.Namespace, workdir: Path) -> dict[str, Any]:
-    source = open_store(options.store)
-    live = read_live(source)
-    if live is None:
-        raise SystemExit(f"{options.store}: nothing is live")
-    curated = Ref.parse(read_manifest(source, live.live.index).inputs["curated"])
-    snapshot = CuratedSnapshot.open(source, curated, workdir / "cache")
-    photos = live_photos(source, live.live.index, workdir / "cache", 32)
-    grown = grow(source, live.live, snapshot, workdir / "large", options.listings, 0)
+    source, live, snapshot = open_live(options.store, workdir / "cache")
+    photos = live_photos(source, live.index, workdir / "cache", 32)
+    grown = grow(source, live, snapshot, workdir / "large", options.listings, 0)
     with serving(grown, 0, keys=True, probes=True) as port:
         return soak(port, photos, options.seconds)
 
