@@ -34,6 +34,7 @@ from lookalike.ingest.refresh import DeltaConfig, refresh
 from lookalike.publishing.live_ref import publish, read_live
 from lookalike.publishing.publication import live_shards
 from lookalike.storage.artefacts import ArtefactWriter, Kind, Ref, fetch
+from lookalike.storage.directory import DirectoryStore
 from lookalike.storage.objects import ObjectStore
 
 CATEGORIES = (
@@ -82,6 +83,15 @@ class Shop:
     curated: Ref
     release: Ref
     index: Ref
+
+
+def own_store(shop: Shop, root: Path) -> Path:
+    """A new folder with the shop's artefacts, so that what a test writes stays its own: for `DirectoryStore`."""
+    assert isinstance(shop.store, DirectoryStore)
+    root.mkdir()
+    for folder in Path(shop.store.uri.removeprefix("file://")).iterdir():
+        (root / folder.name).symlink_to(folder)
+    return root
 
 
 def render(category: str, number: int, *, side: int = 96) -> bytes:

@@ -10,9 +10,10 @@ from playwright.sync_api import Browser, Page, expect
 
 from lookalike.serving.config import ServingConfig
 from lookalike.serving.events import EventsConfig
+from lookalike.storage.directory import DirectoryStore
 from tests.e2e.pages import address, choose, hits, listings_of, phone, searched
 from tests.serving.running import Running, running
-from tests.shop import Shop
+from tests.shop import Shop, own_store
 
 pytestmark = pytest.mark.browser
 
@@ -215,7 +216,7 @@ def test_what_was_seen_and_clicked_is_told_where_answers_ask_for_it(
 ) -> None:
     config = ServingConfig(index=shop.index, notice_seconds=0, events=EventsConfig(share=1.0))
     with (
-        running(shop.store, tmp_path, config) as process,
+        running(DirectoryStore(own_store(shop, tmp_path / "store")), tmp_path / "cache", config) as process,
         browser.new_context(base_url=str(process.client.base_url)) as context,
     ):
         page = context.new_page()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
+
+import pytest
 
 from lookalike.storage import audit
 from lookalike.storage.directory import DirectoryStore
@@ -14,17 +17,24 @@ from .conftest import Prefect
 ACT = {"Authorization": f"Bearer {TOKEN}"}
 
 
-def a_run(prefect: Prefect, state: str, **parameters: str) -> str:
+@pytest.fixture
+def deployment(prefect: Prefect) -> Iterator[str]:
+    """A deployment of the retrain, gone with the test: the server is shared with tests that count them."""
     flow = prefect.ask("/flows/", {"name": "retrain"})["id"]
-    body = {"name": f"console-{uuid4().hex}", "flow_id": flow}
-    deployment = prefect.ask("/deployments/", body)["id"]
+    made = prefect.ask("/deployments/", {"name": f"console-{uuid4().hex}", "flow_id": flow})["id"]
+    yield str(made)
+    prefect.ask(f"/deployments/{made}", None, "DELETE")
+
+
+def a_run(prefect: Prefect, deployment: str, state: str, **parameters: str) -> str:
     asked = {"state": {"type": state, "name": state.title()}, "parameters": {"parameters": parameters}}
     return str(prefect.ask(f"/deployments/{deployment}/create_flow_run", asked)["id"])
 
 
-def test_a_run_is_cancelled_and_its_log_read(prefect: Prefect, tmp_path: Path) -> None:
+def test_a_run_is_cancelled_and_its_log_read(prefect: Prefect, deployment: str, tmp_path: Path) -> None:
     store = DirectoryStore(tmp_path / "store")
-    begun, due = a_run(prefect, "RUNNING", asked_by="Ada"), a_run(prefect, "SCHEDULED")
+    begun = a_run(prefect, deployment, "RUNNING", asked_by="Ada")
+    due = a_run(prefect, deployment, "SCHEDULED")
     lines = [
         {"name": "x", "level": level, "message": text, "timestamp": at, "flow_run_id": begun}
         for level, text, at in (

@@ -26,7 +26,7 @@ from lookalike.serving.metrics import Metrics
 from lookalike.storage.directory import DirectoryStore
 from tests.serving.running import Running, eventually, running
 from tests.serving.test_api import conforms
-from tests.shop import Shop, render
+from tests.shop import Shop, own_store, render
 
 PHOTO = render("home/vase", 4)
 
@@ -45,12 +45,7 @@ class Away(DirectoryStore):
 @pytest.fixture
 def store(shop: Shop, tmp_path: Path) -> Away:
     """The shop's artefacts, with events of its own."""
-    assert isinstance(shop.store, DirectoryStore)
-    root = tmp_path / "store"
-    root.mkdir()
-    for folder in Path(shop.store.uri.removeprefix("file://")).iterdir():
-        (root / folder.name).symlink_to(folder)
-    return Away(root)
+    return Away(own_store(shop, tmp_path / "store"))
 
 
 def config_of(shop: Shop, **events: Any) -> ServingConfig:
