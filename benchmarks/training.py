@@ -241,7 +241,7 @@ class Bench:
                 encoder.encode(np.stack([load_square(self.snapshot.photo_bytes(i), side) for i in lot]))
 
         def overlapped() -> None:
-            for _ in encode_lots([ids], self.snapshot, encoder, overlapping, lambda _: None):
+            for _ in encode_lots([ids], self.snapshot.photo_bytes, encoder, overlapping, lambda _: None):
                 pass
 
         def forward() -> None:

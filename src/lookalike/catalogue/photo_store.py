@@ -2,13 +2,14 @@
 
 Enters: a photo id. Leave: its bytes as curation stored them, the original or a smaller JPEG of it. Whoever reads many
 photos maps whole packs, each fetched and verified when its first photo is asked for; whoever shows a few reads them by
-range and needs no disk. Packs that nobody asks for are never fetched.
+range and needs no disk. Whoever reads some goes through them pack by pack (`in_packs`), and reads each pack in the way
+that costs less (`reader`). Packs that nobody asks for are never fetched.
 """
 
 from __future__ import annotations
 
 import mmap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -20,6 +21,9 @@ import pyarrow.compute as pc
 from lookalike.errors import CorruptObject
 from lookalike.storage.artefacts import FileEntry, Manifest, fetch_file
 from lookalike.storage.objects import ObjectStore
+
+_MANY = 4
+"""A pack is fetched whole where at least one in so many of its bytes are wanted."""
 
 
 def shard_name(number: int) -> str:
@@ -78,6 +82,32 @@ class PhotoStore:
 
     def __contains__(self, photo_id: str) -> bool:
         return self._row(photo_id) is not None
+
+    @property
+    def in_packs(self) -> pa.Array:
+        """utf8[photos]: all ids in the order in which their bytes lie, pack by pack."""
+        order = np.lexsort((self._at[:, 1], self._at[:, 0]))
+        return pa.array(self._ids[order]).cast(pa.utf8())
+
+    def reader(self, photo_ids: Sequence[str]) -> Callable[[str], bytes]:
+        """What reads these photos, which must be known: out of packs of which much is wanted, by range from others.
+
+        It raises as `photo_bytes` and `peek` do.
+        """
+        rows = np.searchsorted(self._ids, np.array(photo_ids, self._ids.dtype))
+        shards, inverse = np.unique(self._at[rows, 0], return_inverse=True)
+        wanted = np.bincount(inverse, weights=self._at[rows, 2], minlength=len(shards))
+        entries = [self._entries[int(shard)] for shard in shards]
+        few = {
+            int(shard)
+            for shard, entry, length in zip(shards, entries, wanted, strict=True)
+            if _MANY * length < entry.size and not self._is_here(entry)
+        }
+        return lambda photo_id: (self.peek if self._found(photo_id)[0] in few else self.photo_bytes)(photo_id)
+
+    def _is_here(self, entry: FileEntry) -> bool:
+        """Whether a pack is on this machine's disk."""
+        return self._store.local_path(entry.key) is not None or (self._cache / entry.key).exists()
 
     def photo_bytes(self, photo_id: str) -> bytes:
         """A photo out of its mapped pack. Raises `KeyError`, `StorageError`, or `CorruptObject` naming the pack."""

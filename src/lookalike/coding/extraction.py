@@ -1,8 +1,9 @@
 """Extraction: a code and features for every distinct photo of a curated snapshot, once per model release.
 
-Photos are taken in the order of their ids, a shard's worth at a time (`shards`). An extraction that was killed goes on
-with the photos that have no code yet, and a later snapshot of the same catalogue extracts only what is new. Several
-machines can make the first codes of a release together, each a part of the shards (`extract_part`).
+Photos are taken in the order in which they lie in packs, a shard's worth at a time (`shards`), so that a pack is read
+once and by one machine. An extraction that was killed goes on with the photos that have no code yet, and a later
+snapshot of the same catalogue extracts only what is new. Several machines can make the first codes of a release
+together, each a run of the shards (`extract_part`).
 
 Decoding, forward pass and writing overlap, each on threads of its own with a few batches between them; how many is a
 matter of the encoder's device (`Pace`). A photo that cannot be decoded is named in the manifest.
@@ -11,15 +12,18 @@ matter of the encoder's device (`Pace`). A photo that cannot be decoded is named
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from lookalike.ahead import ahead
-from lookalike.catalogue.snapshot import CuratedSnapshot
+from lookalike.catalogue.photo_store import PhotoStore
+from lookalike.catalogue.snapshot import open_photos
 from lookalike.coding.encoder import Encoder, Encoding, open_encoder
 from lookalike.coding.shards import SHARDS, CodeShard, existing_shards, list_shards, put_shard
 from lookalike.errors import PhotoError, SettingsError
@@ -61,19 +65,19 @@ def extract(
     writer = _writer(store, curated, release)
     if found := writer.existing():
         return found
-    snapshot = CuratedSnapshot.open(store, curated, cache_dir)
+    photos = open_photos(store, curated, cache_dir)
     encoder = encoder or open_encoder(fetch(store, release, cache_dir), threads=threads)
-    wanted = _photo_ids(snapshot)
+    wanted = photos.in_packs
     shards = [
         (shard, ids)
         for shard, ids in existing_shards(store, release, cache_dir)
-        if not ids.isdisjoint(wanted)
+        if pc.any(pc.is_in(ids, wanted)).as_py()
     ]
-    known = {photo_id for _, ids in shards for photo_id in ids}
-    missing = [photo_id for photo_id in wanted if photo_id not in known]
-    new = _encode(writer, release, _lots(missing, shard_size), snapshot, encoder, pace or Pace(), progress)
+    missing = _missing(wanted, shards).drop_null()
+    lots = _lots(missing, shard_size)
+    new = _encode(writer, release, lots, photos, encoder, pace or Pace(), progress)
+    undecodable = sorted(_missing(missing, new).drop_null().to_pylist())
     shards += new
-    undecodable = sorted({*missing}.difference(*(ids for _, ids in new)))
     writer.add(SHARDS, list_shards(shard for shard, _ in shards))
     card = encoder.card
     return writer.commit(
@@ -106,21 +110,22 @@ def extract_part(
 ) -> int:
     """Make part `part` (from 0) of `parts` of a release's first code shards; returns how many photos it encoded.
 
-    The snapshot's photos are cut into lots as `extract` cuts them for a release that has no codes; part i makes the
-    lots i, i + parts, ... All parts together leave the very shards that `extract` would have made, and `extract` then
-    finds nothing missing and names them. A part that is run again encodes only what it did not finish.
+    The snapshot's photos are cut into lots as `extract` cuts them for a release that has no codes, and each part makes
+    a run of these: it reads the packs of its own photos alone. All parts together leave the very shards that `extract`
+    would have made, and `extract` then finds nothing missing and names them. A part that is run again encodes only what
+    it did not finish.
     """
     if not 0 <= part < parts:
         raise SettingsError(f"part {part} of {parts}: parts are numbered from 0")
-    snapshot = CuratedSnapshot.open(store, curated, cache_dir)
-    known = {photo_id for _, ids in existing_shards(store, release, cache_dir) for photo_id in ids}
-    lots = _lots(_photo_ids(snapshot), shard_size)[part::parts]
-    missing = [rest for lot in lots if (rest := [photo_id for photo_id in lot if photo_id not in known])]
+    photos = open_photos(store, curated, cache_dir)
+    lots = _lots(_missing(photos.in_packs, existing_shards(store, release, cache_dir)), shard_size)
+    own = lots[len(lots) * part // parts : len(lots) * (part + 1) // parts]
+    missing = [lot for lot in own if lot]
     if not missing:
         return 0
     encoder = encoder or open_encoder(fetch(store, release, cache_dir), threads=threads)
     writer = _writer(store, curated, release)
-    new = _encode(writer, release, missing, snapshot, encoder, pace or Pace(), progress)
+    new = _encode(writer, release, missing, photos, encoder, pace or Pace(), progress)
     return sum(shard.rows for shard, _ in new)
 
 
@@ -129,56 +134,62 @@ def _writer(store: ObjectStore, curated: Ref, release: Ref) -> ArtefactWriter:
     return ArtefactWriter(store, Kind.EXTRACTION, inputs=inputs, config={"format": 1})
 
 
-def _photo_ids(snapshot: CuratedSnapshot) -> list[str]:
-    return sorted(snapshot.photos["photo_id"].to_pylist())
+def _missing(photo_ids: pa.Array, shards: Iterable[tuple[CodeShard, pa.Array]]) -> pa.Array:
+    """The photos, with null for those that are in one of the shards."""
+    known = pa.concat_arrays([pa.array([], pa.utf8()), *(ids for _, ids in shards)])
+    return pc.if_else(pc.is_in(photo_ids, known), None, photo_ids)
 
 
-def _lots(photo_ids: Sequence[str], size: int) -> list[Sequence[str]]:
-    """The photos of one shard each."""
-    return [photo_ids[start : start + size] for start in range(0, len(photo_ids), size)]
+def _lots(photo_ids: pa.Array, size: int) -> list[list[str]]:
+    """The photos of one shard each, every null one less."""
+    return [photo_ids[at : at + size].drop_null().to_pylist() for at in range(0, len(photo_ids), size)]
 
 
 def _encode(
     writer: ArtefactWriter,
     release: Ref,
     lots: Sequence[Sequence[str]],
-    snapshot: CuratedSnapshot,
+    photos: PhotoStore,
     encoder: Encoder,
     pace: Pace,
     progress: Progress,
-) -> list[tuple[CodeShard, set[str]]]:
+) -> list[tuple[CodeShard, pa.Array]]:
     """Encode and store each lot as a shard: the shards with the photos in them, which are those that can be decoded."""
     writer.begin()
 
-    def write(lot: Sequence[tuple[list[str], Encoding]]) -> tuple[CodeShard, set[str]] | None:
+    def write(lot: Sequence[tuple[list[str], Encoding]]) -> tuple[CodeShard, pa.Array] | None:
         writer.begin()
         kept = [photo_id for ids, _ in lot for photo_id in ids]
         if not kept:
             return None
         shard = put_shard(writer.store, release, kept, [encoding for _, encoding in lot])
-        return shard, set(kept)
+        return shard, pa.array(kept, pa.utf8())
 
     total = sum(len(lot) for lot in lots)
     told = _told(progress, total)
-    encoded = encode_lots(lots, snapshot, encoder, pace, told)
+    read = photos.reader([photo_id for lot in lots for photo_id in lot])
+    encoded = encode_lots(lots, read, encoder, pace, told)
     return [shard for shard in ahead(write, encoded, threads=1, depth=1, name="write") if shard]
 
 
 def encode_lots(
     lots: Sequence[Sequence[str]],
-    snapshot: CuratedSnapshot,
+    read: Callable[[str], bytes],
     encoder: Encoder,
     pace: Pace,
     told: Callable[[int], None],
 ) -> Iterator[list[tuple[list[str], Encoding]]]:
-    """For each lot its batches of photo ids and encodings. Decoding and encoding go on over the ends of lots."""
+    """For each lot its batches of photo ids and encodings. Decoding and encoding go on over the ends of lots.
+
+    `read` gives a photo by its id.
+    """
     side = encoder.card.preset.resize
 
     def decode(ids: Sequence[str]) -> tuple[list[str], list[NDArray[np.uint8]]]:
         kept, squares = [], []
         for photo_id in ids:
             try:
-                squares.append(load_square(snapshot.photo_bytes(photo_id), side))
+                squares.append(load_square(read(photo_id), side))
             except PhotoError:
                 continue
             kept.append(photo_id)

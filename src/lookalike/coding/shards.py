@@ -59,14 +59,17 @@ def put_shard(
 
 def existing_shards(
     store: ObjectStore, release: Ref, cache_dir: Path
-) -> Iterator[tuple[CodeShard, set[str]]]:
-    """The release's shards and the photos they cover. None is fetched but those of version 0.2.0 and before."""
+) -> Iterator[tuple[CodeShard, pa.Array]]:
+    """The release's shards and the ids of the photos they cover, utf8[rows].
+
+    None is fetched but those of version 0.2.0 and before.
+    """
     for info in store.list(keys.code_shards(release.id)):
         name, _, kind = info.key.rpartition("/")[2].rpartition(".")
         if kind == "parquet":
             shard = CodeShard(info.key, name, info.size, 0)
-            ids = _photos_in(store, shard, cache_dir).to_pylist()
-            yield replace(shard, rows=len(ids)), set(ids)
+            ids = _photos_in(store, shard, cache_dir)
+            yield replace(shard, rows=len(ids)), ids
 
 
 def list_shards(shards: Iterable[CodeShard]) -> bytes:
