@@ -206,11 +206,13 @@ def write_release(
     *,
     seed: int = 0,
     side: int = SIDE,
+    category_bits: int = 0,
     colour_bits: int = 0,
 ) -> Ref:
     """A model release: the colour-grid network with random hash planes of `seed`, and its aspect models.
 
-    Of its bits the last `colour_bits` count as those about colours.
+    Of its bits the first `category_bits` count as those about the category, the last `colour_bits` as those about
+    colours.
     """
     preset = TransformPreset(f"grid-{side}", side, side * 7 // 8)
     sample = listings[:: max(1, len(listings) // 120)]
@@ -242,6 +244,7 @@ def write_release(
         aspects=models.values,
         metrics={"aspects": dict(models.metrics)},
         data_digest=str(seed),
+        category_bits=category_bits,
         colour_bits=colour_bits,
     )
     return _write(store, card, _network(preset, photos, labels, seed), files, cache_dir)
@@ -304,7 +307,11 @@ def _write(store: ObjectStore, card: ModelCard, graph: bytes, files: dict[str, P
         store,
         Kind.RELEASE,
         inputs={"graph": hashlib.sha256(graph).hexdigest()},
-        config={"aspects": sorted(files), "preset": card.preset.name, "colour_bits": card.colour_bits},
+        config={
+            "aspects": sorted(files),
+            "preset": card.preset.name,
+            "bits": [card.category_bits, card.colour_bits],
+        },
     )
     writer.add("model.json", card.to_json().encode())
     writer.add("model.onnx", graph)

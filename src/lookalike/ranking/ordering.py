@@ -295,13 +295,17 @@ class Ordering:
         return tuple(hits)
 
     def _measured(self, query: EncodedQuery, request: SearchRequest, hit: Hit) -> Hit:
-        """A hit from beyond, found by a part of its code, with the distance of all of it (of its main photo's)."""
+        """A hit from beyond, found by a part of its photo's code, with the distance of all of it."""
         found = self.listings.find(hit.listing_id) if hit.beyond else None
         if found is None:
             return hit
-        differing = np.unpackbits(query.code ^ found[1])
-        distance, measure = int(differing.sum()), self.measure(query)
-        near = None if measure is None else float(differing[slice(*measure.bits)].sum())
+        listing, codes = found
+        own = np.stack([query.code, *(code for code, _ in query.others)])
+        distance = int(np.bitwise_count(own ^ codes[listing.photos.index(hit.photo_id)]).sum(axis=1).min())
+        near, measure = None, self.measure(query)
+        if measure is not None:
+            shapes = np.unpackbits(query.code ^ codes, axis=1)[:, slice(*measure.bits)]
+            near = float(shapes.sum(axis=1).min())
         same = distance <= self.config.same_photo * self.card.bits
         ((likeness, words),) = in_words_of(measure, self.least(request), [near], [same])
         return replace(hit, distance=distance, likeness=likeness, alike=words)
