@@ -47,7 +47,7 @@ from lookalike.catalogue.snapshot import LEFT_OUT, LISTING_PHOTOS, LISTINGS, PHO
 from lookalike.errors import CatalogueError, NothingLeft, StorageError
 from lookalike.progress import Progress, silent
 from lookalike.settings import S3Settings
-from lookalike.storage import keys
+from lookalike.storage import keys, sequence
 from lookalike.storage.artefacts import (
     ArtefactWriter,
     FileEntry,
@@ -132,6 +132,7 @@ def curate(
             done = None
             if parent is not None and _made_alike(store, parent, (writer_for((), {}), writer_for(known, {}))):
                 done = parent
+                sequence.make_newest(store, parent.kind, parent.id)
             elif not before:
                 done = writer_for((), {}).existing() or (writer_for(known, {}).existing() if known else None)
             if done and known and not _knows(store, done, known, cache_dir):

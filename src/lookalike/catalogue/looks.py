@@ -90,7 +90,7 @@ class Looks:
         return near
 
     def _states(self) -> list[str]:
-        """Newest first."""
+        """Newest first, by the store's times: where these are wrong neighbours are found anew, and nothing else."""
         found = sorted(self._store.list(self._near), key=lambda info: info.modified, reverse=True)
         return [info.key for info in found]
 

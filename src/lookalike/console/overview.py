@@ -18,7 +18,7 @@ from typing import Any
 from lookalike.console.metrics import Live
 from lookalike.errors import CorruptObject, ObjectNotFound
 from lookalike.publishing import data_gate, live_ref
-from lookalike.storage import audit, keys
+from lookalike.storage import audit, keys, sequence
 from lookalike.storage.artefacts import Kind, Manifest, Ref, find, read_manifest
 from lookalike.storage.objects import ObjectStore
 
@@ -96,9 +96,7 @@ class Overview:
     def releases(self) -> list[ReleaseQuality]:
         """The last model releases, oldest first."""
         live = live_ref.read_live(self.store)
-        ending = "/" + keys.MANIFEST
-        made = [info for info in self.store.list(f"{Kind.RELEASE.value}/") if info.key.endswith(ending)]
-        made.sort(key=lambda info: (info.modified, info.key))
+        made = sequence.manifests(self.store.list(f"{Kind.RELEASE.value}/"))
         releases = []
         for info in made[-RELEASES:]:
             ref = self._ref(info.key.split("/")[1])

@@ -24,7 +24,7 @@ from lookalike.catalogue.remnants import forgotten, outdated
 from lookalike.errors import LostRace, ObjectNotFound, SettingsError
 from lookalike.progress import Progress, silent
 from lookalike.publishing import live_ref
-from lookalike.storage import keys
+from lookalike.storage import keys, sequence
 from lookalike.storage.artefacts import Kind, Manifest, Ref
 from lookalike.storage.objects import ObjectInfo, ObjectStore
 
@@ -91,11 +91,15 @@ def plan(
     roots |= {entry.ref.id for entry in newest_releases}
     roots |= {entry.ref.id for kind in Kind for entry in _newest(found.values(), kind)[:1]}
     roots |= {artefact_id for artefact_id, entry in found.items() if entry.modified > cutoff}
-    working = {_folder(key) for key, info in objects.items() if _in_progress(key) and info.modified > cutoff}
+    working = {
+        keys.folder(key) for key, info in objects.items() if _in_progress(key) and info.modified > cutoff
+    }
     roots |= {ref.id for folder in working for ref in _noted(store, folder)}
     curating = any(folder.startswith(keys.CURATING) for folder in working)
     kept = _closure(roots, found)
     wanted = {key for artefact_id in kept for key in _files(store, found[artefact_id])}
+    places = {keys.artefact(found[artefact_id].ref.kind, artefact_id) for artefact_id in kept}
+    wanted |= {key for key in objects if keys.sequence_number(key) is not None and keys.folder(key) in places}
     whole_codes = {entry.ref.id for entry in newest_releases} | {
         record.release.id for record in _models(live, config.records)
     }
@@ -106,7 +110,7 @@ def plan(
         if key not in wanted
         and info.modified <= cutoff
         and not key.startswith(whole)
-        and _folder(key) not in working
+        and keys.folder(key) not in working
         and (key.startswith(keys.PACKS) or not key.startswith(keys.PHOTOS))
         and not (curating and key.startswith(keys.PHOTOS))
     ]
@@ -183,24 +187,24 @@ def _models(live: live_ref.LiveRef, count: int) -> Iterator[live_ref.LiveRecord]
 
 
 def _artefacts(store: ObjectStore, objects: Mapping[str, ObjectInfo]) -> Iterator[_Found]:
-    for key, info in objects.items():
-        if not key.endswith("/" + keys.MANIFEST):
-            continue
+    """All finished ones, those of a kind in the order in which they were finished."""
+    manifests = [
+        info
+        for kind in Kind
+        for info in sequence.manifests(each for key, each in objects.items() if key.startswith(f"{kind}/"))
+    ]
+    for info in manifests:
         try:
-            data = store.get(key)
+            data = store.get(info.key)
         except ObjectNotFound:  # removed while we looked
             continue
-        manifest = Manifest.from_bytes(data, key)
+        manifest = Manifest.from_bytes(data, info.key)
         ref = Ref(manifest.kind, manifest.id, hashlib.sha256(data).hexdigest())
         yield _Found(ref, manifest, info.modified)
 
 
 def _in_progress(key: str) -> bool:
     return key.startswith(keys.CHECKPOINTS)
-
-
-def _folder(key: str) -> str:
-    return key.rpartition("/")[0]
 
 
 def _noted(store: ObjectStore, folder: str) -> Iterator[Ref]:
@@ -213,8 +217,8 @@ def _noted(store: ObjectStore, folder: str) -> Iterator[Ref]:
 
 
 def _newest(found: Iterable[_Found], kind: Kind) -> list[_Found]:
-    of_kind = [entry for entry in found if entry.ref.kind is kind]
-    return sorted(of_kind, key=lambda entry: (entry.modified, entry.ref.id), reverse=True)
+    """Those of that kind, the newest first."""
+    return [entry for entry in found if entry.ref.kind is kind][::-1]
 
 
 def _closure(roots: set[str], found: Mapping[str, _Found]) -> set[str]:

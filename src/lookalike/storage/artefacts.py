@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from lookalike.errors import CorruptObject, LostRace, ObjectNotFound, OutcomeUnknown, SettingsError
-from lookalike.storage import keys
+from lookalike.storage import keys, sequence
 from lookalike.storage.objects import ObjectStore
 from lookalike.strict_json import plain
 
@@ -144,7 +144,10 @@ class ArtefactWriter:
         self._files: dict[str, FileEntry] = {}
 
     def existing(self) -> Ref | None:
-        """The artefact, if an earlier run has finished it. An old one becomes young, so that retention leaves it."""
+        """The artefact, if an earlier run has finished it. It is the newest of its kind from now on.
+
+        An old one becomes young, so that retention leaves it.
+        """
         key = keys.manifest(self.kind, self.id)
         while True:
             try:
@@ -159,6 +162,7 @@ class ArtefactWriter:
                         self.store.put(key, data, if_match=etag)
             except LostRace:  # removed, or made young by somebody else
                 continue
+            sequence.make_newest(self.store, self.kind, self.id)
             return Ref(self.kind, self.id, hashlib.sha256(data).hexdigest())
 
     def begin(self) -> None:
@@ -197,6 +201,7 @@ class ArtefactWriter:
         files = tuple(self._files[name] for name in sorted(self._files))
         manifest = Manifest(self.kind, self.id, self.inputs, self.config, files, meta or {})
         key = keys.manifest(self.kind, self.id)
+        sequence.make_newest(self.store, self.kind, self.id)
         data = self._write_once(key, manifest.to_bytes())
         self.store.delete(keys.in_progress(self.id))
         return Ref(self.kind, self.id, hashlib.sha256(data).hexdigest())
@@ -256,13 +261,9 @@ def find(store: ObjectStore, kind: Kind, artefact_id: str) -> Ref:
 
 
 def latest(store: ObjectStore, kind: Kind) -> Ref | None:
-    """The artefact of that kind that was finished last, if there is one."""
-    ending = "/" + keys.MANIFEST
-    manifests = [info for info in store.list(f"{kind.value}/") if info.key.endswith(ending)]
-    if not manifests:
-        return None
-    newest = max(manifests, key=lambda info: (info.modified, info.key))
-    return find(store, kind, newest.key.split("/")[1])
+    """The artefact of that kind that was finished, or found finished, last, if there is one."""
+    manifests = sequence.manifests(store.list(f"{kind.value}/"))
+    return find(store, kind, manifests[-1].key.split("/")[1]) if manifests else None
 
 
 def fetch(store: ObjectStore, ref: Ref, cache_dir: Path, names: Iterable[str] | None = None) -> Artefact:

@@ -8,6 +8,7 @@
     extractions/<id>/manifest.json  which code shards cover a curated snapshot
     index/<id>/manifest.json        index snapshots
     deltas/<id>/manifest.json       deltas: what has changed since an index snapshot
+    <kind>/<id>/sequence-<number>   the artefact's place among those of its kind, by when they were finished
     photos/packs/<digest>.tar       packs of photos, shared by all curated snapshots
     photos/<how>/log/<digest>.parquet   what is known of photos that were decoded in one way
     photos/<how>/seen/<digest>.parquet  which photo an address led to, at which version
@@ -44,6 +45,7 @@ PACKS = "photos/packs/"
 SHEETS = "photos/prints/"
 CURATING = "checkpoints/curation-"
 """Notes of curations under way, each of which may use any pack."""
+_SEQUENCE = "sequence-"
 
 
 def artefact(kind: str, artefact_id: str) -> str:
@@ -60,6 +62,22 @@ def content_addressed(kind: str, artefact_id: str, name: str, sha256: str) -> st
     """Where a file of an artefact lies: its digest is part of the name, so no file is ever replaced."""
     stem, dot, suffix = name.partition(".")
     return f"{kind}/{artefact_id}/{stem}.{sha256[:12]}{dot}{suffix}"
+
+
+def sequence(kind: str, artefact_id: str, number: int) -> str:
+    """The empty object that says an artefact is the `number`-th of its kind."""
+    return f"{kind}/{artefact_id}/{_SEQUENCE}{number:012d}"
+
+
+def sequence_number(key: str) -> int | None:
+    """The number that a key of `sequence` says; None for everything else."""
+    number = key.rpartition("/")[2].removeprefix(_SEQUENCE)
+    return int(number) if key.endswith(f"/{_SEQUENCE}{number}") and number.isdecimal() else None
+
+
+def folder(key: str) -> str:
+    """Where an object lies, without the last slash."""
+    return key.rpartition("/")[0]
 
 
 def code_shards(release_id: str) -> str:
