@@ -266,6 +266,7 @@ def test_retain(call: Call, shop: Shop) -> None:
     assert {newest.partition("@")[0], shop.live.partition("@")[0]} <= set(planned["kept"])
     assert [gone for gone in planned["removed"] if gone.startswith("index/")] == [name]
     assert (shop.store / name).is_dir(), "a dry run removes nothing"
+    assert planned["old_versions"] is None
     assert call("retain", *given)["removed"] == planned["removed"]
     assert not list((shop.store / name).glob("*"))
     assert not call("verify", "--store", shop.store)["problems"], "what is live stays whole"

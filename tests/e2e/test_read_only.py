@@ -22,6 +22,7 @@ from lookalike.settings import S3Settings
 from lookalike.steps import retain
 from lookalike.storage import keys
 from lookalike.storage.s3 import S3Store
+from lookalike.storage.versions import old_versions
 from lookalike.workplace import open_workplace
 from tests.flows.conftest import free_port, is_up, wait_until
 from tests.serving.running import running
@@ -79,8 +80,10 @@ def test_search_reads_and_cannot_write(
     monkeypatch.setenv("LOOKALIKE_S3_ENDPOINT_URL", endpoint)
     monkeypatch.setenv("LOOKALIKE_CACHE_DIR", str(tmp_path / "made"))
     retain(open_workplace(store.uri))  # lists, deletes, and looks for unfinished uploads
+    assert old_versions(store) == (None, "")
 
     store = act_as(reader)
+    assert "s3:ListBucketVersions" in old_versions(store)[1]
     with running(store, tmp_path / "cache") as process:
         reply = process.client.post("/v1/search?k=3", content=render("home/vase", 1))
         assert reply.status_code == 200, reply.text

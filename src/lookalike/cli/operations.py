@@ -10,6 +10,7 @@ import typer
 from lookalike import steps
 from lookalike.cli.options import Json, Store
 from lookalike.cli.output import Output
+from lookalike.storage.versions import old_versions
 from lookalike.workplace import open_workplace
 
 
@@ -54,10 +55,18 @@ def retain(
         )
     out.table("", ("goes",), [(name,) for name in planned.removed])
     verb = "would remove" if dry_run else "removed"
+    kept, unknown = old_versions(place.store)
     out.result(
-        planned.to_json() | {"dry_run": dry_run},
+        planned.to_json() | {"dry_run": dry_run, "old_versions": kept and asdict(kept)},
         f"{verb} {len(planned.keys):,} objects, {planned.bytes / 1e6:,.1f} MB; {len(planned.kept)} artefacts stay",
     )
+    if kept is not None:
+        out.note(
+            f"The bucket keeps what goes as old versions, {kept.bytes / 1e6:,.1f} MB in {kept.count:,} of them now, "
+            "until its lifecycle removes them (docs/operations.md)."
+        )
+    elif unknown:
+        out.note(f"Whether the bucket keeps old versions, and how large they are, is not known: {unknown}.")
 
 
 def migrate(store: Store = None, as_json: Json = False) -> None:

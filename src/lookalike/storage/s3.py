@@ -39,6 +39,7 @@ from lookalike.errors import (
 )
 from lookalike.settings import S3Settings
 from lookalike.storage.objects import ObjectInfo, check_key
+from lookalike.storage.versions import OldVersions
 
 _TRANSFER = TransferConfig(multipart_threshold=64 << 20, multipart_chunksize=32 << 20, max_concurrency=4)
 _ABSENT = {"404", "NoSuchKey", "NotFound"}
@@ -131,6 +132,21 @@ class S3Store:
                     )
                     removed += 1
         return removed
+
+    def old_versions(self) -> OldVersions | None:
+        """See `storage.versions`. Objects of a bucket that never had versions have the one version ``null``."""
+        start, known, count, size = f"{self.prefix}/" if self.prefix else "", False, 0, 0
+        with self._translated(""):
+            pages = self._reader.get_paginator("list_object_versions").paginate(
+                Bucket=self.bucket, Prefix=start
+            )
+            for page in pages:
+                known = known or bool(page.get("DeleteMarkers"))
+                for entry in page.get("Versions", ()):
+                    known = known or entry["VersionId"] != "null"
+                    if not entry["IsLatest"]:
+                        count, size = count + 1, size + entry["Size"]
+        return OldVersions(count, size) if known else None
 
     def _read(self, key: str, span: dict[str, str]) -> tuple[bytes, str]:
         attempt = 1
