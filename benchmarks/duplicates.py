@@ -22,6 +22,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import pyarrow as pa
 from PIL import Image, ImageDraw, ImageEnhance, ImageFont
 
 from benchmarks.report import Entry, machine, write
@@ -91,7 +92,11 @@ def saved(image: Image.Image, rng: random.Random) -> np.ndarray:
 
 def grouped(prints: np.ndarray) -> np.ndarray:
     """The first photo of each one's group, found in an empty store."""
-    ids = heads(sorted(hashlib.md5(b"%d" % n, usedforsecurity=False).hexdigest() for n in range(len(prints))))
+    ids = heads(
+        pa.array(
+            sorted(hashlib.md5(b"%d" % n, usedforsecurity=False).hexdigest() for n in range(len(prints)))
+        )
+    )
     with TemporaryDirectory() as folder:
         verdicts = Verdicts.open(DirectoryStore(Path(folder) / "store"), Path(folder), "way", ids)
         return find_copies(ids, sketches_of(prints), prints.__getitem__, verdicts)

@@ -37,7 +37,7 @@ where they enter (storage, photos, index files, the Kubernetes API), with the ca
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 _LISTED_AT_MOST = 12
@@ -61,9 +61,10 @@ class CatalogueError(LookalikeError):
 
 
 class NothingLeft(CatalogueError):
-    """No row of a catalogue can be used, or too few to learn from. `left_out` are those that cannot, with reasons."""
+    """No row of a catalogue can be used, or too few to learn from. `left_out` (`Losses`) are those that cannot, with
+    reasons."""
 
-    def __init__(self, message: str, left_out: Sequence[Any]) -> None:
+    def __init__(self, message: str, left_out: Any) -> None:
         super().__init__(message)
         self.left_out = left_out
 

@@ -88,7 +88,7 @@ class Known:
         """For each of these photos the first in the list that shows the same picture."""
         order = sorted(numbers, key=lambda number: self.ids[number])
         photo_ids = pa.array([self.ids[number] for number in order], pa.string())
-        prints, ids = Prints.open(self.store, self.cache, WAY), heads(photo_ids.to_pylist())
+        prints, ids = Prints.open(self.store, self.cache, WAY), heads(photo_ids)
         self.read = set()
 
         def read(rows: NDArray[np.int64]) -> NDArray[np.uint8]:
@@ -137,7 +137,7 @@ def test_thousands_of_one_placeholder_cost_no_more_than_their_number(tmp_path: P
     rng = np.random.default_rng(1)
     blank = prints_of(scene(3)).astype(int)
     prints = (blank + rng.normal(0, 1, (400, *blank.shape))).clip(0, 255).astype(np.uint8)
-    ids = heads(sorted(hashlib.md5(b"%d" % number).hexdigest() for number in range(len(prints))))
+    ids = heads(pa.array(sorted(hashlib.md5(b"%d" % number).hexdigest() for number in range(len(prints)))))
     asked = 0
 
     def read(rows: NDArray[np.int64]) -> NDArray[np.uint8]:
@@ -181,7 +181,7 @@ def test_groups_follow_from_the_photos_whatever_came_before(
 def test_what_was_judged_in_other_company_links_no_photos_that_are_not_neighbours(tmp_path: Path) -> None:
     prints = np.stack([prints_of(scene(seed)) for seed in range(12)])
     known = Known(tmp_path, prints)
-    ids = heads(sorted(known.ids))
+    ids = heads(pa.array(sorted(known.ids)))
     told = Verdicts.open(known.store, known.cache, WAY, ids)
     told.add(np.array([[0, 1], [4, 9]]), np.ones(2, bool))
     told.store()

@@ -49,7 +49,7 @@ def test_all_columns_are_understood(tmp_path: Path) -> None:
     assert (one.line, two.line) == (2, 3)
     assert found.aspects == ("colour", "size")
     assert found.ignored_columns == ("stock", "notes")
-    assert found.left_out == ()
+    assert not found.left_out
 
 
 def test_columns_can_be_renamed(tmp_path: Path) -> None:
@@ -218,7 +218,7 @@ def test_an_optional_field_that_is_not_understood_is_empty_and_keeps_its_row(
     for i, value in enumerate(OPTIONAL_TROUBLE[field]):
         table.writerow([f"L{i}", f"{i}.jpg", "a/b", value])
     found = catalogue(tmp_path, out.getvalue())
-    assert found.left_out == ()
+    assert not found.left_out
     for row, value in zip(found.listings, OPTIONAL_TROUBLE[field], strict=True):
         got = row.aspects.get("colour") if field.startswith("aspect_") else getattr(row, field)
         assert not got
@@ -311,5 +311,5 @@ def test_real_catalogues(sample_data: Path) -> None:
     assert len(grocery) == 4675
     assert grocery.aspects == ("brand", "country")
     luma = read_catalogue(str(sample_data / "luma" / "listings.csv"))
-    assert luma.left_out == ()
+    assert not luma.left_out
     assert len(luma) == 391

@@ -54,7 +54,7 @@ def test_rows_of_one_listing_are_one_listing(tmp_path: Path) -> None:
         "category": "line 5 says 'a/c', line 4 'a/b'",
         "title": "line 5 says 'Uno', line 4 'One'",
     }
-    assert (one.unclear, two.contradictions, found.left_out) == ({}, {}, ())
+    assert (one.unclear, two.contradictions, [*found.left_out]) == ({}, {}, [])
 
 
 def test_image_columns_and_cells_of_several_photos_keep_their_order(tmp_path: Path) -> None:

@@ -3,23 +3,75 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
+import numpy as np
+import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lookalike.catalogue.splits import Splits, Tied, assign_splits
+from lookalike.catalogue.facts import Coded
+from lookalike.catalogue.splits import SIDES, Tied, assign_splits
 from tests.catalogue.conftest import Shop, photos, plain
 
 
-def tied(group: str, product: str = "", seller: str = "", split: str = "", category: str = "a") -> Tied:
-    return Tied((group,), product, seller, split, category)
+@dataclass(frozen=True)
+class Row:
+    """What one listing hangs together by; empty text ties nothing."""
+
+    photo_groups: tuple[str, ...]
+    product: str
+    seller: str
+    given: str
+    category: str
+    before: str = ""
 
 
-def assigned(listings: list[Tied], *ties: str, leaks: tuple[str, ...] = ("photo_groups",)) -> Splits:
-    return assign_splits(
-        listings, ties=ties or ("photo_groups", "product"), leak_ties=leaks, val_share=0.1, test_share=0.1
+class Found(NamedTuple):
+    split: list[str]
+    leaks: list[int]
+
+
+def tied(group: str, product: str = "", seller: str = "", split: str = "", category: str = "a") -> Row:
+    return Row((group,), product, seller, split, category)
+
+
+def columns(rows: list[Row]) -> tuple[Tied, list[str]]:
+    """The same as columns, and the names of sides."""
+    photo_ids = sorted({group for x in rows for group in x.photo_groups})
+    place = {name: at for at, name in enumerate(photo_ids)}
+    sides = [*SIDES, *sorted({x.given for x in rows} - {"", *SIDES})]
+    coded = {
+        name: Coded.of(pa.chunked_array([[getattr(x, name) for x in rows]], pa.string()))
+        for name in ("product", "seller", "category")
+    }
+    given, before = (
+        np.array([sides.index(side) if side else -1 for side in found], np.int32)
+        for found in ([x.given for x in rows], [x.before for x in rows])
     )
+    found = Tied(
+        np.array([at for at, x in enumerate(rows) for _ in x.photo_groups], np.int64),
+        np.array([place[group] for x in rows for group in x.photo_groups], np.int64),
+        coded["product"].codes,
+        coded["seller"].codes,
+        given,
+        coded["category"].codes,
+        before,
+        pa.array(photo_ids, pa.string()),
+        pa.array([f"{at:09d}" for at in range(len(rows))], pa.string()),
+        coded["product"].values,
+        coded["category"].values.to_pylist(),
+    )
+    return found, sides
+
+
+def assigned(listings: list[Row], *ties: str, leaks: tuple[str, ...] = ("photo_groups",)) -> Found:
+    known, sides = columns(listings)
+    found = assign_splits(
+        known, ties=ties or ("photo_groups", "product"), leak_ties=leaks, val_share=0.1, test_share=0.1
+    )
+    return Found([sides[number] for number in found.split], found.leaks.tolist())
 
 
 def test_shares_are_near_what_was_asked() -> None:
@@ -47,7 +99,7 @@ def test_a_listing_keeps_its_split_when_the_catalogue_grows() -> None:
         max_size=60,
     )
 )
-def test_what_hangs_together_stays_together(listings: list[Tied]) -> None:
+def test_what_hangs_together_stays_together(listings: list[Row]) -> None:
     split = assigned(listings, "photo_groups", "product", "seller").split
     for name in ("photo_groups", "product", "seller"):
         sides = defaultdict(set)

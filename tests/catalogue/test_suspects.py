@@ -5,15 +5,19 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from lookalike.catalogue.facts import Coded
 from lookalike.catalogue.looks import NEIGHBOURS, Looks, described, updated
 from lookalike.catalogue.prints import Prints, add_prints
-from lookalike.catalogue.suspects import Labelled, _nearest, find_suspects
+from lookalike.catalogue.suspects import Labelled, Suspects, find_suspects, nearest
 from lookalike.storage import keys
 from lookalike.storage.directory import DirectoryStore
 from tests.catalogue.conftest import SMALL, Shop, photos, plain
@@ -21,9 +25,35 @@ from tests.catalogue.conftest import SMALL, Shop, photos, plain
 WAY = "way"
 
 
-def listing(number: int, category: str, photo: str = "", product: str = "") -> Labelled:
+class Row(NamedTuple):
+    """One listing; a photo ``x~1`` nearly is the photo ``x``."""
+
+    listing_id: str
+    category: str
+    photo_id: str
+    photo_group: str
+    product: str
+
+
+def listing(number: int, category: str, photo: str = "", product: str = "") -> Row:
     photo = photo or f"photo {number}"
-    return Labelled(f"L{number}", category, photo, photo.split("~")[0], product)
+    return Row(f"L{number}", category, photo, photo.split("~")[0], product)
+
+
+def labelled(rows: list[Row]) -> Labelled:
+    photos = pa.array(sorted({x.photo_id for x in rows} | {x.photo_group for x in rows}))
+    category = Coded.of(pa.chunked_array([[x.category for x in rows]], pa.string()))
+    product = Coded.of(pa.chunked_array([[x.product for x in rows]], pa.string()))
+    photo, group = (
+        pc.index_in(pa.array(names), photos).to_numpy().astype(np.int64)
+        for names in ([x.photo_id for x in rows], [x.photo_group for x in rows])
+    )
+    ids = pa.array([x.listing_id for x in rows])
+    return Labelled(ids, category.codes, photo, group, product.codes, category.values, photos, product.values)
+
+
+def suspects_of(rows: list[Row], looks: Looks) -> Suspects:
+    return find_suspects(labelled(rows), looks)
 
 
 def looks_of(folder: Path, pictures: NDArray[np.uint8]) -> Looks:
@@ -44,7 +74,7 @@ def looks(tmp_path: Path) -> Looks:
 
 
 def test_one_photo_in_two_categories_puts_both_in_doubt(looks: Looks) -> None:
-    found = find_suspects([listing(0, "cap", "x"), listing(1, "mug", "x"), listing(2, "mug")], looks)
+    found = suspects_of([listing(0, "cap", "x"), listing(1, "mug", "x"), listing(2, "mug")], looks)
     assert [(s.listing_id, s.category, s.other, s.evidence) for s in found] == [
         ("L0", "cap", "mug", "same photo"),
         ("L1", "mug", "cap", "same photo"),
@@ -53,14 +83,14 @@ def test_one_photo_in_two_categories_puts_both_in_doubt(looks: Looks) -> None:
 
 def test_the_majority_of_copies_is_believed(looks: Looks) -> None:
     listings = [listing(i, "mug" if i else "cap", f"x~{i}") for i in range(4)]
-    found = find_suspects(listings, looks)
+    found = suspects_of(listings, looks)
     assert [(s.listing_id, s.other, s.evidence) for s in found] == [("L0", "mug", "nearly the same photo")]
 
 
 def test_a_product_that_says_otherwise(looks: Looks) -> None:
     listings = [listing(i, "mug" if i else "cap", product="p") for i in range(5)]
     listings += [listing(5, "cap", product="q"), listing(6, "mug", product="q")]  # two are no majority
-    found = find_suspects(listings, looks)
+    found = suspects_of(listings, looks)
     assert [(s.listing_id, s.other, s.evidence) for s in found] == [("L0", "mug", "same product")]
 
 
@@ -74,9 +104,9 @@ def test_a_photo_that_looks_like_another_category(tmp_path: Path) -> None:
         waves.append(128 + 80 * wave[..., None] + rng.normal(0, 12, (16, 16, 3)))
     looks = looks_of(tmp_path, np.stack(waves).clip(0, 255).astype(np.uint8))
     listings = [listing(i, "fence" if i < 30 else "stairs") for i in range(60)]
-    assert find_suspects(listings, looks) == []
+    assert not suspects_of(listings, looks)
     listings[7] = listing(7, "stairs")
-    found = find_suspects(listings, looks)
+    found = suspects_of(listings, looks)
     assert [(s.listing_id, s.category, s.other, s.evidence) for s in found] == [
         ("L7", "stairs", "fence", "looks")
     ]
@@ -137,7 +167,7 @@ def test_each_listing_of_a_photo_counts(tmp_path: Path) -> None:
     shown = looks.described([x.photo_id for x in listings]).astype(np.int64)
     likeness = shown @ shown.T
     sets = [x.product or x.photo_group for x in listings]
-    for row, near in enumerate(_nearest(listings, looks).tolist()):
+    for row, near in enumerate(nearest(labelled(listings), looks).tolist()):
         others = [at for at in range(90) if sets[at] != sets[row]]
         assert len({*near}) == NEIGHBOURS
         assert {*near} <= {*others}

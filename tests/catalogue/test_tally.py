@@ -7,11 +7,12 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lookalike.catalogue.listings import Catalogue, LeftOut, Listing
+from lookalike.catalogue.listings import Catalogue, LeftOut, Listed, Listing, Losses
 from lookalike.catalogue.report import read_tally
 from lookalike.catalogue.tally import Tally
 from lookalike.errors import CatalogueError
@@ -103,7 +104,7 @@ def test_splits_that_leave_nothing_to_learn_from_are_named(shop: Shop) -> None:
 
 
 def test_long_details_stay_one_short_line() -> None:
-    kept = [Listing("L1", ("1.jpg",), "a", 2, unclear={"title": "two\nlines"})]
-    gone = [LeftOut(3, "L2", "unreadable", "no\n" * 500)]
-    told = Tally.of(Catalogue("file:///x.csv", "", tuple(kept)), kept, gone)
+    kept = Listed.of([Listing("L1", ("1.jpg",), "a", 2, unclear={"title": "two\nlines"})])
+    gone = Losses.of([LeftOut(3, "L2", "unreadable", "no\n" * 500)])
+    told = Tally.of(Catalogue("file:///x.csv", "", kept), np.array([0]), gone, Losses.of(()))
     assert all("\n" not in line and len(line) < 400 for line in told.lines())

@@ -36,7 +36,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from lookalike.catalogue.listings import Catalogue
+from lookalike.catalogue.listings import Catalogue, Listed
 from lookalike.catalogue.listings import Listing as Row
 from lookalike.catalogue.snapshot import CuratedSnapshot
 from lookalike.coding.encoder import Encoding
@@ -292,7 +292,7 @@ def test_memory_does_not_grow_with_pairs_of_query_and_listing() -> None:
     gallery = Gallery(ids, ids, bags, np.full(rows, ""), np.zeros((rows, 8), np.uint8), None, labels)
     listings = [Row(f"q{n}", (), "a/bag", n) for n in range(asked)]
     queries = Queries(
-        Catalogue("x.csv", "", tuple(listings)),
+        Catalogue("x.csv", "", Listed.of(listings)),
         listings,
         [""] * asked,
         np.array([row.listing_id for row in listings]),

@@ -1,14 +1,14 @@
 """Assembly: pictured listings and examined photos become the tables of a curated snapshot, and its findings.
 
-Small categories merged (`categories`), splits given (`splits`), wrong labels suspected
-(`suspects`), rows counted (`tally`). Nothing but descriptors of looks is read or written here.
+Small categories merged (`categories`), splits given (`splits`), wrong labels suspected (`suspects`), rows counted
+(`tally`): all of it on columns of numbers. Nothing but descriptors of looks is read or written here; the tables of
+listings are made when they are written (`snapshot_tables`).
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,21 +18,17 @@ from numpy.typing import NDArray
 
 from lookalike.catalogue.categories import CategoryPlan, plan_categories
 from lookalike.catalogue.examination import Examined
-from lookalike.catalogue.fields import FURTHER
-from lookalike.catalogue.listings import Catalogue, LeftOut
+from lookalike.catalogue.facts import Coded, Facts, same_reason
+from lookalike.catalogue.kept import Kept
+from lookalike.catalogue.listings import Catalogue, Losses
 from lookalike.catalogue.looks import Looks
 from lookalike.catalogue.packs import Pack
 from lookalike.catalogue.photo_log import packs_of
-from lookalike.catalogue.pictures import Pictured
+from lookalike.catalogue.pictures import Pictured, digest_of_texts
 from lookalike.catalogue.report import Findings
 from lookalike.catalogue.rules import CurationConfig
-from lookalike.catalogue.snapshot import (
-    ASPECT_PREFIX,
-    LISTING_PHOTOS_SCHEMA,
-    PHOTOS_SCHEMA,
-    listings_schema,
-)
-from lookalike.catalogue.splits import TRAIN, Splits, Tied, assign_splits, leaves_two_sides
+from lookalike.catalogue.snapshot import PHOTOS_SCHEMA
+from lookalike.catalogue.splits import SIDES, TRAIN, Splits, Tied, assign_splits, leaves_two_sides
 from lookalike.catalogue.stock import MOST_SHARING, find_stock
 from lookalike.catalogue.suspects import Labelled, find_suspects
 from lookalike.catalogue.tally import Tally, mending
@@ -41,135 +37,201 @@ from lookalike.errors import NothingLeft
 
 @dataclass(frozen=True, slots=True)
 class Assembled:
-    listings: pa.Table
-    listing_photos: pa.Table
+    kept: Kept
     photos: pa.Table
+    group: Coded
+    """The product that a shopper would call a listing's group; where it has none, its group of near duplicates is."""
+    group_photo: NDArray[np.int64]
+    """The photo that names that group."""
     findings: Findings
     packs: Sequence[Pack]
     """Where the photos lie; `photos` numbers them."""
     known: Collection[str]
     """None where one can learn from it, too."""
-    sides: Mapping[str, str]
-    """Listing id -> its split, of those that would have another without the parent snapshot."""
+    sides: str
+    """Digest of the splits of listings that would have another without the parent snapshot; empty where none would."""
 
     @property
     def meta(self) -> dict[str, Any]:
         return {
-            "listings": self.listings.num_rows,
+            "listings": len(self.kept),
             "photos": self.photos.num_rows,
-            "categories": len(self.findings.categories),
+            "categories": len(self.kept.categories),
             **self.findings.tally.meta,
         }
 
 
 def assemble(
     catalogue: Catalogue,
+    facts: Facts,
     config: CurationConfig,
     known: Collection[str],
-    pictured: Sequence[Pictured],
+    pictured: Pictured,
     examined: Examined,
-    left_out: Sequence[LeftOut],
-    before: Mapping[str, str],
+    left_out: Losses,
+    lost: Losses,
+    before: pa.Table | None,
     same: NDArray[np.int64],
     looks: Looks,
 ) -> Assembled:
-    """Everything between good photos and files. `left_out` are rows that have gone before, without the catalogue's own.
-    `before` says which split listings have in the parent snapshot, `same` which photos show one picture
-    (`find_copies`). `looks` knows all photos.
+    """Everything between good photos and files. `left_out` are rows that have gone before, without the catalogue's own,
+    and `lost` the photos of pictured listings. `before` has columns listing_id and split of the parent snapshot, `same`
+    says which photos show one picture (`find_copies`). `looks` knows all photos.
 
     Raises `CatalogueError` where too little is left to learn from.
     """
-    row_of = {photo_id: row for row, photo_id in enumerate(examined.photo_ids)}
-    photo_group = {photo_id: examined.photo_ids[same[row]] for photo_id, row in row_of.items()}
-
-    stock = find_stock(pictured, photo_group)
-    shared = frozenset(photo_id for x in stock for photo_id in x.photo_ids)
-
-    plan = _plan(pictured, config, shared)
+    stock, shared = find_stock(pictured, facts, same, examined.photo_ids)
+    plan = _plan(pictured, facts, config, shared)
     to_learn = plan.suits(known) and len({*plan.becomes.values()}) > 1
     if not to_learn:
-        plan = _plan(pictured, config, shared, known)
-    kept = [x for x in pictured if x.listing.category in plan.becomes]
-    kept.sort(key=lambda x: x.listing.listing_id)
-    gone = [*left_out, *catalogue.left_out]
-    for listing in (x.listing for x in pictured if x.listing.category not in plan.becomes):
-        detail = f"{listing.category} has fewer than {config.min_category} photos to learn from"
-        gone.append(LeftOut(listing.line, listing.listing_id, "category too small", detail, listing.rows))
-    gone.sort(key=lambda row: (row.line, row.listing_id))
-    lost = [row for x in kept for row in x.lost]
-    categories = sorted({plan.becomes[x.listing.category] for x in kept})
-    tally = Tally.of(catalogue, [x.listing for x in kept], gone, lost)
-    _check(catalogue, config, categories, tally, gone, at_least=1 if known else 2)
+        plan = _plan(pictured, facts, config, shared, known)
 
-    tied = [
-        Tied(
-            groups,
-            x.listing.product,
-            x.listing.seller,
-            x.listing.split,
-            plan.becomes[x.listing.category],
-            before.get(x.listing.listing_id, ""),
-        )
-        for x, groups in zip(kept, _ties(kept, photo_group, shared), strict=True)
-    ]
-    splits = _split(tied, config)
-    anew = _split([replace(x, before="") for x in tied], config) if before else splits
-    moved = zip(kept, splits.split, anew.split, strict=True)
-    sides = {x.listing.listing_id: side for x, side, drawn in moved if side != drawn}
-    labelled = [
-        Labelled(x.listing.listing_id, x.listing.category, main, photo_group[main], x.listing.product)
-        for x in kept
-        for main in x.photo_ids[:1]
-    ]
-    photos, packs = _photos_table(examined, {photo_id for x in kept for photo_id in x.photo_ids}, shared)
+    source = facts.category.values.to_pylist()
+    learned = [plan.becomes.get(name, "") for name in source]
+    fits = np.array([bool(name) for name in learned], bool)[facts.category.codes[pictured.rows]]
+    small = pictured.rows[~fits]
+    names = facts.category.take(small).texts()
+    detail = pc.binary_join_element_wise(
+        names, f" has fewer than {config.min_category} photos to learn from", ""
+    )
+    too_small = same_reason(catalogue, small, "category too small", detail)
+    gone = Losses.together([left_out, catalogue.left_out, too_small]).in_order("line", "listing_id")
+    of_small = pc.is_in(lost.table["listing_id"], too_small.table["listing_id"].combine_chunks())
+    lost = Losses(lost.table.filter(pc.invert(of_small))).in_order("listing_id")
+
+    rows = facts.by_id(pictured.rows[fits])
+    place = np.empty(len(facts.category), np.int64)
+    place[pictured.rows] = np.arange(len(pictured.rows))
+    kept = pictured.take(place[rows])
+    used = np.unique(facts.category.codes[rows]).tolist()
+    categories = sorted({learned[code] for code in used})
+    at = {name: number for number, name in enumerate(categories)}
+    category = np.array([at.get(name, -1) for name in learned], np.int32)[facts.category.codes[rows]]
+    tally = Tally.of(catalogue, np.sort(rows), gone, lost)
+    _check(catalogue, facts, config, categories, tally, gone, at_least=1 if known else 2)
+
+    sides, given = _sides(facts.split.take(rows))
+    listing_ids = facts.listing_ids.take(pa.array(rows))
+    product, seller = facts.product.take(rows), facts.seller.take(rows)
+    own_group = same[kept.main]
+    owners, groups = _ties(kept, same, own_group, shared)
+    tied = Tied(
+        owners,
+        groups,
+        product.codes,
+        seller.codes,
+        given,
+        category,
+        np.full(len(rows), -1, np.int32) if before is None else _before(listing_ids, before),
+        examined.photo_ids,
+        listing_ids,
+        product.values,
+        categories,
+    )
+    ties = _tying(tied, config)
+    splits = _split(tied, ties, config)
+    moved = np.flatnonzero(
+        splits.split != (splits if before is None else _split(tied.anew(), ties, config)).split
+    )
+    moved_to = pa.array(sides, pa.string()).take(pa.array(splits.split[moved]))
+    whole = Kept(
+        kept,
+        listing_ids,
+        category,
+        categories,
+        facts.category.take(rows),
+        product,
+        seller,
+        splits,
+        sides,
+        examined.photo_ids,
+    )
+    labelled = Labelled(
+        listing_ids,
+        whole.source.codes,
+        kept.main.astype(np.int64),
+        own_group,
+        product.codes,
+        whole.source.values,
+        examined.photo_ids,
+        product.values,
+    )
+    photos, packs = _photos_table(examined, whole.showing() > 0, shared)
+    copies = np.flatnonzero(same != np.arange(len(same)))
     findings = Findings(
         catalogue=catalogue,
-        kept=tuple(kept),
-        categories=categories,
+        kept=whole,
         plan=plan,
-        splits=splits,
-        left_out=tuple(gone),
-        lost=tuple(lost),
+        left_out=gone,
+        lost=lost,
         tally=tally,
         stock=stock,
-        near_pairs=[
-            (examined.photo_ids[same[row]], examined.photo_ids[row])
-            for row in np.flatnonzero(same != np.arange(len(same))).tolist()
-        ],
+        near=np.stack([same[copies], copies], axis=1),
         suspects=find_suspects(labelled, looks),
         photo_bytes=pc.sum(photos["length"]).as_py(),
     )
-    listings = _listings_table(catalogue.aspects, kept, plan, splits.split, _groups(kept, photo_group))
     return Assembled(
-        listings, _listing_photos_table(kept), photos, findings, packs, () if to_learn else known, sides
+        whole,
+        photos,
+        _groups(product, own_group, len(same)),
+        own_group,
+        findings,
+        packs,
+        () if to_learn else known,
+        digest_of_texts(listing_ids.take(pa.array(moved)), moved_to) if len(moved) else "",
     )
+
+
+def _sides(split: Coded) -> tuple[list[str], NDArray[np.int32]]:
+    """Names of sides, and which of them the catalogue gives each listing."""
+    given = split.values.to_pylist()
+    sides = [*SIDES, *(name for name in given if name not in SIDES)]
+    number = np.array([*map(sides.index, given), -1], np.int32)
+    return sides, number[split.codes]
+
+
+def _before(listing_ids: pa.ChunkedArray, parent: pa.Table) -> NDArray[np.int32]:
+    """The sides that listings have in the parent snapshot; -1 for other names."""
+    side = pc.fill_null(pc.index_in(parent["split"], pa.array(SIDES)), -1)
+    at = pc.index_in(listing_ids, parent["listing_id"].combine_chunks())
+    found: NDArray[np.int32] = pc.fill_null(side.take(at), -1).to_numpy().astype(np.int32)
+    return found
 
 
 def _ties(
-    kept: Sequence[Pictured], photo_group: Mapping[str, str], stock: Collection[str]
-) -> list[tuple[str, ...]]:
+    kept: Pictured, same: NDArray[np.int64], own_group: NDArray[np.int64], stock: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The groups of near duplicates that tie each listing to others: of its main photo, and of its further ones.
 
     Stock photos tie nothing, nor do further photos that many listings share; a listing with no other has itself alone.
+    Listings by their places, in order, and beside them the groups.
     """
-    groups = [
-        tuple(dict.fromkeys(photo_group[photo_id] for photo_id in x.photo_ids if photo_id not in stock))
-        for x in kept
-    ]
-    shared = Counter(group for own in groups for group in own)
-    main = [photo_group[x.photo_ids[0]] for x in kept]
-    ties = (
-        tuple(group for group in own if group == first or shared[group] <= MOST_SHARING)
-        for own, first in zip(groups, main, strict=True)
-    )
-    return [own or (f"listing {x.listing.listing_id}",) for own, x in zip(ties, kept, strict=True)]
+    own = ~stock[kept.photos]
+    owners, groups = kept.owners[own], same[kept.photos[own]]
+    if len(kept.photos) > len(kept.rows):
+        first = np.unique(owners * len(same) + groups, return_index=True)[1]
+        first.sort()
+        owners, groups = owners[first], groups[first]
+    often = np.bincount(groups, minlength=len(same)) > MOST_SHARING
+    ties = (groups == own_group[owners]) | ~often[groups]
+    owners, groups = owners[ties], groups[ties]
+    alone = np.flatnonzero(np.bincount(owners, minlength=len(kept.rows)) == 0)
+    if not len(alone):
+        return owners, groups
+    owners, groups = np.append(owners, alone), np.append(groups, len(same) + alone)
+    order = np.argsort(owners, kind="stable")
+    return owners[order], groups[order]
 
 
-def _split(tied: Sequence[Tied], config: CurationConfig) -> Splits:
+def _tying(tied: Tied, config: CurationConfig) -> list[str]:
     ties = ["photo_groups"] + ["product"] * config.keep_products
-    sold = config.keep_sellers and any(x.seller for x in tied)
+    sold = config.keep_sellers and bool((tied.seller >= 0).any())
     if sold and leaves_two_sides(tied, [*ties, "seller"]):
         ties.append("seller")
+    return ties
+
+
+def _split(tied: Tied, ties: Sequence[str], config: CurationConfig) -> Splits:
     return assign_splits(
         tied,
         ties=ties,
@@ -182,25 +244,33 @@ def _split(tied: Sequence[Tied], config: CurationConfig) -> Splits:
 
 
 def _plan(
-    pictured: Sequence[Pictured],
+    pictured: Pictured,
+    facts: Facts,
     config: CurationConfig,
-    stock: Collection[str],
+    stock: NDArray[np.bool_],
     known: Collection[str] = (),
 ) -> CategoryPlan:
-    photos: dict[str, set[str]] = {x.listing.category: set() for x in pictured}
-    for x in pictured:
-        if x.listing.split in ("", TRAIN):
-            photos[x.listing.category].update(set(x.photo_ids).difference(stock))
-    counts = {category: len(found) for category, found in photos.items()}
+    names = facts.category.values.to_pylist()
+    codes = facts.category.codes[pictured.rows]
+    split = facts.split.codes[pictured.rows]
+    learns = split < 0
+    if (train := pc.index(facts.split.values, TRAIN).as_py()) >= 0:
+        learns |= split == train
+    owners = pictured.owners
+    chosen = learns[owners] & ~stock[pictured.photos]
+    numbers = np.unique(codes[owners[chosen]].astype(np.int64) * len(stock) + pictured.photos[chosen])
+    photos = np.bincount(numbers // max(1, len(stock)), minlength=len(names)).tolist()
+    counts = {names[code]: photos[code] for code in np.unique(codes).tolist()}
     return plan_categories(counts, config.min_category, frozenset(known))
 
 
 def _check(
     catalogue: Catalogue,
+    facts: Facts,
     config: CurationConfig,
     categories: Sequence[str],
     tally: Tally,
-    left_out: Sequence[LeftOut],
+    left_out: Losses,
     *,
     at_least: int,
 ) -> None:
@@ -208,9 +278,11 @@ def _check(
         return
     gone = sum(count.rows for count in tally.left_out.values())
     why = f"; {gone:,} rows were left out: {tally.reasons()}{mending(tally.left_out)}" if gone else ""
-    given = Counter(listing.split for listing in catalogue.listings)
-    if not (given[""] or given[TRAIN]):
-        names = ", ".join(f"{name} {n:,}" for name, n in given.most_common(5))
+    unsaid, *given = np.bincount(facts.split.codes + 1, minlength=1).tolist()
+    by_name = dict(zip(facts.split.values.to_pylist(), given, strict=False))
+    if not (unsaid or by_name.get(TRAIN)):
+        most = sorted(by_name.items(), key=lambda item: (-item[1], item[0]))[:5]
+        names = ", ".join(f"{name} {n:,}" for name, n in most)
         why += f"; no row's split is {TRAIN}, but {names}"
     if not categories:
         raise NothingLeft(f"{catalogue.uri}: nothing is left to learn from{why}", left_out)
@@ -220,66 +292,32 @@ def _check(
     raise NothingLeft(f"{message} (each with {config.min_category} photos){why}", left_out)
 
 
-def _groups(kept: Sequence[Pictured], photo_group: Mapping[str, str]) -> list[str]:
+def _groups(product: Coded, own_group: NDArray[np.int64], photos: int) -> Coded:
     """What a shopper would call the same thing: the product; else the one product that others offer by the same
-    main photo; else the group of near duplicates of the main photo."""
-    products: dict[str, set[str]] = defaultdict(set)
-    for x in kept:
-        if x.listing.product:
-            products[photo_group[x.photo_ids[0]]].add(x.listing.product)
-    groups = []
-    for x in kept:
-        own = photo_group[x.photo_ids[0]]
-        known = products[own]
-        groups.append(x.listing.product or (min(known) if len(known) == 1 else own))
-    return groups
-
-
-def _listings_table(
-    aspects: Sequence[str],
-    kept: Sequence[Pictured],
-    plan: CategoryPlan,
-    split: Sequence[str],
-    groups: Sequence[str],
-) -> pa.Table:
-    listings = [x.listing for x in kept]
-    columns: dict[str, list[Any]] = {
-        "listing_id": [x.listing_id for x in listings],
-        "photo_id": [x.photo_ids[0] for x in kept],
-        "category": [plan.becomes[x.category] for x in listings],
-        "source_category": [x.category for x in listings],
-        "split": list(split),
-        "title": [x.title or None for x in listings],
-        "price": [x.price for x in listings],
-        "product": [x.product or None for x in listings],
-        "seller": [x.seller or None for x in listings],
-        "group": list(groups),
-        **{name: [x.further.get(name) for x in listings] for name in FURTHER},
-    }
-    for name in aspects:
-        columns[ASPECT_PREFIX + name] = [
-            list(x.aspects[name]) if name in x.aspects else None for x in listings
-        ]
-    return pa.table(columns, schema=listings_schema(list(aspects)))
-
-
-def _listing_photos_table(kept: Sequence[Pictured]) -> pa.Table:
-    rows = [
-        (x.listing.listing_id, ordinal, photo_id)
-        for x in kept
-        for ordinal, photo_id in enumerate(x.photo_ids)
-    ]
-    columns = zip(*rows, strict=True) if rows else ((), (), ())
-    return pa.table([list(column) for column in columns], schema=LISTING_PHOTOS_SCHEMA)
+    main photo; else, where it is empty, the group of near duplicates of the main photo."""
+    named = product.codes >= 0
+    low, high = np.full(photos, np.iinfo(np.int32).max, np.int32), np.full(photos, -1, np.int32)
+    np.minimum.at(low, own_group[named], product.codes[named])
+    np.maximum.at(high, own_group[named], product.codes[named])
+    one = np.where(low == high, high, -1)
+    return Coded(np.where(named, product.codes, one[own_group]).astype(np.int32), product.values)
 
 
 def _photos_table(
-    examined: Examined, wanted: set[str], stock: Collection[str]
+    examined: Examined, wanted: NDArray[np.bool_], stock: NDArray[np.bool_]
 ) -> tuple[pa.Table, list[Pack]]:
-    rows = examined.rows.filter(pc.is_in(examined.rows["photo_id"], pa.array(sorted(wanted), pa.string())))
+    rows = examined.rows.filter(pa.array(wanted))
     packs = packs_of(rows)
     columns = {name: rows[name] for name in ("photo_id", "offset", "length", "width", "height")}
     columns["shard"] = pc.index_in(rows["pack"], pa.array([pack.key for pack in packs], pa.string()))
-    columns["phash"] = pa.array([f"{value:016x}" for value in rows["phash"].to_pylist()], pa.string())
-    columns["stock"] = pc.is_in(rows["photo_id"], pa.array(sorted(stock), pa.string()))
+    columns["phash"] = _hexadecimal(rows["phash"].to_numpy())
+    columns["stock"] = pa.array(stock[wanted])
     return pa.table([columns[field.name] for field in PHOTOS_SCHEMA], schema=PHOTOS_SCHEMA), packs
+
+
+def _hexadecimal(numbers: NDArray[np.uint64]) -> pa.StringArray:
+    """16 digits each."""
+    digits = np.frombuffer(b"0123456789abcdef", "S1")
+    data = numbers.astype(">u8").view(np.uint8)
+    text = digits[np.stack([data >> 4, data & 15], axis=1)].tobytes()
+    return pa.array(np.frombuffer(text, "S16")).cast(pa.string())

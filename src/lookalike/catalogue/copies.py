@@ -13,6 +13,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from lookalike.catalogue.alignment import gain_of, same_picture
@@ -24,6 +25,8 @@ from lookalike.progress import Progress, silent
 _BLOCK = 256
 _TOGETHER, _CELLS = 256, 1 << 24
 """Stretches that are looked through at a time, at most, and pairs that these may have, some 16 MB."""
+_DIGITS = 1 << 16
+"""Ids that are text at a time."""
 _READ = 1024
 """Pairs whose prints are in memory at a time: 24 MB."""
 _QUICK = 14.0
@@ -37,9 +40,13 @@ Read = Callable[[NDArray[np.int64]], NDArray[np.uint8]]
 """Rows -> their prints, uint8[n, 2, 32, 32, 3]."""
 
 
-def heads(photo_ids: Sequence[str]) -> NDArray[np.uint64]:
+def heads(photo_ids: pa.StringArray) -> NDArray[np.uint64]:
     """The first 64 bits of photo ids, which are 32 hexadecimal digits each."""
-    return np.frombuffer(bytes.fromhex("".join(photo_ids)), ">u8")[::2].astype(np.uint64)
+    parts = [np.zeros(0, np.uint64)]
+    for at in range(0, len(photo_ids), _DIGITS):
+        digits = "".join(photo_ids[at : at + _DIGITS].to_pylist())
+        parts.append(np.frombuffer(bytes.fromhex(digits), ">u8")[::2].astype(np.uint64))
+    return np.concatenate(parts)
 
 
 def find_copies(

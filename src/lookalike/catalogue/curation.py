@@ -24,26 +24,29 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from lookalike.catalogue.assembly import Assembled, assemble
 from lookalike.catalogue.copies import find_copies, heads
-from lookalike.catalogue.examination import Examined, examine
+from lookalike.catalogue.examination import Examined, examine, photos_of
 from lookalike.catalogue.excluding import EXCLUDED
 from lookalike.catalogue.exports import Layout
+from lookalike.catalogue.facts import Facts, same_reason
 from lookalike.catalogue.intake import take_in
 from lookalike.catalogue.left_out import write_left_out
-from lookalike.catalogue.listings import LeftOut, Listing
+from lookalike.catalogue.listings import Catalogue, Losses
 from lookalike.catalogue.packs import require_packs
 from lookalike.catalogue.photo_log import PhotoLog
 from lookalike.catalogue.photo_store import shard_name
-from lookalike.catalogue.pictures import digest_of_photos, picture
+from lookalike.catalogue.pictures import Named, digest_of_photos, picture
 from lookalike.catalogue.reading import read_catalogue
 from lookalike.catalogue.report import Findings, plan_in, report_json
 from lookalike.catalogue.report_page import refusal_page, report_page
 from lookalike.catalogue.rules import CurationConfig
 from lookalike.catalogue.snapshot import LEFT_OUT, LISTING_PHOTOS, LISTINGS, PHOTOS, REPORT, REPORT_PAGE
+from lookalike.catalogue.snapshot_tables import write_listing_photos, write_listings
 from lookalike.errors import CatalogueError, NothingLeft, StorageError
 from lookalike.progress import Progress, silent
 from lookalike.settings import S3Settings
@@ -100,23 +103,32 @@ def curate(
         catalogue = read_catalogue(
             catalogue_uri, columns=columns, photo_roots=photo_roots, layout=layout, s3=s3
         )
-        wanted, named = _without(catalogue.listings, frozenset(excluded))
-        chosen, over_cap = _capped(wanted, config.seller_cap)
-        images = list(dict.fromkeys(image for listing in chosen for image in listing.images))
+        spool, facts = catalogue.listings.spool, Facts.of(catalogue.listings)
+        wanted, named = _without(catalogue, facts, excluded)
+        chosen, over_cap = _capped(catalogue, facts, wanted, config.seller_cap)
+        images = Named.by(spool, chosen)
         cache_dir.mkdir(parents=True, exist_ok=True)
         with (
             _under_way(store) as note,
             tempfile.TemporaryDirectory(prefix="curate-", dir=cache_dir) as folder,
         ):
             log = PhotoLog.open(store, cache_dir, config)
-            photos = take_in(
-                catalogue, images, log, store, config, folder=Path(folder), note=note, progress=progress
+            taken = take_in(
+                catalogue,
+                images.images,
+                log,
+                store,
+                config,
+                folder=Path(folder),
+                note=note,
+                progress=progress,
             )
             catalogue.check_unchanged()
+            photo_ids = taken.photo_ids()
+            pictured, without, lost = picture(spool, images, photos_of(taken, photo_ids, {}))
+            digest = digest_of_photos(facts, pictured, photo_ids, without, lost, catalogue.left_out)
 
-            digest = digest_of_photos(*picture(chosen, photos), catalogue.left_out)
-
-            def writer_for(known: Collection[str], sides: Mapping[str, str]) -> ArtefactWriter:
+            def writer_for(known: Collection[str], sides: str) -> ArtefactWriter:
                 settings = asdict(config) | {"rules": _RULES, "columns": dict(columns or {})}
                 settings |= {"layout": said} if (said := layout.said()) else {}
                 settings |= {"excluded": digest_of(list(excluded))} if excluded else {}
@@ -124,45 +136,43 @@ def curate(
                     store,
                     Kind.CURATED,
                     inputs={"catalogue": catalogue.digest, "photos": digest}
-                    | ({"sides": digest_of(dict(sides))} if sides else {}),
+                    | ({"sides": sides} if sides else {}),
                     config=settings | ({"known": sorted(known)} if known else {}),
                 )
 
-            before = {} if parent is None else _splits_in(store, parent, cache_dir)
             done = None
-            if parent is not None and _made_alike(store, parent, (writer_for((), {}), writer_for(known, {}))):
+            if parent is not None and _made_alike(store, parent, (writer_for((), ""), writer_for(known, ""))):
                 done = parent
                 sequence.make_newest(store, parent.kind, parent.id)
-            elif not before:
-                done = writer_for((), {}).existing() or (writer_for(known, {}).existing() if known else None)
+            elif parent is None:
+                done = writer_for((), "").existing() or (writer_for(known, "").existing() if known else None)
             if done and known and not _knows(store, done, known, cache_dir):
-                done = writer_for(known, {}).existing() if not before else None
+                done = writer_for(known, "").existing() if parent is None else None
             if done is not None:
                 return done
-            examined = examine(log, {x for x in photos.values() if isinstance(x, str)}, config)
-            judged = {
-                image: examined.refused.get(photo, photo) if isinstance(photo, str) else photo
-                for image, photo in photos.items()
-            }
-            pictured, without = picture(chosen, judged)
+            examined = examine(log, photo_ids, config)
+            if examined.refused:
+                good = photos_of(taken, examined.photo_ids, examined.refused)
+                pictured, without, lost = picture(spool, images, good)
             same = _compared(log, examined, config, note, progress)
-            gone = [*named, *over_cap, *without]
-            snapshot = assemble(catalogue, config, known, pictured, examined, gone, before, same, log.looks)
+            gone = Losses.together([named, over_cap, without])
+            before = None if parent is None else _splits_in(store, parent, cache_dir)
+            snapshot = assemble(
+                catalogue, facts, config, known, pictured, examined, gone, lost, before, same, log.looks
+            )
             writer = writer_for(snapshot.known, snapshot.sides)
             if (done := writer.existing()) is not None:
                 return done
             report = report_json(snapshot.findings)
             page = _page(store, snapshot.findings, report, examined, log)
-            left_out = Path(folder) / LEFT_OUT
-            write_left_out(left_out, snapshot.findings.left_out, snapshot.findings.lost)
-            return _write(writer, snapshot, report, page, left_out, excluded, progress)
+            return _write(writer, snapshot, report, page, Path(folder), excluded, progress)
 
 
 def _compared(
     log: PhotoLog, examined: Examined, config: CurationConfig, alive: Callable[[], None], progress: Progress
 ) -> NDArray[np.int64]:
     """For each good photo the first that shows the same picture."""
-    photo_ids = examined.rows["photo_id"].combine_chunks()
+    photo_ids = examined.photo_ids
     if not config.find_copies:
         return np.arange(len(photo_ids))
 
@@ -174,15 +184,14 @@ def _compared(
             alive()
         progress(stage, done, total, note)
 
-    ids = heads(examined.photo_ids)
+    ids = heads(photo_ids)
     return find_copies(ids, log.prints.sketches(photo_ids), read, log.verdicts(ids), tell)
 
 
-def _splits_in(store: ObjectStore, ref: Ref, cache_dir: Path) -> dict[str, str]:
-    """Listing id -> its split in a curated snapshot."""
+def _splits_in(store: ObjectStore, ref: Ref, cache_dir: Path) -> pa.Table:
+    """Columns listing_id and split of a curated snapshot."""
     path = fetch(store, ref, cache_dir, [LISTINGS]).path(LISTINGS)
-    table = pq.read_table(path, columns=["listing_id", "split"])
-    return dict(zip(table["listing_id"].to_pylist(), table["split"].to_pylist(), strict=True))
+    return pq.read_table(path, columns=["listing_id", "split"])
 
 
 def _made_alike(store: ObjectStore, ref: Ref, writers: Sequence[ArtefactWriter]) -> bool:
@@ -205,26 +214,30 @@ def _write(
     snapshot: Assembled,
     report: bytes,
     page: bytes,
-    left_out: Path,
+    folder: Path,
     excluded: Sequence[str],
     progress: Progress,
 ) -> Ref:
-    """Store the tables beside the packs that they refer to. Raises `ObjectNotFound` where one of these has gone."""
+    """Store the tables, put together in `folder`, beside the packs that they refer to. Raises `ObjectNotFound` where
+    one of these has gone."""
     for number, pack in enumerate(snapshot.packs):
         writer.refer(FileEntry(shard_name(number), pack.key, pack.size, pack.sha256))
-    files = {
-        LISTINGS: _parquet(snapshot.listings),
-        LISTING_PHOTOS: _parquet(snapshot.listing_photos),
-        PHOTOS: _parquet(snapshot.photos),
-        REPORT: report,
-        REPORT_PAGE: page,
+    findings = snapshot.findings
+    files: dict[str, Callable[[Path], object]] = {
+        LISTINGS: lambda path: write_listings(path, snapshot),
+        LISTING_PHOTOS: lambda path: write_listing_photos(path, snapshot),
+        PHOTOS: lambda path: pq.write_table(snapshot.photos, path, compression="zstd"),
+        REPORT: lambda path: path.write_bytes(report),
+        REPORT_PAGE: lambda path: path.write_bytes(page),
     }
     if excluded:
-        files[EXCLUDED] = "".join(f"{listing_id}\n" for listing_id in excluded).encode()
-    for done, (name, data) in enumerate(files.items(), 1):
-        writer.add(name, data)
+        said = "".join(f"{listing_id}\n" for listing_id in excluded)
+        files[EXCLUDED] = lambda path: path.write_bytes(said.encode())
+    files[LEFT_OUT] = lambda path: write_left_out(path, findings.left_out, findings.lost)
+    for done, (name, write) in enumerate(files.items(), 1):
+        write(folder / name)
+        writer.add(name, folder / name, give=True)
         progress("write snapshot", done, len(files))
-    writer.add(LEFT_OUT, left_out, give=True)
     require_packs(writer.store, snapshot.packs)
     return writer.commit(snapshot.meta)
 
@@ -289,35 +302,32 @@ def _page(store: ObjectStore, findings: Findings, report: bytes, examined: Exami
     return report_page(findings, report, refused, asked.__getitem__)
 
 
-def _without(listings: Sequence[Listing], excluded: Collection[str]) -> tuple[list[Listing], list[LeftOut]]:
-    """Listings that nobody excludes, and the others."""
+def _without(
+    catalogue: Catalogue, facts: Facts, excluded: Collection[str]
+) -> tuple[NDArray[np.int64], Losses]:
+    """Places of listings that nobody excludes, and the others."""
+    away = pc.is_in(facts.listing_ids, pa.array(sorted(excluded), pa.string())).to_numpy()
     detail = "the list of excluded listings names it"
-    return [x for x in listings if x.listing_id not in excluded], [
-        LeftOut(x.line, x.listing_id, "excluded", detail, x.rows)
-        for x in listings
-        if x.listing_id in excluded
-    ]
+    return np.flatnonzero(~away), same_reason(catalogue, np.flatnonzero(away), "excluded", detail)
 
 
-def _capped(listings: Sequence[Listing], cap: int) -> tuple[list[Listing], list[LeftOut]]:
+def _capped(
+    catalogue: Catalogue, facts: Facts, rows: NDArray[np.int64], cap: int
+) -> tuple[NDArray[np.int64], Losses]:
     """At most `cap` listings of a seller in a category: those whose ids have the lowest SHA-256."""
-    kept, left_out = list(listings), []
-    if cap:
-        shelves: dict[tuple[str, str], list[Listing]] = defaultdict(list)
-        for listing in listings:
-            if listing.seller:
-                shelves[listing.seller, listing.category].append(listing)
-        for (seller, category), shelf in shelves.items():
-            for listing in sorted(shelf, key=lambda x: hashlib.sha256(x.listing_id.encode()).digest())[cap:]:
-                detail = f"seller {seller} has more than {cap} listings in {category}"
-                left_out.append(LeftOut(listing.line, listing.listing_id, "seller cap", detail, listing.rows))
-        over = {row.listing_id for row in left_out}
-        kept = [listing for listing in listings if listing.listing_id not in over]
-    return kept, left_out
-
-
-def _parquet(table: pa.Table) -> bytes:
-    out = pa.BufferOutputStream()
-    pq.write_table(table, out, compression="zstd")
-    data: bytes = out.getvalue().to_pybytes()
-    return data
+    over = np.zeros(len(facts.category), bool)
+    sold = rows[facts.seller.codes[rows] >= 0] if cap else rows[:0]
+    numbers = (
+        facts.seller.codes[sold].astype(np.int64) * len(facts.category.values) + facts.category.codes[sold]
+    )
+    order = np.argsort(numbers, kind="stable")
+    for shelf in np.split(sold[order], np.flatnonzero(np.diff(numbers[order])) + 1):
+        if len(shelf) > cap:
+            ids = facts.listing_ids.take(pa.array(shelf)).to_pylist()
+            digests = [hashlib.sha256(listing_id.encode()).digest() for listing_id in ids]
+            over[shelf[sorted(range(len(shelf)), key=digests.__getitem__)[cap:]]] = True
+    gone = np.flatnonzero(over)
+    seller, category = facts.seller.take(gone).texts(), facts.category.take(gone).texts()
+    between = f" has more than {cap} listings in "
+    detail = pc.binary_join_element_wise("seller ", seller, between, category, "")
+    return rows[~over[rows]], same_reason(catalogue, gone, "seller cap", detail)

@@ -5,19 +5,29 @@ its image columns. Values of aspects count as well: each variant may have a size
 to the listing: the first row that states it decides. A later row that states something else is a contradiction, which
 is counted and shown, and an empty cell says nothing. What no row states and one needs (a photo, a category) leaves
 out all rows of the listing.
+
+Rows enter as `cells` has understood them, in columns. Few rows have company: those that have are brought together by
+the hashes of their ids and go through Python one listing at a time, and all others stay columns.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
 from lookalike.catalogue import fields
-from lookalike.catalogue.fields import ASPECT_PREFIX, FURTHER, OPTIONAL, is_aspect
-from lookalike.catalogue.listings import LeftOut, Listing
-from lookalike.catalogue.places import PhotoPlaces
-from lookalike.catalogue.tables import RowProblem
-from lookalike.errors import PhotoOutside, SettingsError
+from lookalike.catalogue.fields import ASPECT_PREFIX, FURTHER, OPTIONAL
+from lookalike.catalogue.listings import Listed, Losses
+from lookalike.catalogue.spool import Spool
+
+IMPLIED = "implied_currency"
+"""Column of rows beside those of listings: what a price says its currency is."""
+_BLOCK, _AT_ONCE = 1 << 16, 1 << 12
 
 
 class Spellings:
@@ -31,105 +41,143 @@ class Spellings:
         return [self._first.setdefault((aspect, value.casefold()), value) for value in values]
 
 
-class Draft:
-    """What the rows of one listing have said so far."""
+def merged(rows: Spool, hashes: NDArray[np.int64], unit: str) -> tuple[Spool, Losses]:
+    """Listings of rows, in the order of their first ones, and rows of listings that lack a photo or a category.
 
-    def __init__(self, listing_id: str, line: int, unit: str, spellings: Spellings) -> None:
-        self.listing_id, self.line = listing_id, line
-        self.rows = 0
-        self._unit, self._spellings = unit, spellings
-        self._images: dict[str, None] = {}
-        self._lost: list[LeftOut] = []
-        self._stated: dict[
-            str, tuple[Any, int]
-        ] = {}  # column -> the value, and the line that states it first
-        self._aspects: dict[str, dict[str, None]] = {}
-        self._currency = ""  # as a price states it, beside a column of its own
-        self._unclear: dict[str, str] = {}
-        self._contradictions: dict[str, str] = {}
-
-    def add(self, line: int, values: Mapping[str, Any], places: PhotoPlaces, mark: str = "") -> None:
-        """Take in one row; `mark` is the decimal mark of prices.
-
-        Raises `RowProblem` for a row that cannot be used, and then takes nothing of it."""
-        images, problems = _images(values, places)
-        if problems and not images:
-            raise problems[0]
-        category = fields.category(values["category"])
-        self.rows += 1
-        self._images |= dict.fromkeys(images)
-        self._lost += [LeftOut(line, self.listing_id, x.reason, x.detail) for x in problems]
-        self._state("category", category, "", line)
-        for name, value in values.items():
-            if name == "price":
-                price, currency, unclear = fields.price(value, mark)
-                self._state(name, price, unclear, line)
-                self._currency = self._currency or currency
-            elif name in OPTIONAL:
-                self._state(name, *fields.optional(name, value), line)
-            elif is_aspect(name):
-                found, self._unclear[name] = fields.values(name, value)
-                self._aspects.setdefault(name, {}).update(
-                    (text, None) for text in self._spellings.all_of(name, found)
-                )
-
-    def finished(self) -> Listing | LeftOut:
-        """The listing, or why its rows are left out."""
-        if not self._images:
-            return LeftOut(self.line, self.listing_id, "no image", "image is empty", self.rows)
-        if "category" not in self._stated:
-            detail = "category is empty, so it can be neither learnt nor found"
-            return LeftOut(self.line, self.listing_id, "no category", detail, self.rows)
-        said = {name: value for name, (value, _) in self._stated.items()}
-        pictured = next((image for image in self._images if image.startswith(("https://", "http://"))), "")
-        implied = {
-            name: text for name, text in (("currency", self._currency), ("image_url", pictured)) if text
-        }
-        further = implied | {name: said.pop(name) for name in FURTHER if name in said}
-        return Listing(
-            self.listing_id,
-            tuple(self._images),
-            line=self.line,
-            rows=self.rows,
-            aspects={name.removeprefix(ASPECT_PREFIX): tuple(x) for name, x in self._aspects.items() if x},
-            unclear={name: text for name, text in self._unclear.items() if text},
-            contradictions=self._contradictions,
-            lost=tuple(self._lost),
-            further=further,
-            **said,
-        )
-
-    def _state(self, name: str, value: Any, unclear: str, line: int) -> None:
-        if unclear and name not in self._stated:
-            self._unclear.setdefault(name, unclear)
-        if value is None or (not value and value != 0):
-            return
-        if not unclear and name not in self._stated:
-            self._unclear.pop(name, None)  # of a row before
-        first, said_in = self._stated.setdefault(name, (value, line))
-        if first != value and name not in self._contradictions:
-            new, old = (
-                fields.shown(fields.as_text([*x] if isinstance(x, tuple) else x)) for x in (value, first)
-            )
-            self._contradictions[name] = f"{self._unit} {line} says {new}, {self._unit} {said_in} {old}"
+    `rows` have the columns of listings and `IMPLIED`; `hashes` are those of their ids, equal for equal ids.
+    """
+    order = np.argsort(hashes, kind="stable")
+    again = hashes[order[1:]] == hashes[order[:-1]]
+    blocks: Iterator[tuple[pa.Table, NDArray[np.int64]]]
+    if again.any():
+        starts = np.flatnonzero(np.append(True, ~again))
+        group = np.empty(len(hashes), np.int64)
+        group[order] = np.repeat(order[starts], np.diff(np.append(starts, len(order))))
+        del order, again, starts
+        together = np.argsort(group, kind="stable")
+        blocks = _blocks(rows, together, group[together])
+    else:
+        del order, again
+        blocks = ((pa.Table.from_batches([batch]), np.arange(batch.num_rows)) for batch in rows.batches())
+    found, lost = Spool(Listed.schema_of(rows.schema)), []
+    for table, groups in blocks:
+        listings = _finished(_joined(table, groups, unit))
+        lacking = pc.or_(_empty(listings["images"]), pc.equal(listings["category"], ""))
+        if pc.any(lacking).as_py():
+            lost.append(_lacking(listings.filter(lacking)))
+            listings = listings.filter(pc.invert(lacking))
+        found.add(listings.select(found.schema.names).combine_chunks())
+    return found, Losses.together(lost)
 
 
-def _images(values: Mapping[str, Any], places: PhotoPlaces) -> tuple[list[str], list[RowProblem]]:
-    """The photos that a row names, and what is wrong with others."""
-    good: list[str] = []
-    problems: list[RowProblem] = []
-    for name, value in values.items():
-        if not fields.is_image(name):
-            continue
-        for image in fields.images(name, value):
-            if isinstance(image, RowProblem):
-                problems.append(image)
+def _blocks(
+    rows: Spool, order: NDArray[np.int64], groups: NDArray[np.int64]
+) -> Iterator[tuple[pa.Table, NDArray[np.int64]]]:
+    """Rows in this order, no group of which is parted, and the groups."""
+    rest, before = rows.schema.empty_table(), 0
+    for block in rows.in_order(order, _BLOCK):
+        table = pa.concat_tables([rest, block])
+        own = groups[before : before + table.num_rows]
+        last = before + table.num_rows == len(groups)
+        cut = table.num_rows if last else int(np.searchsorted(own, own[-1]))
+        yield table.slice(0, cut), own[:cut]
+        rest, before = table.slice(cut), before + cut
+
+
+def _joined(rows: pa.Table, groups: NDArray[np.int64], unit: str) -> pa.Table:
+    """Rows of one listing each; `groups` are in order."""
+    first = np.flatnonzero(np.append(True, groups[1:] != groups[:-1]))[: len(groups)]
+    sizes = np.diff(np.append(first, len(groups)))
+    if (sizes == 1).all():
+        return rows
+    alone = np.zeros(len(groups), bool)
+    alone[first[sizes == 1]] = True
+    parts, places = [rows.filter(pa.array(alone))], [np.flatnonzero(alone)]
+    several = first[sizes > 1]
+    for at in range(0, len(several), _AT_ONCE // 2):
+        starts = several[at : at + _AT_ONCE // 2]
+        told = []
+        for start, size in zip(starts.tolist(), sizes[np.searchsorted(first, starts)].tolist(), strict=True):
+            by_id: dict[str, list[dict[str, Any]]] = {}
+            for row in rows.slice(start, size).to_pylist():
+                by_id.setdefault(row["listing_id"], []).append(row)
+            told += [(start, _one(same, unit)) for same in by_id.values()]
+        parts.append(pa.Table.from_pylist([row for _, row in told], schema=rows.schema))
+        places.append(np.array([start for start, _ in told], np.int64))
+    order = np.argsort(np.concatenate(places), kind="stable")
+    return pa.concat_tables(parts).combine_chunks().take(pa.array(order))
+
+
+def _one(rows: Sequence[dict[str, Any]], unit: str) -> dict[str, Any]:
+    """One row that says what several say of a listing."""
+    stated: dict[str, tuple[Any, int]] = {}  # column -> the value, and the line that states it first
+    unclear: dict[str, str] = {}
+    contradictions: dict[str, str] = {}
+    aspects: dict[str, dict[str, None]] = {}
+    names = ("category", *OPTIONAL)
+    for row in rows:
+        odd = dict(row["unclear"] or ())
+        for name in names:
+            value, why = row[name], odd.get(name, "")
+            if why and name not in stated:
+                unclear.setdefault(name, why)
+            if value is None or value == "":
                 continue
-            try:
-                places.check(image)
-                good.append(image)
-            except PhotoOutside as error:
-                problems.append(RowProblem("outside the catalogue", str(error)))
-            except SettingsError:
-                problems.append(RowProblem("malformed image", f"not a usable place of a photo: {image!r}"))
-    return good, problems
+            if name not in stated:
+                unclear.pop(name, None)  # of a row before
+            first, line = stated.setdefault(name, (value, row["line"]))
+            if first != value and name not in contradictions:
+                new, old = (fields.shown(fields.as_text(x)) for x in (value, first))
+                contradictions[name] = f"{unit} {row['line']} says {new}, {unit} {line} {old}"
+        for name in row:
+            if name.startswith(ASPECT_PREFIX):
+                aspects.setdefault(name, {}).update(dict.fromkeys(row[name] or ()))
+                unclear.pop(name, None)
+                if name in odd:
+                    unclear[name] = odd[name]
+    nothing = {name: None if name in FURTHER or name == "price" else "" for name in names}
+    return {
+        **nothing,
+        **{name: value for name, (value, _) in stated.items()},
+        **{name: list(values) or None for name, values in aspects.items()},
+        "listing_id": rows[0]["listing_id"],
+        "line": rows[0]["line"],
+        "rows": sum(row["rows"] for row in rows),
+        "images": list(dict.fromkeys(image for row in rows for image in row["images"])),
+        "unclear": list(unclear.items()) or None,
+        "contradictions": list(contradictions.items()) or None,
+        "lost": [lost for row in rows for lost in row["lost"] or ()] or None,
+        IMPLIED: next((row[IMPLIED] for row in rows if row[IMPLIED]), None),
+    }
+
+
+def _finished(rows: pa.Table) -> pa.Table:
+    """With the currency that a price implies and the address that a photo has, where no column says."""
+    rows = rows.combine_chunks()
+    firsts = pc.list_flatten(rows["images"])
+    on_web = pc.match_substring_regex(firsts, "^https?://")
+    pictured = pa.nulls(rows.num_rows, pa.string())
+    if pc.any(on_web).as_py():
+        parents = pc.list_parent_indices(rows["images"]).filter(on_web)
+        pictured = firsts.filter(on_web).take(pc.index_in(pa.array(np.arange(rows.num_rows)), parents))
+    implied = pc.if_else(pc.equal(rows[IMPLIED], ""), None, rows[IMPLIED])
+    for name, other in (("currency", implied), ("image_url", pictured)):
+        rows = rows.set_column(
+            rows.schema.get_field_index(name), rows.schema.field(name), pc.coalesce(rows[name], other)
+        )
+    return rows
+
+
+def _empty(lists: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.equal(pc.list_value_length(lists), 0)
+
+
+def _lacking(listings: pa.Table) -> pa.Table:
+    """Why these are left out."""
+    pictureless = _empty(listings["images"])
+    reason = pc.if_else(pictureless, "no image", "no category")
+    detail = pc.if_else(
+        pictureless, "image is empty", "category is empty, so it can be neither learnt nor found"
+    )
+    columns = [listings["line"], listings["listing_id"], reason, detail, listings["rows"]]
+    return pa.table(columns, schema=Losses.SCHEMA)

@@ -26,8 +26,8 @@ ASPECT_PREFIX = "aspect_"
 _IMAGE = re.compile(r"image(_[0-9]{1,3})?")
 _NUMBERED = re.compile(r"images?_?([0-9]{1,3})?")
 _PHOTO_FILE = re.compile(r".+\.(jpe?g|png|webp|gif|avif|hei[cf]|tiff?|bmp)(\?.*)?", re.IGNORECASE)
-_LONGEST = {"listing_id": 200, "image": 2_000, "category": 300, "split": 60}
-_LONGEST_OTHER = 10_000
+LONGEST = {"listing_id": 200, "image": 2_000, "category": 300, "split": 60}
+LONGEST_OTHER = 10_000
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _CONTROL_IN_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")  # a title may hold tabs and line breaks
 _SHOWN = 60
@@ -95,7 +95,7 @@ def _needed(name: str, value: Any) -> str:
         text = as_text(value).strip()
     except UnicodeDecodeError as error:
         raise RowProblem(f"malformed {spoken}", f"{name} is not UTF-8") from error
-    if len(text) > (limit := _LONGEST[name]):
+    if len(text) > (limit := LONGEST[name]):
         raise RowProblem(
             "field too long", f"{name} has {len(text):,} characters; at most {limit:,} are taken"
         )
@@ -184,7 +184,7 @@ def _text(name: str, value: Any) -> tuple[str, str]:
         text = as_text(value).strip()
     except UnicodeDecodeError:
         return "", "not UTF-8"
-    if len(text) > (limit := _LONGEST.get(name, _LONGEST_OTHER)):
+    if len(text) > (limit := LONGEST.get(name, LONGEST_OTHER)):
         return "", f"{len(text):,} characters, of at most {limit:,}"
     return ("", shown(text)) if _CONTROL_IN_TEXT.search(text) else (text, "")
 

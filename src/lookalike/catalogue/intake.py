@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from lookalike.catalogue.listings import Catalogue
 from lookalike.catalogue.packs import PackWriter
@@ -56,6 +58,8 @@ _WEB_PHOTOS_OF_A_LOT = 2_000
 MOST_SMALL, SMALL_PART = 16, 8
 """Packs of less than an eighth of the size of packs are merged where a catalogue needs more than so many."""
 _READERS = 16
+_ASKED = 1 << 16
+"""Files that are asked for their version at a time."""
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
@@ -79,7 +83,7 @@ class _Read:
 
 def take_in(
     catalogue: Catalogue,
-    images: Sequence[str],
+    images: pa.StringArray,
     log: PhotoLog,
     store: ObjectStore,
     config: CurationConfig,
@@ -87,7 +91,7 @@ def take_in(
     folder: Path,
     note: Callable[[], None],
     progress: Progress,
-) -> dict[str, str | Refusal]:
+) -> Taken:
     """Every reference's photo id, or why there is none. What is new is in `log` afterwards, and its packs in `store`.
 
     Packs are put together in `folder`; `note` is called with each, so that the work is known to go on. That a photo
@@ -96,21 +100,24 @@ def take_in(
     Raises `StoreUnavailable` where photos lie in a store that does not answer, and `AccessDenied` where some are denied
     and none can be read: then it is not the photos.
     """
-    versions = catalogue.versions(images, log.addresses_of(images))
-    found = _seen(versions, log)
-    new = [image for image in images if image not in found]
-    progress("read photos", len(found), len(images), f"{len(new):,} new")
-    in_log = set(log.photos["photo_id"].to_pylist())
+    found, sizes = _seen(catalogue, images, log)
+    new = np.flatnonzero((found.ids == b"") & ~found.is_refused())
+    progress("read photos", len(images) - len(new), len(images), f"{len(new):,} new")
+    in_log = _Known(log)
     lot = _Lot(store, log, folder)
-    most = _WEB_PHOTOS_OF_A_LOT if any(map(is_web, new)) else _ROWS_OF_A_LOT
+    named = images.take(pa.array(new)).to_pylist()
+    most = _WEB_PHOTOS_OF_A_LOT if any(map(is_web, named)) else _ROWS_OF_A_LOT
 
-    def read(image: str) -> _Read | Refusal | tuple[Refusal, Version]:
-        return _read(catalogue, image, versions.get(image), config, in_log)
+    def read(place: int) -> _Read | Refusal | tuple[Refusal, Version]:
+        return _read(catalogue, images[place].as_py(), sizes.get(place), config, in_log)
 
     try:
-        for done, (image, result) in enumerate(in_order(read, new, _threads(catalogue, new)), len(found) + 1):
+        threads = _threads(catalogue, named)
+        for done, (place, result) in enumerate(
+            in_order(read, new.tolist(), threads), len(images) - len(new) + 1
+        ):
             if isinstance(result, _Read):
-                found[image] = result.photo_id
+                found.ids[place] = result.photo_id.encode()
                 if isinstance(result.prepared, PreparedPhoto) and result.photo_id not in in_log:
                     if lot.size and lot.size + len(result.prepared.stored) > config.shard_bytes:
                         lot.store()
@@ -122,7 +129,7 @@ def take_in(
                 lot.see(result.version, photo_id=result.photo_id)
             else:
                 refusal, version = result if isinstance(result, tuple) else (result, None)
-                found[image] = refusal
+                found.refused[place] = refusal
                 if version is not None:
                     lot.see(version, reason=refusal.reason, detail=refusal.detail)
             if lot.rows >= most:
@@ -131,26 +138,82 @@ def take_in(
             progress("read photos", done, len(images), f"{len(new):,} new")
         lot.store()
         if lot.stored:
-            merge_packs(log, store, {x for x in found.values() if isinstance(x, str)}, config, folder)
+            merge_packs(log, store, found.photo_ids(), config, folder)
             log.compact()
     finally:
         lot.discard()
-    denied = [x.detail for x in found.values() if isinstance(x, Refusal) and x.reason == _DENIED]
-    if denied and not any(isinstance(x, str) for x in found.values()):
+    denied = [x.detail for x in found.refused.values() if x.reason == _DENIED]
+    if denied and not (found.ids != b"").any():
         message = f"none of {len(images):,} photos can be read, and access to {len(denied):,} is denied"
         raise AccessDenied(catalogue.uri, f"{catalogue.uri}: {message}; the first: {denied[0]}")
-    return {image: found[image] for image in images}
-
-
-def _seen(versions: Mapping[str, Version], log: PhotoLog) -> dict[str, str | Refusal]:
-    """What the log knows of photos at these versions."""
-    rows = log.look_up([x.address for x in versions.values()], [x.token for x in versions.values()])
-    found: dict[str, str | Refusal] = {}
-    columns = (rows[name].to_pylist() for name in ("photo_id", "reason", "detail"))
-    for image, photo_id, reason, detail in zip(versions, *columns, strict=True):
-        if photo_id is not None or reason is not None:
-            found[image] = photo_id or Refusal(reason, detail)
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What references lead to, by their places."""
+
+    ids: NDArray[np.bytes_]
+    """Of photos: S32[n], empty where there is none."""
+    refused: dict[int, Refusal]
+    """Why there is none."""
+
+    def photo_ids(self) -> pa.StringArray:
+        """Each once, in order."""
+        distinct = np.unique(self.ids)
+        return pa.array(distinct[distinct != b""]).cast(pa.string())
+
+    def is_refused(self) -> NDArray[np.bool_]:
+        """bool[n]."""
+        found = np.zeros(len(self.ids), bool)
+        found[list(self.refused)] = True
+        return found
+
+
+class _Known:
+    """Ids of photos that the log knows, or that were read by now."""
+
+    def __init__(self, log: PhotoLog) -> None:
+        self._log, self._new = log, set[str]()
+        self._sorted: NDArray[np.bytes_] | None = None
+
+    def __contains__(self, photo_id: str) -> bool:
+        if photo_id in self._new:
+            return True
+        if self._sorted is None:  # the first time that a photo is read
+            self._sorted = np.sort(self._log.photos["photo_id"].to_numpy().astype("S32"))
+        at = int(np.searchsorted(self._sorted, photo_id.encode()))
+        return at < len(self._sorted) and self._sorted[at] == photo_id.encode()
+
+    def add(self, photo_id: str) -> None:
+        self._new.add(photo_id)
+
+
+def _seen(catalogue: Catalogue, images: pa.StringArray, log: PhotoLog) -> tuple[Taken, dict[int, Version]]:
+    """What the log knows of photos at the versions that they have now, and the versions of others in a store."""
+    found, sizes = Taken(np.zeros(len(images), "S32"), {}), dict[int, Version]()
+    on_web = pc.any(pc.starts_with(images, "http", ignore_case=True)).as_py()
+    files = len(images) and not on_web and catalogue.photo_is_local(images[0].as_py())
+    places, addresses, tokens = [], [], []
+    step = _ASKED if files else max(1, len(images))  # a store lists a folder once for all
+    for at in range(0, len(images), step):
+        block = images[at : at + step].to_pylist()
+        versions = catalogue.versions(block, log.addresses_of(block) if on_web else ())
+        here = [(place, versions[image]) for place, image in enumerate(block, at) if image in versions]
+        places.append(np.array([place for place, _ in here], np.int64))
+        addresses.append(pa.array([version.address for _, version in here], pa.string()))
+        tokens.append(pa.array([version.token for _, version in here], pa.string()))
+        if not files:
+            sizes = dict(here)
+    known = log.look_up(pa.chunked_array(addresses, pa.string()), pa.chunked_array(tokens, pa.string()))
+    asked = np.concatenate([np.zeros(0, np.int64), *places])
+    ids = known["photo_id"]
+    found.ids[asked] = pc.fill_null(ids, "").to_numpy().astype("S32")
+    bad = pc.and_(pc.is_null(ids), pc.is_valid(known["reason"]))
+    told = known.select(["reason", "detail"]).filter(bad)
+    for place, row in zip(asked[bad.to_numpy()].tolist(), told.to_pylist(), strict=True):
+        found.refused[place] = Refusal(row["reason"], row["detail"])
+    return found, sizes
 
 
 class _Lot:
@@ -213,13 +276,13 @@ class _Lot:
 
 
 def merge_packs(
-    log: PhotoLog, store: ObjectStore, photo_ids: Collection[str], config: CurationConfig, folder: Path
+    log: PhotoLog, store: ObjectStore, photo_ids: pa.StringArray, config: CurationConfig, folder: Path
 ) -> None:
     """Put photos of many small packs into few large ones; snapshots from now on refer to these.
 
     The small ones stay, for snapshots that refer to them; retention removes them with the last of these.
     """
-    rows = log.photos.filter(pc.is_in(log.photos["photo_id"], pa.array(sorted(photo_ids), pa.string())))
+    rows = log.photos.filter(pc.is_in(log.photos["photo_id"], photo_ids))
     small = [pack.key for pack in packs_of(rows) if pack.size < config.shard_bytes / SMALL_PART]
     if len(small) <= MOST_SMALL:
         return
@@ -252,7 +315,7 @@ def described(photo: PreparedPhoto) -> Mapping[str, Any]:
 
 
 def _read(
-    catalogue: Catalogue, image: str, now: Version | None, config: CurationConfig, in_log: set[str]
+    catalogue: Catalogue, image: str, now: Version | None, config: CurationConfig, in_log: _Known
 ) -> _Read | Refusal | tuple[Refusal, Version]:
     max_bytes = config.limits.max_bytes
     try:

@@ -1,19 +1,32 @@
 """A checked catalogue: its usable rows as listings, and the rows that are left out.
 
-`reading` makes one of a shop's table. Photos may lie where `places` says, and are read only when asked for.
+`reading` makes one of a shop's table. Listings are columns on local disk (`spool`), whatever their number; one becomes
+an object when somebody asks for it. Photos may lie where `places` says, and are read only when asked for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar, Self, overload
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lookalike.catalogue.fields import ASPECT_PREFIX, FURTHER, OPTIONAL
 from lookalike.catalogue.places import PhotoPlaces, Version
 from lookalike.catalogue.sources.opening import state_now
+from lookalike.catalogue.spool import Spool
 from lookalike.catalogue.tables import CUT_OFF
 from lookalike.errors import CatalogueError, ObjectNotFound
 from lookalike.settings import S3Settings
 from lookalike.storage.stores import split_uri
+from lookalike.strict_json import plain
+
+_TEXT, _TEXTS = pa.string(), pa.list_(pa.string())
+_NAMED = pa.map_(_TEXT, _TEXT)
+_AT_ONCE = 1 << 12
+"""Rows that are objects at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +71,161 @@ class Listing:
     """Photos that the table names in a way that cannot be used; the listing has others."""
 
 
+class Losses(Sequence[LeftOut]):
+    """What is left out, as columns: line, listing_id, reason, detail, rows."""
+
+    SCHEMA: ClassVar[pa.Schema] = pa.schema(
+        [
+            pa.field("line", pa.int64(), nullable=False),
+            pa.field("listing_id", _TEXT, nullable=False),
+            pa.field("reason", _TEXT, nullable=False),
+            pa.field("detail", _TEXT, nullable=False),
+            pa.field("rows", pa.int64(), nullable=False),
+        ]
+    )
+
+    def __init__(self, table: pa.Table) -> None:
+        self.table = table
+
+    @classmethod
+    def of(cls, rows: Iterable[LeftOut]) -> Self:
+        """Those of a list."""
+        return cls(pa.Table.from_pylist([plain(asdict(row)) for row in rows], schema=cls.SCHEMA))
+
+    @classmethod
+    def together(cls, parts: Iterable[Losses | pa.Table]) -> Self:
+        """One after the other."""
+        tables = [part.table if isinstance(part, Losses) else part for part in parts]
+        return cls(pa.concat_tables([cls.SCHEMA.empty_table(), *tables]))
+
+    def in_order(self, *names: str) -> Self:
+        """By these columns; those that are equal as they stand."""
+        keys = [(name, "ascending") for name in names]
+        return type(self)(self.table.take(pc.sort_indices(self.table, sort_keys=keys)))
+
+    @property
+    def counted(self) -> int:
+        """Rows of the catalogue's table."""
+        return int(pc.sum(self.table["rows"]).as_py() or 0)
+
+    def of_reason(self, reason: str) -> Losses:
+        """Those that one reason befell."""
+        return Losses(self.table.filter(pc.equal(self.table["reason"], reason)))
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    def __iter__(self) -> Iterator[LeftOut]:
+        for batch in self.table.to_batches(_AT_ONCE):
+            yield from (LeftOut(**row) for row in batch.to_pylist())
+
+    @overload
+    def __getitem__(self, at: int) -> LeftOut: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[LeftOut]: ...
+    def __getitem__(self, at: int | slice) -> LeftOut | list[LeftOut]:
+        if isinstance(at, slice):
+            start, stop, _ = at.indices(len(self))
+            return list(Losses(self.table.slice(start, max(0, stop - start))))
+        return next(iter(Losses(self.table.slice(range(len(self))[at], 1))))
+
+
+class Listed(Sequence[Listing]):
+    """Listings as columns on disk, in the order of their first rows. Texts that are not stated are empty, further ones
+    and lists are null."""
+
+    def __init__(self, spool: Spool) -> None:
+        self.spool = spool
+
+    @staticmethod
+    def schema(aspects: Iterable[str] = ()) -> pa.Schema:
+        """Its columns; `aspects` are named without their prefix."""
+        lost = pa.struct([("line", pa.int64()), ("reason", _TEXT), ("detail", _TEXT)])
+        kinds = {
+            "listing_id": _TEXT,
+            "line": pa.int64(),
+            "rows": pa.int32(),
+            "images": _TEXTS,
+            "category": _TEXT,
+        }
+        kinds |= {name: pa.float64() if name == "price" else _TEXT for name in OPTIONAL}
+        kinds |= {ASPECT_PREFIX + name: _TEXTS for name in aspects}
+        kinds |= {"unclear": _NAMED, "contradictions": _NAMED, "lost": pa.list_(lost)}
+        return pa.schema(list(kinds.items()))
+
+    @classmethod
+    def schema_of(cls, rows: pa.Schema) -> pa.Schema:
+        """That of listings whose rows have these columns."""
+        return cls.schema(x.removeprefix(ASPECT_PREFIX) for x in rows.names if x.startswith(ASPECT_PREFIX))
+
+    @classmethod
+    def of(cls, listings: Iterable[Listing]) -> Self:
+        """Those of a list."""
+        found = list(listings)
+        aspects = dict.fromkeys(name for listing in found for name in listing.aspects)
+        spool = Spool(cls.schema(aspects))
+        spool.add(pa.Table.from_pylist([_row(listing) for listing in found], schema=spool.schema))
+        return cls(spool)
+
+    def __len__(self) -> int:
+        return self.spool.num_rows
+
+    def __iter__(self) -> Iterator[Listing]:
+        for batch in self.spool.batches():
+            for at in range(0, batch.num_rows, _AT_ONCE):
+                yield from map(_listing, batch.slice(at, _AT_ONCE).to_pylist())
+
+    @overload
+    def __getitem__(self, at: int) -> Listing: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Listing]: ...
+    def __getitem__(self, at: int | slice) -> Listing | list[Listing]:
+        if isinstance(at, slice):
+            start, stop, _ = at.indices(len(self))
+            return [_listing(row) for row in self.spool.slice(start, stop - start).to_pylist()]
+        return _listing(self.spool.slice(range(len(self))[at], 1).to_pylist()[0])
+
+
+def _listing(row: Mapping[str, Any]) -> Listing:
+    """One row of `Listed`."""
+    return Listing(
+        row["listing_id"],
+        tuple(row["images"]),
+        row["category"],
+        row["line"],
+        **{name: row[name] for name in OPTIONAL if name not in FURTHER},
+        further={name: row[name] for name in FURTHER if row[name]},
+        aspects={
+            name.removeprefix(ASPECT_PREFIX): tuple(values)
+            for name, values in row.items()
+            if name.startswith(ASPECT_PREFIX) and values
+        },
+        unclear=dict(row["unclear"] or ()),
+        rows=row["rows"],
+        contradictions=dict(row["contradictions"] or ()),
+        lost=tuple(
+            LeftOut(x["line"], row["listing_id"], x["reason"], x["detail"]) for x in row["lost"] or ()
+        ),
+    )
+
+
+def _row(listing: Listing) -> dict[str, Any]:
+    told = {name: getattr(listing, name) for name in OPTIONAL if name not in FURTHER}
+    told |= {ASPECT_PREFIX + name: list(values) for name, values in listing.aspects.items()}
+    return {
+        **told,
+        **listing.further,
+        "listing_id": listing.listing_id,
+        "line": listing.line,
+        "rows": listing.rows,
+        "images": list(listing.images),
+        "category": listing.category,
+        "unclear": list(listing.unclear.items()) or None,
+        "contradictions": list(listing.contradictions.items()) or None,
+        "lost": [{"line": x.line, "reason": x.reason, "detail": x.detail} for x in listing.lost] or None,
+    }
+
+
 class Catalogue:
     """A checked catalogue, in the order of its rows. Photos are read through it; safe for several threads."""
 
@@ -65,9 +233,9 @@ class Catalogue:
         self,
         uri: str,
         digest: str,
-        listings: tuple[Listing, ...],
+        listings: Listed,
         *,
-        left_out: tuple[LeftOut, ...] = (),
+        left_out: Losses | None = None,
         ignored_columns: tuple[str, ...] = (),
         aspects: tuple[str, ...] = (),
         unit: str = "line",
@@ -81,7 +249,7 @@ class Catalogue:
         self.digest = digest
         """SHA-256 of the table's bytes."""
         self.listings = listings
-        self.left_out = left_out
+        self.left_out = Losses.of(()) if left_out is None else left_out
         self.ignored_columns = ignored_columns
         """Columns of the table that mean nothing here, in its order."""
         self.aspects = aspects
@@ -106,7 +274,7 @@ class Catalogue:
             what = "changed"
         except ObjectNotFound:
             what = "was removed"
-        cut = [row.line for row in self.left_out if row.reason == CUT_OFF]
+        cut = [row.line for row in self.left_out.of_reason(CUT_OFF)]
         ends = f"; what was read ends in the middle of line {cut[0]}" if cut else ""
         raise CatalogueError(
             f"{self.uri} {what} while it was read{ends}; run it again when the export is finished"

@@ -117,9 +117,9 @@ class PhotoLog:
         asked = photo_ids if isinstance(photo_ids, pa.Array) else pa.array(photo_ids, pa.string())
         return pc.index_in(asked, self.photos["photo_id"].combine_chunks())
 
-    def look_up(self, addresses: Sequence[str], versions: Sequence[str]) -> pa.Table:
+    def look_up(self, addresses: pa.ChunkedArray, versions: pa.ChunkedArray) -> pa.Table:
         """For each address at its version what was seen there, nulls where nothing was: photo_id, reason, detail."""
-        asked = _joined(pa.array(addresses, pa.string()), pa.array(versions, pa.string()))
+        asked = _joined(addresses, versions)
         rows = pc.index_in(asked, _joined(self.seen["address"], self.seen["version"]))
         return self.seen.select(["photo_id", "reason", "detail"]).take(rows)
 

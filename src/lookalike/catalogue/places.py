@@ -37,6 +37,11 @@ from lookalike.settings import S3Settings
 from lookalike.storage.objects import ObjectInfo, ObjectStore, check_key
 from lookalike.storage.stores import STORES, open_store
 
+_NAME = r"[A-Za-z0-9_](?:[A-Za-z0-9_ .\-]*[A-Za-z0-9_])?"
+PLAIN = rf"^(?:{_NAME}(?:/{_NAME})*|https?://(?:[a-z0-9\-]+\.)+[a-z]{{2,}}/[A-Za-z0-9_./%~\-]*)$"
+"""References of up to `PLAIN_LENGTH` characters that every catalogue may name: below its folder, or on a host of the
+web that has a name. `PhotoPlaces.check` has nothing to say of them."""
+PLAIN_LENGTH = 200
 _UNUSABLE = re.compile(r"[\x00-\x1f\x7f\\]")
 _LISTED_FOR_ONE = 20
 """Objects that are listed for each one wanted, at most: a listing gives 1,000 in the time of one or two requests."""

@@ -1,29 +1,39 @@
 """Reading a shop's catalogue: its export enters, checked listings and a list of what is wrong leave.
 
-Rows that name the same listing become one (`drafts`). One bad row never stops the rest: it is left out, with its line
-number and a reason. An optional field that is not understood never leaves its row out: it is empty, and the listing
-says so. What makes the whole table unusable (unreadable, a required column missing, nothing left) is a
-`CatalogueError`. Columns that mean nothing here are not even read. In Parquet a NaN is an empty value, since that is
-how data frames write one. Photos may lie where `places` says, and are read only when asked for.
+Rows become columns lot by lot (`cells`), and those that name the same listing become one (`drafts`). One bad row never
+stops the rest: it is left out, with its line number and a reason. An optional field that is not understood never leaves
+its row out: it is empty, and the listing says so. What makes the whole table unusable (unreadable, a required column
+missing, nothing left) is a `CatalogueError`. Columns that mean nothing here are not even read. In Parquet a NaN is an
+empty value, since that is how data frames write one. Photos may lie where `places` says, and are read only when asked
+for.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
+from functools import partial
+from itertools import compress, islice
 from typing import Any
 
-from lookalike.catalogue import fields, tally
-from lookalike.catalogue.drafts import Draft, Spellings
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from lookalike.catalogue import cells, fields, tally
+from lookalike.catalogue.cells import Memory
+from lookalike.catalogue.drafts import IMPLIED, Spellings, merged
 from lookalike.catalogue.exports import Export, Layout, open_export
-from lookalike.catalogue.fields import ASPECT_PREFIX, OPTIONAL, REQUIRED, is_aspect, is_image
-from lookalike.catalogue.listings import Catalogue, LeftOut, Listing
+from lookalike.catalogue.fields import ASPECT_PREFIX, FURTHER, OPTIONAL, REQUIRED, is_aspect, is_image
+from lookalike.catalogue.listings import Catalogue, LeftOut, Listed, Losses
+from lookalike.catalogue.places import PhotoPlaces
 from lookalike.catalogue.presets import folded
 from lookalike.catalogue.prices import decimal_mark
 from lookalike.catalogue.sources import databases
+from lookalike.catalogue.spool import Spool
 from lookalike.catalogue.tables import RowProblem, Table
 from lookalike.errors import CatalogueError, NothingLeft, SettingsError
 from lookalike.settings import S3Settings
@@ -31,7 +41,10 @@ from lookalike.settings import S3Settings
 _PRICES = 1_000
 """Prices that are looked at for their decimal mark."""
 
+_ROWS_OF_A_LOT = 1 << 15
+"""Rows that are Python objects at a time."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+Row = tuple[int, dict[str, Any] | RowProblem]
 
 
 def read_catalogue(
@@ -60,41 +73,25 @@ def _read(uri: str, export: Export, s3: S3Settings | None) -> Catalogue:
     table, places = export.table, export.places
     chosen, ignored = _choose(uri, table, export.columns)
     mark = export.preset.decimal or _decimal_mark(table, chosen)
-    drafts: dict[str, Draft] = {}
-    spellings = Spellings()
-    left_out: list[LeftOut] = []
-    for line, row in table.rows(list(dict.fromkeys(chosen.values()))):
-        name = ""
-        try:
-            if isinstance(row, RowProblem):
-                raise row
-            values = {ours: row[theirs] for ours, theirs in chosen.items()}
-            name = _named(values["listing_id"])
-            listing_id = fields.listing_id(values["listing_id"])
-            draft = drafts.get(listing_id) or Draft(listing_id, line, table.unit, spellings)
-            draft.add(line, values, places, mark)
-            drafts[listing_id] = draft
-        except RowProblem as problem:
-            left_out.append(LeftOut(line, name, problem.reason, problem.detail))
-    finished = [draft.finished() for draft in drafts.values()]
-    listings = [x for x in finished if isinstance(x, Listing)]
-    left_out += [x for x in finished if isinstance(x, LeftOut)]
-    left_out.sort(key=lambda row: row.line)
-    if not listings:
+    rows = _Rows(chosen, places, mark)
+    for lot in _lots(table.rows(list(dict.fromkeys(chosen.values())))):
+        rows.add(lot)
+    listings, lacking = merged(rows.spool, rows.hashes, table.unit)
+    left_out = Losses.together([rows.left_out, lacking]).in_order("line")
+    if not listings.num_rows:
         if not left_out:
             raise CatalogueError(f"{uri} has a header and no listings")
         gone = tally.by_reason(left_out)
         why = f"{tally.spoken(gone, table.unit)}{tally.mending(gone)}"
-        message = f"{uri}: none of its {sum(x.rows for x in left_out):,} rows can be used: {why}"
+        message = f"{uri}: none of its {left_out.counted:,} rows can be used: {why}"
         raise NothingLeft(message, left_out)
-    aspects = tuple(ours.removeprefix(ASPECT_PREFIX) for ours in chosen if ours.startswith(ASPECT_PREFIX))
     return Catalogue(
         uri,
         export.digest,
-        tuple(listings),
-        left_out=tuple(left_out),
+        Listed(listings),
+        left_out=left_out,
         ignored_columns=ignored + table.ignored,
-        aspects=aspects,
+        aspects=rows.aspects,
         unit=table.unit,
         places=places,
         state=export.state,
@@ -102,6 +99,108 @@ def _read(uri: str, export: Export, s3: S3Settings | None) -> Catalogue:
         preset=export.preset.name,
         s3=s3,
     )
+
+
+def _lots(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    rows = iter(rows)
+    while lot := list(islice(rows, _ROWS_OF_A_LOT)):
+        yield lot
+
+
+class _Rows:
+    """The rows of a table that can be used, in columns, and those that cannot."""
+
+    def __init__(self, chosen: Mapping[str, str], places: PhotoPlaces, mark: str) -> None:
+        self._chosen, self._places = chosen, places
+        names = [name for name in chosen if is_aspect(name)]
+        self.aspects = tuple(name.removeprefix(ASPECT_PREFIX) for name in names)
+        self.spool = Spool(Listed.schema(self.aspects).append(pa.field(IMPLIED, pa.string())))
+        self._left_out: list[pa.Table] = []
+        self._hashes: list[NDArray[np.int64]] = []
+        self._spellings = Spellings()
+        self._category = Memory(cells.category)
+        self._price = Memory(lambda cell: fields.price(cell, mark))
+        self._aspects = {name: Memory(partial(fields.values, name)) for name in names}
+
+    @property
+    def hashes(self) -> NDArray[np.int64]:
+        """Of the ids of the rows in `spool`."""
+        return np.concatenate([np.zeros(0, np.int64), *self._hashes])
+
+    @property
+    def left_out(self) -> Losses:
+        return Losses.together(self._left_out)
+
+    def add(self, lot: Sequence[Row]) -> None:
+        """Take in some rows."""
+        wrong = [LeftOut(line, "", x.reason, x.detail) for line, x in lot if isinstance(x, RowProblem)]
+        read = [(line, row) for line, row in lot if not isinstance(row, RowProblem)]
+        lines = np.array([line for line, _ in read], np.int64)
+        given = {ours: [row[theirs] for _, row in read] for ours, theirs in self._chosen.items()}
+        ids, bad_ids = cells.listing_ids(given["listing_id"])
+        images, lost = cells.images({x: y for x, y in given.items() if is_image(x)}, self._places)
+        categories, bad_categories = cells.categories(given["category"], self._category)
+        none = {at: lost[at][0] for at in lost if not len(images[at])}
+        problems = bad_categories | none | bad_ids  # the first one of a row decides
+        wrong += [
+            LeftOut(int(lines[at]), _named(given["listing_id"][at]), x.reason, x.detail)
+            for at, x in problems.items()
+        ]
+        if wrong:
+            self._left_out.append(Losses.of(wrong).table)
+        if problems:
+            good = np.ones(len(read), bool)
+            good[list(problems)] = False
+            places = np.cumsum(good) - 1
+            lost = {int(places[at]): x for at, x in lost.items() if good[at]}
+            given = {name: [*compress(column, good)] for name, column in given.items()}
+            lines, mask = lines[good], pa.array(good)
+            ids, images, categories = (column.filter(mask) for column in (ids, images, categories))
+        if len(lines):
+            self._hashes.append(np.fromiter(map(hash, ids.to_pylist()), np.int64, len(ids)))
+            self.spool.add(self._batch(lines, ids, images, categories, given, lost))
+
+    def _batch(
+        self,
+        lines: NDArray[np.int64],
+        ids: pa.StringArray,
+        images: pa.ListArray,
+        categories: pa.StringArray,
+        given: Mapping[str, Sequence[Any]],
+        lost: Mapping[int, Sequence[RowProblem]],
+    ) -> pa.RecordBatch:
+        unclear: cells.Unclear = {}
+        count = len(lines)
+        columns: dict[str, Any] = {
+            "listing_id": ids,
+            "line": lines,
+            "rows": np.ones(count, np.int32),
+            "images": images,
+            "category": categories,
+        }
+        for name in OPTIONAL:
+            if name == "price" and name in given:
+                columns[name], columns[IMPLIED] = cells.prices(given[name], self._price, unclear)
+            elif name in given:
+                column = cells.optional(name, given[name], unclear)
+                columns[name] = pc.if_else(pc.equal(column, ""), None, column) if name in FURTHER else column
+            elif name != "price" and name not in FURTHER:
+                columns[name] = pa.repeat(pa.scalar("", pa.string()), count)
+        for name, memory in self._aspects.items():
+            columns[name] = cells.aspects(name, given[name], memory, self._spellings, unclear)
+        if unclear:
+            columns["unclear"] = [list(unclear[at].items()) if at in unclear else None for at in range(count)]
+        if lost:
+            told = {
+                at: [{"line": int(lines[at]), "reason": x.reason, "detail": x.detail} for x in wrong]
+                for at, wrong in lost.items()
+            }
+            columns["lost"] = [told.get(at) for at in range(count)]
+        arrays = [
+            pa.array(columns[x.name], x.type) if x.name in columns else pa.nulls(count, x.type)
+            for x in self.spool.schema
+        ]
+        return pa.RecordBatch.from_arrays(arrays, schema=self.spool.schema)
 
 
 def _decimal_mark(table: Table, chosen: Mapping[str, str]) -> str:

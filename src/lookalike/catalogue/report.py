@@ -6,18 +6,19 @@ It holds no time and no path of a cache.
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from lookalike.catalogue.categories import CategoryPlan
-from lookalike.catalogue.listings import Catalogue, LeftOut
-from lookalike.catalogue.pictures import Pictured
+from lookalike.catalogue.kept import Kept, distinct
+from lookalike.catalogue.listings import Catalogue, Losses
 from lookalike.catalogue.snapshot import REPORT
-from lookalike.catalogue.splits import Splits
 from lookalike.catalogue.stock import StockPhoto
-from lookalike.catalogue.suspects import Suspect
+from lookalike.catalogue.suspects import Suspects
 from lookalike.catalogue.tally import Tally
 from lookalike.storage.artefacts import Ref, fetch
 from lookalike.storage.objects import ObjectStore
@@ -33,33 +34,27 @@ class Findings:
     """All that a report is made from."""
 
     catalogue: Catalogue
-    kept: Sequence[Pictured]
-    """By listing id; `splits.split` runs beside it."""
-    categories: Sequence[str]
+    kept: Kept
     plan: CategoryPlan
-    splits: Splits
-    left_out: Sequence[LeftOut]
-    lost: Sequence[LeftOut]
+    left_out: Losses
+    lost: Losses
     """Photos of kept listings that cannot be used."""
     tally: Tally
     stock: Sequence[StockPhoto]
-    near_pairs: Sequence[tuple[str, str]]
-    suspects: Sequence[Suspect]
+    near: NDArray[np.int64]
+    """int64[m, 2]: numbers of photos that show the same picture, the first one and another."""
+    suspects: Suspects
     photo_bytes: int
 
 
 def report_json(found: Findings) -> bytes:
     """Counts, and lists of at most `MOST_ROWS` rows."""
-    splits = found.splits.split
-    by_category: dict[str, Counter[str]] = defaultdict(Counter)
-    photos: dict[str, set[str]] = defaultdict(set)
-    for x, split in zip(found.kept, splits, strict=True):
-        category = found.plan.becomes[x.listing.category]
-        by_category[category][split] += 1
-        photos[category].update(x.photo_ids)
-    photos_of = Counter(photo_id for x in found.kept for photo_id in x.photo_ids)
-    sharing = [x for x in found.kept if any(photos_of[photo_id] > 1 for photo_id in x.photo_ids)]
-    listings = [x.listing for x in found.kept]
+    kept, splits = found.kept, found.kept.splits
+    photos_of = kept.showing()
+    several = photos_of[kept.pictured.photos] > 1
+    sharing = len(np.unique(kept.pictured.owners[several]))
+    by_category, photos = kept.sides_by_category(), kept.photos_by_category()
+    near = found.near[:MOST_ROWS]
     body = {
         "format": REPORT_FORMAT,
         "catalogue": {
@@ -70,49 +65,49 @@ def report_json(found: Findings) -> bytes:
             "rows": found.tally.rows,
         },
         "kept": {
-            "listings": len(listings),
-            "photos": len(photos_of),
+            "listings": len(kept),
+            "photos": int(np.count_nonzero(photos_of)),
             "photo_bytes": found.photo_bytes,
-            "categories": len(found.categories),
-            "products": len({x.product for x in listings if x.product}),
-            "sellers": len({x.seller for x in listings if x.seller}),
+            "categories": len(kept.categories),
+            "products": distinct(kept.product),
+            "sellers": distinct(kept.seller),
             "priced": found.tally.priced,
         },
         "tally": found.tally.to_json(),
         "left_out": {
-            "listings": sum(row.rows for row in found.left_out),
+            "listings": found.left_out.counted,
             "by_reason": {reason: count.rows for reason, count in found.tally.left_out.items()},
         },
-        "splits": _counted(splits),
+        "splits": _counted(_named(kept.sides, by_category.sum(axis=0))),
         "categories": [
             {
                 "category": category,
-                "listings": by_category[category].total(),
-                "photos": len(photos[category]),
-                "splits": dict(sorted(by_category[category].items())),
+                "listings": int(by_category[at].sum()),
+                "photos": int(photos[at]),
+                "splits": dict(sorted(_named(kept.sides, by_category[at]).items())),
                 "merged_from": list(found.plan.merged.get(category, ())),
             }
-            for category in found.categories
+            for at, category in enumerate(kept.categories)
         ],
         "categories_left_out": list(found.plan.left_out),
         "duplicates": {
-            "photos_of_several_listings": sum(n > 1 for n in photos_of.values()),
-            "listings_sharing_a_photo": len(sharing),
-            "near_pairs": len(found.near_pairs),
+            "photos_of_several_listings": int((photos_of > 1).sum()),
+            "listings_sharing_a_photo": sharing,
+            "near_pairs": len(found.near),
         },
         "stock_photos": [asdict(photo) for photo in found.stock[:MOST_ROWS]],
-        "leaks": len(found.splits.leaks),
+        "leaks": len(splits.leaks),
         "ties": {
-            "by": list(found.splits.ties),
-            "groups": found.splits.groups,
-            "largest": found.splits.largest,
+            "by": list(splits.ties),
+            "groups": splits.groups,
+            "largest": splits.largest,
         },
-        "suspects": _counted(x.evidence for x in found.suspects),
+        "suspects": _counted(found.suspects.counts()),
         "rows": {
             "left_out": [asdict(row) for row in found.left_out[:MOST_ROWS]],
             "photos_left_out": [asdict(row) for row in found.lost[:MOST_ROWS]],
-            "near_pairs": [list(pair) for pair in found.near_pairs[:MOST_ROWS]],
-            "leaks": [listings[place].listing_id for place in found.splits.leaks[:MOST_ROWS]],
+            "near_pairs": [*map(list, zip(*map(kept.photos, near.T), strict=True))],
+            "leaks": kept.ids(splits.leaks[:MOST_ROWS]),
             "suspects": [asdict(suspect) for suspect in found.suspects[:MOST_ROWS]],
         },
     }
@@ -136,5 +131,11 @@ def read_tally(store: ObjectStore, ref: Ref, cache_dir: Path) -> Tally:
     return Tally.from_report(json.loads(path.read_bytes()))
 
 
-def _counted(words: Iterable[str]) -> dict[str, int]:
-    return dict(sorted(Counter(words).items(), key=lambda item: (-item[1], item[0])))
+def _named(names: Sequence[str], counts: NDArray[np.int64]) -> dict[str, int]:
+    """Those that there are any of."""
+    return {name: count for name, count in zip(names, counts.tolist(), strict=True) if count}
+
+
+def _counted(counts: Mapping[str, int]) -> dict[str, int]:
+    """The most frequent first."""
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import base64
 import json
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from lookalike.catalogue.listings import LeftOut, Listing
+import numpy as np
+
+from lookalike.catalogue.listings import Losses
 from lookalike.catalogue.report import Findings
+from lookalike.catalogue.suspects import EVIDENCE
 from lookalike.catalogue.tally import Count, by_reason
 from lookalike.errors import PhotoError
 from lookalike.imaging.photos import thumbnail
@@ -51,13 +53,13 @@ def report_page(
     return _document("".join(section() for section in sections))
 
 
-def refusal_page(message: str, left_out: Sequence[LeftOut]) -> bytes:
+def refusal_page(message: str, left_out: Losses) -> bytes:
     """The page of a catalogue of which nothing is left: every reason, what to do, and the first rows."""
     parts = ["<h1>Curation report</h1>", f"<p>{escape(message)}</p>", "<h2>Left out, by reason</h2>"]
     counts = by_reason(left_out)
     parts.append(_bars({reason: count.rows for reason, count in counts.items()}))
     for reason, count in counts.items():
-        rows = [row for row in left_out if row.reason == reason][:SAMPLES_PER_REASON]
+        rows = left_out.of_reason(reason)[:SAMPLES_PER_REASON]
         parts.append(f"<h3>{escape(reason)} <small>{count.rows:,}</small></h3>")
         if count.advice:
             parts.append(f"<p>What to do: {escape(count.advice)}.</p>")
@@ -82,10 +84,6 @@ class _Page:
         photo: Callable[[str], bytes],
     ) -> None:
         self.found, self.report, self.refused, self.photo = found, report, refused, photo
-        self.listings_of: dict[str, list[Listing]] = defaultdict(list)
-        for x in found.kept:
-            for photo_id in x.photo_ids:
-                self.listings_of[photo_id].append(x.listing)
 
     def head(self) -> str:
         kept, report = self.report["kept"], self.report
@@ -130,13 +128,10 @@ class _Page:
         counts = self.report["left_out"]["by_reason"]
         if not counts:
             return "<h2>Left out</h2><p>Nothing: every listing was kept.</p>"
-        rows_of: dict[str, list[LeftOut]] = defaultdict(list)
-        for row in self.found.left_out:
-            rows_of[row.reason].append(row)
         unit = self.found.tally.unit
         parts = ["<h2>Left out, by reason</h2>", _bars(counts)]
         for reason, count in self.found.tally.left_out.items():
-            rows = rows_of[reason]
+            rows = self.found.left_out.of_reason(reason)
             parts.append(f"<h3>{escape(reason)} <small>{count.rows:,}</small></h3>")
             if count.advice:
                 parts.append(f"<p>What to do: {escape(count.advice)}.</p>")
@@ -185,14 +180,10 @@ class _Page:
         return _table(head, rows)
 
     def categories(self) -> str:
-        photos: dict[str, list[str]] = defaultdict(list)
-        for x in self.found.kept:
-            shelf = photos[self.found.plan.becomes[x.listing.category]]
-            if len(shelf) < 7 and x.photo_ids[0] not in shelf:
-                shelf.append(x.photo_ids[0])
+        kept = self.found.kept
         rows = []
         for place, entry in enumerate(self.report["categories"]):
-            shown = photos[entry["category"]] if place < _PAGE_CATEGORIES else []
+            shown = kept.photos(kept.first_photos(place, 7)) if place < _PAGE_CATEGORIES else []
             pictures = "".join(_picture(self._small(photo_id, 64), entry["category"]) for photo_id in shown)
             merged = entry["merged_from"]
             note = f"<small>takes in {escape(', '.join(merged))}</small>" if merged else ""
@@ -209,22 +200,23 @@ class _Page:
     def suspects(self) -> str:
         if not self.found.suspects:
             return "<h2>Labels to look at</h2><p>None.</p>"
-        photo_of = {x.listing.listing_id: x.photo_ids[0] for x in self.found.kept}
+        kept = self.found.kept
         parts = [
             "<h2>Labels to look at</h2><p>Suspected, not changed. <i>same photo</i>: exactly this photo stands in "
             "another category as well; <i>same product</i>: the product's other listings say otherwise; "
             "<i>looks</i>: by edges and colours alone, so often only an unusual photo.</p>"
         ]
-        for evidence in dict.fromkeys(x.evidence for x in self.found.suspects):  # the strongest first
-            chosen = [x for x in self.found.suspects if x.evidence == evidence]
+        for evidence in (name for name in EVIDENCE if name in self.found.suspects.counts()):
+            chosen = self.found.suspects.by(evidence)
+            photos = kept.photos(kept.pictured.main[chosen.places[:_PAGE_SUSPECTS]])
             parts.append(f"<h3>{escape(evidence)} <small>{len(chosen):,}</small></h3>")
             parts.append(
                 _sheet(
                     (
-                        _picture(self._small(photo_of[x.listing_id]), x.listing_id),
+                        _picture(self._small(photo_id), x.listing_id),
                         f"{x.listing_id}\nsays {x.category}\nrather {x.other}",
                     )
-                    for x in chosen[:_PAGE_SUSPECTS]
+                    for photo_id, x in zip(photos, chosen[:_PAGE_SUSPECTS], strict=True)
                 )
             )
         return "".join(parts)
@@ -246,24 +238,26 @@ class _Page:
         )
 
     def duplicates(self) -> str:
-        pairs = [pair for pair in self.found.near_pairs if all(p in self.listings_of for p in pair)]
-        sharing = sorted((p for p, rows in self.listings_of.items() if len(rows) > 1))
+        kept, showing = self.found.kept, self.found.kept.showing()
+        pairs = self.found.near[(showing[self.found.near] > 0).all(axis=1)]
+        sharing = np.flatnonzero(showing > 1)
         parts = ["<h2>Duplicates</h2>"]
-        if sharing:
+        if len(sharing):
             parts.append(f"<h3>one photo, several listings <small>{len(sharing):,}</small></h3>")
+            shown = sharing[:SAMPLES_PER_REASON]
             parts.append(
                 _sheet(
-                    (_picture(self._small(p), p), "\n".join(x.listing_id for x in self.listings_of[p][:3]))
-                    for p in sharing[:SAMPLES_PER_REASON]
+                    (_picture(self._small(p), p), "\n".join(kept.shown_by(number, 3)))
+                    for number, p in zip(shown.tolist(), kept.photos(shown), strict=True)
                 )
             )
-        if pairs:
+        if len(pairs):
             parts.append(f"<h3>near duplicates <small>{len(pairs):,} pairs</small></h3>")
             parts.append(
                 _sheet(
                     (
-                        "".join(_picture(self._small(p), p) for p in pair),
-                        " / ".join(self.listings_of[p][0].listing_id for p in pair),
+                        "".join(_picture(self._small(p), p) for p in kept.photos(pair)),
+                        " / ".join(kept.shown_by(number, 1)[0] for number in pair.tolist()),
                     )
                     for pair in pairs[:SAMPLES_PER_REASON]
                 )

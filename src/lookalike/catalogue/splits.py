@@ -5,48 +5,103 @@ and go to one side. A listing keeps the side that it had in the parent snapshot,
 together with; else the side follows from a SHA-256 of what holds them together. Splits that the catalogue gives are
 kept. Training listings that hang together with held-out ones are moved to the split `leak`, which is searched but not
 learnt from; that also befalls listings of both sides that a new photo ties.
+
+Listings are columns of numbers here, in the order of their ids; numbers of texts follow the order of the texts.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
 
-from lookalike.catalogue.duplicates import components
+from lookalike.catalogue.duplicates import joined
 
 MOST_TOGETHER = 0.4
 """Share of the listings in one group, beyond which sellers tie nothing: the group would be all that is learnt from."""
 TRAIN, VAL, TEST, LEAK = "train", "val", "test", "leak"
+SIDES = (TRAIN, VAL, TEST, LEAK)
+"""The first numbers of sides; names of a shop's own follow, and -1 is none."""
+_TRAIN, _VAL, _TEST, _LEAK = range(4)
+_BLOCK = 1 << 16
+_LAST = np.iinfo(np.int64).max
+
+Codes = NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True)
 class Tied:
-    """What a listing hangs together by; empty text ties nothing."""
+    """What each of n listings hangs together by; -1 ties nothing."""
 
-    photo_groups: tuple[str, ...]
-    """Near-duplicate groups of its photos, at least one; the first is that of its main photo."""
-    product: str
-    seller: str
-    given: str
-    """The split that the catalogue gives, or empty."""
-    category: str
-    before: str = ""
-    """The split that it has in the parent snapshot, or empty."""
+    owners: NDArray[np.int64]
+    """The listing that each of `groups` is of, in order; each listing has one at least."""
+    groups: NDArray[np.int64]
+    """Near-duplicate groups of its photos, by the number of their first photo; the first is that of its main photo.
+    What is above the photos' numbers ties a listing to itself: the number of photos and its own place."""
+    product: Codes
+    seller: Codes
+    given: Codes
+    """The split that the catalogue gives."""
+    category: Codes
+    before: Codes
+    """The split that it has in the parent snapshot."""
+    photo_ids: pa.StringArray
+    listing_ids: pa.StringArray | pa.ChunkedArray
+    products: pa.StringArray
+    categories: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.product)
+
+    def anew(self) -> Tied:
+        """Without a parent snapshot."""
+        return replace(self, before=np.full(len(self), -1, np.int32))
+
+    def grouped(self, ties: Iterable[str]) -> NDArray[np.int64]:
+        """For each listing the first one of the group that it belongs to. `ties` are names among ``photo_groups``,
+        `product`, `seller`."""
+        labels = np.arange(len(self))
+        for name in ties:
+            if name == "photo_groups":
+                labels = joined(labels, self.owners, self.groups)
+                continue
+            codes: Codes = getattr(self, name)
+            own = np.flatnonzero(codes >= 0)
+            labels = joined(labels, own, codes[own])
+        return labels
+
+    def keys(self, by_product: bool) -> NDArray[np.int64]:
+        """A number of what holds each listing together with others, in the order of `texts`."""
+        first = self.groups[np.searchsorted(self.owners, np.arange(len(self)))]
+        product = len(self.photo_ids) + len(self) + self.product.astype(np.int64)
+        return np.where(self.product >= 0, product, first) if by_product else first
+
+    def texts(self, keys: NDArray[np.int64]) -> list[str]:
+        """These as texts."""
+        found = np.empty(len(keys), object)
+        photos, listings = len(self.photo_ids), len(self.photo_ids) + len(self)
+        for low, high, start, names in (
+            (0, photos, "photo ", self.photo_ids),
+            (photos, listings, "photo listing ", self.listing_ids),
+            (listings, _LAST, "product ", self.products),
+        ):
+            own = (keys >= low) & (keys < high)
+            found[own] = [start + name for name in names.take(pa.array(keys[own] - low)).to_pylist()]
+        return list(found)
 
 
 @dataclass(frozen=True, slots=True)
 class Splits:
-    """`split` of every listing; `leaks` are the places of those that were moved out of training."""
+    """`split` of every listing, as a number; `leaks` are the places of those that were moved out of training."""
 
-    split: list[str]
-    leaks: list[int]
+    split: Codes
+    leaks: NDArray[np.int64]
     ties: tuple[str, ...] = ()
-    """What holds listings together on one side, as names of fields of `Tied`."""
+    """What holds listings together on one side."""
     groups: int = 0
     """Groups of listings that are held together; a listing that nothing ties is one."""
     largest: int = 0
@@ -54,106 +109,68 @@ class Splits:
 
 
 def assign_splits(
-    listings: Sequence[Tied],
-    *,
-    ties: Iterable[str],
-    leak_ties: Iterable[str],
-    val_share: float,
-    test_share: float,
+    tied: Tied, *, ties: Iterable[str], leak_ties: Iterable[str], val_share: float, test_share: float
 ) -> Splits:
-    """A split for every listing. `ties` and `leak_ties` are names among ``photo_groups``, `product`, `seller`."""
+    """A split for every listing; `ties` and `leak_ties` as `Tied.grouped` takes them."""
     ties = tuple(ties)
-    group = _groups(listings, ties)
-    keys: dict[int, str] = {}
-    for place, tied in enumerate(listings):
-        key = (
-            f"product {tied.product}"
-            if tied.product and "product" in ties
-            else f"photo {tied.photo_groups[0]}"
-        )
-        keys[group[place]] = min(key, keys.get(group[place], key))
-    drawn = {number: _draw(key, val_share, test_share) for number, key in keys.items()}
-    given, before = _sides(listings, group, "given"), _sides(listings, group, "before")
-    split = [
-        tied.given
-        or _before(tied)
-        or given.get(group[place])
-        or before.get(group[place])
-        or drawn[group[place]]
-        for place, tied in enumerate(listings)
-    ]
-    _teach_every_category(listings, group, keys, split)
-    sizes = Counter(group)
-    leaks = _take_out_leaks(listings, leak_ties, split)
-    return Splits(split, leaks, ties, len(sizes), max(sizes.values(), default=0))
+    group = tied.grouped(ties)
+    before = np.where(tied.before == _LEAK, _TRAIN, np.where(tied.before > _LEAK, -1, tied.before))
+    split = np.where(tied.given >= 0, tied.given, before)
+    for known in (tied.given, before):
+        split = np.where(split >= 0, split, _sides(group, known)[group])
+    keys = np.full(len(tied), _LAST)
+    np.minimum.at(keys, group, tied.keys("product" in ties))
+    open_ = np.unique(group[split < 0])
+    drawn = np.full(len(tied), -1, np.int32)
+    for at in range(0, len(open_), _BLOCK):
+        some = open_[at : at + _BLOCK]
+        drawn[some] = _drawn(tied.texts(keys[some]), val_share, test_share)
+    split = np.where(split >= 0, split, drawn[group]).astype(np.int32)
+    _teach_every_category(tied, group, keys, split)
+    sizes = np.bincount(group)
+    leaks = _take_out_leaks(tied.grouped(leak_ties), split)
+    return Splits(split, leaks, ties, int((sizes > 0).sum()), int(sizes.max(initial=0)))
 
 
-def leaves_two_sides(listings: Sequence[Tied], ties: Iterable[str]) -> bool:
+def leaves_two_sides(tied: Tied, ties: Iterable[str]) -> bool:
     """Whether `ties` hold no group together that is too large to be on one side of the splits."""
-    sizes = Counter(_groups(listings, ties))
-    return max(sizes.values(), default=0) <= MOST_TOGETHER * len(listings)
+    return int(np.bincount(tied.grouped(ties)).max(initial=0)) <= MOST_TOGETHER * len(tied)
 
 
-def _groups(listings: Sequence[Tied], ties: Iterable[str]) -> list[int]:
-    """For each listing the number of the group it belongs to (the place of the group's first listing)."""
-    pairs: list[tuple[int, int]] = []
-    for name in ties:
-        first: dict[str, int] = {}
-        for place, tied in enumerate(listings):
-            value: str | tuple[str, ...] = getattr(tied, name)
-            for one in (value,) if isinstance(value, str) else value:
-                if one:
-                    pairs.append((first.setdefault(one, place), place))
-    numbers = components(len(listings), np.array(pairs, np.int64).reshape(-1, 2))
-    return [int(number) for number in numbers]
-
-
-def _before(tied: Tied) -> str:
-    """The side that a listing had; one that leaked was learnt from."""
-    return TRAIN if tied.before == LEAK else tied.before if tied.before in (TRAIN, VAL, TEST) else ""
-
-
-def _sides(
-    listings: Sequence[Tied], group: Sequence[int], name: Literal["given", "before"]
-) -> dict[int, str]:
+def _sides(group: NDArray[np.int64], known: Codes) -> Codes:
     """The side of each group that has one: who has none joins those it hangs together with, held-out ones first."""
-    sides: dict[int, str] = {}
-    for side in (TRAIN, VAL, TEST):
-        for place, tied in enumerate(listings):
-            if (tied.given if name == "given" else _before(tied)) == side:
-                sides[group[place]] = side
+    sides = np.full(len(group), -1, np.int32)
+    own = np.flatnonzero((known >= 0) & (known < _LEAK))
+    np.maximum.at(sides, group[own], known[own].astype(np.int32))
     return sides
 
 
-def _draw(key: str, val_share: float, test_share: float) -> str:
-    place = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") / 2**64
-    return TEST if place < test_share else VAL if place < test_share + val_share else TRAIN
+def _drawn(keys: Sequence[str], val_share: float, test_share: float) -> Codes:
+    digests = b"".join(hashlib.sha256(key.encode()).digest()[:8] for key in keys)
+    place = np.frombuffer(digests, ">u8").astype(np.float64) / 2**64
+    return np.where(place < test_share, _TEST, np.where(place < test_share + val_share, _VAL, _TRAIN))
 
 
 def _teach_every_category(
-    listings: Sequence[Tied], group: Sequence[int], keys: Mapping[int, str], split: list[str]
+    tied: Tied, group: NDArray[np.int64], keys: NDArray[np.int64], split: Codes
 ) -> None:
     """A category that chance left without training listings gets one of its groups into training."""
-    taught = {tied.category for tied, side in zip(listings, split, strict=True) if side == TRAIN}
-    for category in sorted({tied.category for tied in listings} - taught):
-        free = [
-            group[place]
-            for place, tied in enumerate(listings)
-            if tied.category == category and not tied.given
-        ]
-        blocked = {group[place] for place, tied in enumerate(listings) if tied.given in (VAL, TEST)}
-        choice = [number for number in free if number not in blocked]
-        if choice:
-            chosen = max(set(choice), key=lambda number: (Counter(choice)[number], keys[number]))
-            for place, number in enumerate(group):
-                if number == chosen and not listings[place].given:
-                    split[place] = TRAIN
+    free = tied.given < 0
+    blocked = np.zeros(len(group), bool)
+    blocked[group[(tied.given == _VAL) | (tied.given == _TEST)]] = True
+    untaught = np.bincount(tied.category, minlength=len(tied.categories)) > 0
+    untaught[tied.category[split == _TRAIN]] = False
+    for category in sorted(np.flatnonzero(untaught).tolist(), key=lambda code: tied.categories[code]):
+        own = group[(tied.category == category) & free]
+        numbers, counts = np.unique(own[~blocked[own]], return_counts=True)
+        if len(numbers):
+            chosen = numbers[np.lexsort((keys[numbers], counts))[-1]]
+            split[(group == chosen) & free] = _TRAIN
 
 
-def _take_out_leaks(listings: Sequence[Tied], ties: Iterable[str], split: list[str]) -> list[int]:
-    group = _groups(listings, ties)
-    held_out = {number for number, side in zip(group, split, strict=True) if side in (VAL, TEST)}
-    leaks = [place for place, side in enumerate(split) if side == TRAIN and group[place] in held_out]
-    for place in leaks:
-        split[place] = LEAK
+def _take_out_leaks(group: NDArray[np.int64], split: Codes) -> NDArray[np.int64]:
+    held_out = np.zeros(len(group), bool)
+    held_out[group[(split == _VAL) | (split == _TEST)]] = True
+    leaks = np.flatnonzero((split == _TRAIN) & held_out[group])
+    split[leaks] = _LEAK
     return leaks

@@ -7,10 +7,13 @@ photo, too, but in one category: that photo shows the shirt.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from lookalike.catalogue.facts import Facts
 from lookalike.catalogue.pictures import Pictured
 
 MOST_SHARING = 20
@@ -28,22 +31,42 @@ class StockPhoto:
     categories: int
 
 
-def find_stock(pictured: Sequence[Pictured], photo_group: Mapping[str, str]) -> list[StockPhoto]:
-    """Stock photos, those of most listings first. `photo_group` is each photo's group of near copies."""
-    photos: dict[str, set[str]] = defaultdict(set)
-    listings: dict[str, list[Pictured]] = defaultdict(list)
-    for x in pictured:
-        for group in {photo_group[photo_id] for photo_id in x.photo_ids}:
-            listings[group].append(x)
-        for photo_id in x.photo_ids:
-            photos[photo_group[photo_id]].add(photo_id)
+def find_stock(
+    pictured: Pictured, facts: Facts, groups: NDArray[np.int64], photo_ids: pa.StringArray
+) -> tuple[list[StockPhoto], NDArray[np.bool_]]:
+    """Stock photos, those of most listings first, and which photos these are. `groups` is each photo's group of near
+    copies: the first of them."""
+    owner, group = _each_once(pictured.owners, groups[pictured.photos])
+    often = np.bincount(group, minlength=len(groups)) > MOST_SHARING
+    chosen = often[group]
+    owner, group = owner[chosen], group[chosen]
+    product, category = (coded.codes[pictured.rows[owner]] for coded in (facts.product, facts.category))
+    named = product >= 0
+    shown_by = np.bincount(group, minlength=len(groups))
+    nameless = np.bincount(group[~named], minlength=len(groups))
+    products = np.bincount(_each_once(product[named], group[named])[1], minlength=len(groups))
+    categories = np.bincount(_each_once(category, group)[1], minlength=len(groups))
+    stock = (products > MOST_SHARING) | ((nameless > MOST_SHARING) & (categories > 1))
+    shown = np.zeros(len(groups), bool)
+    shown[pictured.photos] = True
+    shared = shown & stock[groups]
+    members = np.flatnonzero(shared)
+    members = members[np.argsort(groups[members], kind="stable")]
+    numbers, starts = np.unique(groups[members], return_index=True)
     found = []
-    for group, shown_by in listings.items():
-        if len(shown_by) <= MOST_SHARING:
-            continue
-        products = {x.listing.product for x in shown_by if x.listing.product}
-        nameless = [x for x in shown_by if not x.listing.product]
-        places = {x.listing.category for x in shown_by}
-        if len(products) > MOST_SHARING or (len(nameless) > MOST_SHARING and len(places) > 1):
-            found.append(StockPhoto(tuple(sorted(photos[group])), len(shown_by), len(products), len(places)))
-    return sorted(found, key=lambda x: (-x.listings, x.photo_ids))
+    for number, own in (
+        zip(numbers.tolist(), np.split(members, starts[1:]), strict=True) if len(numbers) else ()
+    ):
+        ids = tuple(photo_ids.take(pa.array(own)).to_pylist())
+        counts = (shown_by[number], products[number], categories[number])
+        found.append(StockPhoto(ids, *map(int, counts)))
+    return sorted(found, key=lambda x: (-x.listings, x.photo_ids)), shared
+
+
+def _each_once(
+    one: NDArray[np.integer], other: NDArray[np.int64]
+) -> tuple[NDArray[np.integer], NDArray[np.int64]]:
+    """Pairs, each once."""
+    width = int(other.max(initial=0)) + 1
+    numbers = np.unique(one.astype(np.int64) * width + other)
+    return numbers // width, numbers % width

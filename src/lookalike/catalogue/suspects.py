@@ -8,11 +8,13 @@ only where the twelve nearest photos of other products leave hardly a doubt.
 from __future__ import annotations
 
 import hashlib
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from lookalike.catalogue.looks import NEIGHBOURS, Looks
@@ -21,17 +23,27 @@ AGREEMENT = 0.75
 """Share of the neighbours' votes, weighed by the rarity of their category, that another category must have."""
 MOST_PHOTOS = 30_000
 """Beyond this many listings neighbours are not compared: a first search grows with the square."""
+EVIDENCE = ("same photo", "nearly the same photo", "same product", "looks")
+"""What is told of a suspect, the strongest first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """A listing as far as its category can be doubted."""
+    """Listings as far as their categories can be doubted: columns of numbers, which follow the order of their texts."""
 
-    listing_id: str
-    category: str
-    photo_id: str
-    photo_group: str
-    product: str
+    listing_ids: pa.StringArray | pa.ChunkedArray
+    category: NDArray[np.int32]
+    photo: NDArray[np.int64]
+    group: NDArray[np.int64]
+    """The first photo that shows the same picture."""
+    product: NDArray[np.int32]
+    """-1 for none."""
+    categories: pa.StringArray
+    photo_ids: pa.StringArray
+    products: pa.StringArray
+
+    def __len__(self) -> int:
+        return len(self.category)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,56 +57,113 @@ class Suspect:
     """``same photo``, ``nearly the same photo``, ``same product`` or ``looks``."""
 
 
-def find_suspects(listings: Sequence[Labelled], looks: Looks) -> list[Suspect]:
+class Suspects(Sequence[Suspect]):
+    """Listings by the strength of the evidence, each once."""
+
+    def __init__(
+        self,
+        labelled: Labelled,
+        places: NDArray[np.int64],
+        others: NDArray[np.int64],
+        evidence: NDArray[np.int64],
+    ) -> None:
+        self._labelled, self.places, self._others, self._evidence = labelled, places, others, evidence
+
+    def counts(self) -> Counter[str]:
+        """How many there are by each evidence."""
+        counts = np.bincount(self._evidence, minlength=len(EVIDENCE))
+        return Counter({name: n for name, n in zip(EVIDENCE, counts.tolist(), strict=True) if n})
+
+    def by(self, evidence: str) -> Suspects:
+        """Those that one evidence is against."""
+        own = self._evidence == EVIDENCE.index(evidence)
+        return Suspects(self._labelled, self.places[own], self._others[own], self._evidence[own])
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    @overload
+    def __getitem__(self, at: int) -> Suspect: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Suspect]: ...
+    def __getitem__(self, at: int | slice) -> Suspect | list[Suspect]:
+        if isinstance(at, int):
+            return self[range(len(self))[at] : range(len(self))[at] + 1][0]
+        known, places = self._labelled, self.places[at]
+        ids = known.listing_ids.take(pa.array(places)).to_pylist()
+        says, other = (
+            known.categories.take(pa.array(codes)).to_pylist()
+            for codes in (known.category[places], self._others[at])
+        )
+        told = (EVIDENCE[number] for number in self._evidence[at].tolist())
+        return [Suspect(*each) for each in zip(ids, says, other, told, strict=True)]
+
+
+def find_suspects(listings: Labelled, looks: Looks) -> Suspects:
     """Suspects by strength of the evidence, each listing once."""
-    found: dict[str, Suspect] = {}
-    for evidence, attribute in (("same photo", "photo_id"), ("nearly the same photo", "photo_group")):
-        for members in _sharing(listings, attribute):
-            for suspect in _minority(members, evidence, share=0.5):
-                found.setdefault(suspect.listing_id, suspect)
-    for members in _sharing(listings, "product"):
-        if len(members) >= 3:
-            for suspect in _minority(members, "same product", share=2 / 3):
-                found.setdefault(suspect.listing_id, suspect)
+    everyone = np.arange(len(listings))
+    named = np.flatnonzero(listings.product >= 0)
+    found = [
+        (0, *_minorities(listings, everyone, listings.photo, share=0.5)),
+        (1, *_minorities(listings, everyone, listings.group, share=0.5)),
+        (2, *_minorities(listings, named, listings.product[named], share=2 / 3, least=3)),
+    ]
     if len(listings) <= MOST_PHOTOS:
-        for suspect in _by_looks(listings, looks):
-            found.setdefault(suspect.listing_id, suspect)
-    return list(found.values())
+        told = list(_by_looks(listings, looks))
+        found.append((3, np.array([x for x, _ in told], np.int64), np.array([y for _, y in told], np.int64)))
+    places = np.concatenate([places for _, places, _ in found])
+    others = np.concatenate([others for _, _, others in found])
+    evidence = np.concatenate([np.full(len(places), number) for number, places, _ in found])
+    first = np.sort(np.unique(places, return_index=True)[1])
+    return Suspects(listings, places[first], others[first], evidence[first])
 
 
-def _sharing(listings: Sequence[Labelled], attribute: str) -> Iterator[list[Labelled]]:
-    groups: dict[str, list[Labelled]] = defaultdict(list)
-    for listing in listings:
-        value: str = getattr(listing, attribute)
-        if value:
-            groups[value].append(listing)
-    for _, members in sorted(groups.items()):
-        if len({member.category for member in members}) > 1:
+def _minorities(
+    listings: Labelled, places: NDArray[np.int64], codes: NDArray[np.integer], *, share: float, least: int = 2
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Of listings that share a code, `least` or more, those that are not of the category which `share` of them have,
+    and that; all of them where it is a draw."""
+    found, others = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    for members in _disagreeing(listings.category, places, codes, least):
+        own = listings.category[members]
+        kinds, at, counts = np.unique(own, return_index=True, return_counts=True)
+        first, second = np.lexsort((at, -counts))[:2]
+        if counts[first] / len(members) < share:
+            continue
+        doubted = np.ones(len(members), bool) if counts[first] == counts[second] else own != kinds[first]
+        found.append(members[doubted])
+        others.append(np.where(own != kinds[first], kinds[first], kinds[second])[doubted].astype(np.int64))
+    return np.concatenate(found), np.concatenate(others)
+
+
+def _disagreeing(
+    category: NDArray[np.int32], places: NDArray[np.int64], codes: NDArray[np.integer], least: int
+) -> Iterator[NDArray[np.int64]]:
+    """The listings of each code that stands in several categories, in the order of codes."""
+    if not len(codes):
+        return
+    low, high = (
+        np.full(int(codes.max()) + 1, np.iinfo(np.int32).max, np.int32),
+        np.full(int(codes.max()) + 1, -1),
+    )
+    np.minimum.at(low, codes, category[places])
+    np.maximum.at(high, codes, category[places])
+    chosen = np.flatnonzero((low < high)[codes])
+    order = chosen[np.argsort(codes[chosen], kind="stable")]
+    starts = np.flatnonzero(np.diff(codes[order])) + 1
+    for members in np.split(places[order], starts) if len(order) else ():
+        if len(members) >= least:
             yield members
 
 
-def _minority(members: Sequence[Labelled], evidence: str, share: float) -> Iterator[Suspect]:
-    """Those that are not of the category which `share` of the members have; all of them where it is a draw."""
-    counts = Counter(member.category for member in members)
-    (first, most), (second, next_most) = counts.most_common(2)
-    if most / len(members) < share:
-        return
-    draw = most == next_most
-    for member in members:
-        if draw or member.category != first:
-            other = first if member.category != first else second
-            yield Suspect(member.listing_id, member.category, other, evidence)
-
-
-def _by_looks(listings: Sequence[Labelled], looks: Looks) -> Iterator[Suspect]:
+def _by_looks(listings: Labelled, looks: Looks) -> Iterator[tuple[int, int]]:
+    """Places of listings, and the categories that they look like."""
     if len(listings) <= NEIGHBOURS:
         return
-    names = sorted({listing.category for listing in listings})
-    number = {name: at for at, name in enumerate(names)}
-    category = np.array([number[listing.category] for listing in listings])
+    kinds, category = np.unique(listings.category, return_inverse=True)
     weight = (1 / np.sqrt(np.bincount(category))).astype(np.float32)
-    near = _nearest(listings, looks)
-    votes = np.zeros((len(listings), len(names)), np.float32)
+    near = nearest(listings, looks)
+    votes = np.zeros((len(listings), len(kinds)), np.float32)
     for column in near.T:
         rows = np.flatnonzero(column >= 0)
         kind = category[column[rows]]
@@ -104,23 +173,22 @@ def _by_looks(listings: Sequence[Labelled], looks: Looks) -> Iterator[Suspect]:
     share = votes.max(axis=1) / np.maximum(votes.sum(axis=1), 1e-9)
     for place in np.lexsort((np.arange(len(listings)), -share)):
         if for_own[place] == 0 and share[place] >= AGREEMENT:
-            listing = listings[place]
-            yield Suspect(listing.listing_id, listing.category, names[best[place]], "looks")
+            yield int(place), int(kinds[best[place]])
 
 
-def _nearest(listings: Sequence[Labelled], looks: Looks) -> NDArray[np.int64]:
+def nearest(listings: Labelled, looks: Looks) -> NDArray[np.int64]:
     """For each listing the twelve that look most like it, of other products; -1 where there are fewer.
 
     A listing that shares photo and product with others is one item with these, since they have the same neighbours.
     """
-    sets = [x.product or x.photo_group for x in listings]  # what is of one set proves nothing here
-    named = np.array(
-        [_item(x.photo_id, mine) for x, mine in zip(listings, sets, strict=True)],
-        np.uint64,
-    )
+    photos = listings.photo_ids.take(pa.array(listings.photo)).to_pylist()
+    products = listings.products.take(pa.array(listings.product, mask=listings.product < 0)).to_pylist()
+    groups = listings.photo_ids.take(pa.array(listings.group)).to_pylist()
+    sets = [x or y for x, y in zip(products, groups, strict=True)]  # what is of one set proves nothing here
+    named = np.array([_item(photo, mine) for photo, mine in zip(photos, sets, strict=True)], np.uint64)
     items, first, item, sizes = np.unique(named, return_index=True, return_inverse=True, return_counts=True)
     _, own = np.unique(np.array(sets, object)[first].astype(str), return_inverse=True)
-    near = looks.nearest(items, own, looks.described([listings[at].photo_id for at in first]))
+    near = looks.nearest(items, own, looks.described([photos[at] for at in first]))
     members = np.argsort(item, kind="stable")
     starts = np.cumsum(sizes) - sizes
     ends = np.cumsum(np.where(near < 0, 0, sizes[near]), axis=1)

@@ -6,12 +6,16 @@ Kept and left out always add up to the rows of the table. The same words stand o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import repeat
 from typing import Any, Self
 
-from lookalike.catalogue.listings import Catalogue, LeftOut, Listing
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from lookalike.catalogue.listings import Catalogue, Losses
 from lookalike.catalogue.tables import CUT_OFF
 from lookalike.imaging.limits import FORMATS
 
@@ -88,25 +92,34 @@ class Tally:
     def of(
         cls,
         catalogue: Catalogue,
-        kept: Sequence[Listing],
-        left_out: Iterable[LeftOut],
-        lost: Iterable[LeftOut] = (),
+        kept: NDArray[np.int64],
+        left_out: Losses,
+        lost: Losses,
     ) -> Self:
-        """The account of `catalogue`, of which `kept` is used and `left_out` is not, nor `lost` photos."""
-        against = (
-            (name, x.line, x.listing_id, text) for x in kept for name, text in x.contradictions.items()
-        )
-        empty = ((name, x.line, x.listing_id, text) for x in kept for name, text in x.unclear.items())
+        """The account of `catalogue`, of whose listings `kept` (places, in order) are used and `left_out` rows are not,
+        nor `lost` photos."""
+        unclear, contradictions = _Counts(_FIELD_ADVICE, _ANY_FIELD), _Counts({}, _CONTRADICTION)
+        rows = kept_rows = priced = before = 0
+        columns = ["line", "listing_id", "rows", "price", "unclear", "contradictions"]
+        for batch in catalogue.listings.spool.batches(columns):
+            rows += pc.sum(batch["rows"]).as_py() or 0
+            low, high = np.searchsorted(kept, [before, before + batch.num_rows])
+            chosen = batch if high - low == batch.num_rows else batch.take(pa.array(kept[low:high] - before))
+            kept_rows += pc.sum(chosen["rows"]).as_py() or 0
+            priced += len(chosen) - chosen["price"].null_count
+            unclear.add(_told(chosen, "unclear"))
+            contradictions.add(_told(chosen, "contradictions"))
+            before += batch.num_rows
         return cls(
-            rows=sum(x.rows for x in catalogue.listings) + sum(x.rows for x in catalogue.left_out),
+            rows=rows + catalogue.left_out.counted,
             kept=len(kept),
             unit=catalogue.unit,
             left_out=by_reason(left_out),
-            unclear=_counted(empty, _FIELD_ADVICE, _ANY_FIELD),
-            priced=sum(x.price is not None for x in kept),
-            kept_rows=sum(x.rows for x in kept),
+            unclear=unclear.found(),
+            priced=priced,
+            kept_rows=kept_rows,
             photos_left_out=by_reason(lost),
-            contradictions=_counted(against, {}, _CONTRADICTION),
+            contradictions=contradictions.found(),
         )
 
     @classmethod
@@ -193,11 +206,11 @@ class Tally:
         return [self.headline(), *(f"  {text}" for text in (*told, *self.advice()))]
 
 
-def by_reason(left_out: Iterable[LeftOut]) -> dict[str, Count]:
+def by_reason(left_out: Losses) -> dict[str, Count]:
     """Rows that were left out, the most frequent reason first."""
-    rows = [*left_out]
-    said = ((row.reason, row.line, row.listing_id, row.detail) for row in rows)
-    return _counted(said, ADVICE, "", [row.rows for row in rows])
+    counts = _Counts(ADVICE, "")
+    counts.add(left_out.table.rename_columns({"reason": "name"}))
+    return counts.found()
 
 
 def spoken(counts: Mapping[str, Count], unit: str) -> str:
@@ -212,23 +225,47 @@ def mending(counts: Mapping[str, Count]) -> str:
     return next((f"; {reason}: {count.advice}" for reason, count in counts.items() if count.advice), "")
 
 
-def _counted(
-    found: Iterable[tuple[str, int, str, str]],
-    advice: Mapping[str, str],
-    otherwise: str,
-    counts: Iterable[int] = repeat(1),
-) -> dict[str, Count]:
-    first: dict[str, tuple[int, str, str]] = {}
-    rows: dict[str, int] = {}
-    for (name, line, listing_id, detail), count in zip(found, counts, strict=False):
-        rows[name] = rows.get(name, 0) + count
-        first[name] = min(first.get(name, (line, listing_id, detail)), (line, listing_id, detail))
-    order = sorted(rows, key=lambda name: (-rows[name], name))
-    return {
-        name: Count(rows[name], line, listing_id, _one_line(detail), advice.get(name, otherwise))
-        for name in order
-        for line, listing_id, detail in [first[name]]
-    }
+class _Counts:
+    """How often each name befell rows, and the first of them."""
+
+    def __init__(self, advice: Mapping[str, str], otherwise: str) -> None:
+        self._advice, self._otherwise = advice, otherwise
+        self._rows: dict[str, int] = {}
+        self._first: dict[str, tuple[int, str, str]] = {}
+
+    def add(self, found: pa.Table) -> None:
+        """Columns: name, line, listing_id, detail, rows."""
+        for name in found["name"].unique().to_pylist():
+            own = found.filter(pc.equal(found["name"], name))
+            self._rows[name] = self._rows.get(name, 0) + pc.sum(own["rows"]).as_py()
+            least = own.filter(pc.equal(own["line"], pc.min(own["line"])))
+            told = zip(*(least[x].to_pylist() for x in ("line", "listing_id", "detail")), strict=True)
+            self._first[name] = min([*told, *([self._first[name]] if name in self._first else [])])
+
+    def found(self) -> dict[str, Count]:
+        """The most frequent first."""
+        return {
+            name: Count(rows, line, listing_id, _one_line(detail), self._advice.get(name, self._otherwise))
+            for name, rows in sorted(self._rows.items(), key=lambda item: (-item[1], item[0]))
+            for line, listing_id, detail in [self._first[name]]
+        }
+
+
+def _told(listings: pa.RecordBatch, column: str) -> pa.Table:
+    """What a column of names and texts says, one row each."""
+    said = pc.is_valid(listings[column])
+    own = listings.select(["line", "listing_id", column]).filter(said)
+    lengths = np.diff(own[column].offsets.to_numpy())
+    parents = pa.array(np.repeat(np.arange(own.num_rows), lengths))
+    return pa.table(
+        {
+            "name": own[column].keys,
+            "line": own["line"].take(parents),
+            "listing_id": own["listing_id"].take(parents),
+            "detail": own[column].items,
+            "rows": pa.repeat(1, len(parents)),
+        }
+    )
 
 
 def _one_line(text: str) -> str:

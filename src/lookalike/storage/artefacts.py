@@ -21,6 +21,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from lookalike.errors import CorruptObject, LostRace, ObjectNotFound, OutcomeUnknown, SettingsError
 from lookalike.storage import keys, sequence
 from lookalike.storage.objects import ObjectStore
@@ -122,6 +125,15 @@ def digest_of(value: Any) -> str:
     """SHA-256 of a JSON-like value, the same for equal values."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def json_text(texts: pa.StringArray) -> pa.StringArray:
+    """Texts as `digest_of` writes them between quotes, many at a time."""
+    odd = pc.match_substring_regex(texts, r'[\x00-\x1f"\\]')
+    if not pc.any(odd).as_py():
+        return texts
+    escaped = [json.dumps(text, ensure_ascii=False)[1:-1] for text in texts.filter(odd).to_pylist()]
+    return pc.replace_with_mask(texts, odd, pa.array(escaped, pa.string()))
 
 
 def sha256_of_file(path: Path) -> str:
