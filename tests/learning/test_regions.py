@@ -10,7 +10,7 @@ from torch.nn import functional as F  # noqa: N812  torch's own usage
 
 from lookalike.coding.encoder import compile_encoder
 from lookalike.coding.release import ModelCard, TransformPreset
-from lookalike.learning.export import export_onnx
+from lookalike.learning.export import Graph, export_onnx
 from lookalike.learning.looks import COLOURS
 from lookalike.learning.network import HashNetwork
 from lookalike.learning.regions import Regions
@@ -61,6 +61,20 @@ def test_the_exported_graph_says_the_same(tmp_path: Path) -> None:
     assert found.regions.shape == expected.shape
     assert np.abs(found.regions - expected).max() < 1e-3
     assert np.abs(found.features - features.numpy()).mean() < 1e-3
+    graph = Graph(network, PRESET, Regions.blank(3, width))
+    with torch.random.fork_rng(), torch.inference_mode():
+        torch.manual_seed(1)
+        trained = HashNetwork("resnet10-w8", categories=3, bits=64, looks=PRESET).eval()
+    graph.write(tmp_path / "trained.onnx", trained, regions)
+    graph.write(tmp_path / "again.onnx", network, regions)
+    assert (
+        (tmp_path / "again.onnx").read_bytes()
+        == path.read_bytes()
+        != (tmp_path / "trained.onnx").read_bytes()
+    )
+    assert graph.is_of(trained, regions)
+    assert not graph.is_of(trained, Regions.blank(2, width))
+    assert not graph.is_of(trained)
     assert not [name for name in network.state_dict() if "means" in name], (
         "weights of releases stay as they were"
     )

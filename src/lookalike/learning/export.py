@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import onnx
@@ -47,38 +48,70 @@ class _Served(nn.Module):
         return heads if maps is None else (*heads, self.regions(maps))
 
 
+class Graph:
+    """The ONNX graph of a network's structure. To capture it takes seconds; its weights can be put in again."""
+
+    def __init__(self, network: HashNetwork, preset: TransformPreset, regions: Regions | None = None) -> None:
+        """`regions` are for a network with `looks` whose trunk has feature maps."""
+        self._preset = preset
+        served = self._served(network, regions)
+        self._shapes = _shapes(served)
+        outputs = _OUTPUTS if regions is None else (*_OUTPUTS, "regions")
+        with _quiet():
+            # The older exporter (dynamo=False) takes a second instead of 18, and gives other palettes to one photo in
+            # four.
+            program = torch.onnx.export(
+                served,
+                (torch.zeros(2, preset.resize, preset.resize, 3, dtype=torch.uint8),),
+                input_names=["photos"],
+                output_names=list(outputs),
+                dynamic_shapes={"photos": {0: torch.export.Dim("n", min=1, max=4096)}},
+                opset_version=_OPSET,
+                dynamo=True,
+                verbose=False,
+                optimize=False,
+            )
+        assert program is not None
+        self._program, self._captured = program, program.model
+
+    def is_of(self, network: HashNetwork, regions: Regions | None = None) -> bool:
+        """Whether all weights of these have the shapes of those captured."""
+        return self._shapes == _shapes(self._served(network, regions))
+
+    def write(self, path: Path, network: HashNetwork, regions: Regions | None = None) -> None:
+        """Write the graph with the weights of a network of this structure: the same bytes for the same weights."""
+        served, program = self._served(network, regions), self._program
+        program.model = self._captured.clone()
+        with _quiet():
+            program.apply_weights(dict([*served.named_parameters(), *served.named_buffers()]))
+            program.optimize()
+        model = program.model_proto
+        _forget_where_it_was_made(model)
+        path.write_bytes(model.SerializeToString(deterministic=True))
+
+    def _served(self, network: HashNetwork, regions: Regions | None) -> nn.Module:
+        served = _Served(network, self._preset, regions).cpu().eval()
+        return served.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload, no-any-return]
+
+
 def export_onnx(
     network: HashNetwork, preset: TransformPreset, path: Path, regions: Regions | None = None
 ) -> None:
-    """Write the graph, weights inside, to `path`: the same bytes for the same weights.
+    """Capture the network's graph and write it, weights inside, to `path`."""
+    Graph(network, preset, regions).write(path, network, regions)
 
-    `regions` are for a network with `looks` whose trunk has feature maps.
-    """
-    served = _Served(network, preset, regions).cpu().eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    outputs = _OUTPUTS if regions is None else (*_OUTPUTS, "regions")
-    example = torch.zeros(2, preset.resize, preset.resize, 3, dtype=torch.uint8)
+
+def _shapes(module: nn.Module) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in (*module.named_parameters(), *module.named_buffers())}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what the exporters say of themselves: deprecations inside, and weights that no output needs."""
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # deprecations inside the exporters
-        # The older exporter (dynamo=False) takes a second instead of 18, and gives other palettes to one photo in four.
-        model = _captured(served, example, outputs)
-    _forget_where_it_was_made(model)
-    path.write_bytes(model.SerializeToString(deterministic=True))
-
-
-def _captured(served: nn.Module, example: Tensor, outputs: Sequence[str]) -> onnx.ModelProto:
-    program = torch.onnx.export(
-        served,
-        (example,),
-        input_names=["photos"],
-        output_names=list(outputs),
-        dynamic_shapes={"photos": {0: torch.export.Dim("n", min=1, max=4096)}},
-        opset_version=_OPSET,
-        dynamo=True,
-        verbose=False,
-    )
-    assert program is not None
-    return program.model_proto
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _forget_where_it_was_made(model: onnx.ModelProto) -> None:

@@ -36,6 +36,11 @@ class Regions(nn.Module):
         means = _means(units, at, len(present))
         return cls(_joined(means, _MOST) if len(means) > _MOST else means)
 
+    @classmethod
+    def blank(cls, categories: int, width: int) -> Regions:
+        """Of the shapes that photos of so many categories will give, with features of `width` values."""
+        return cls(torch.zeros(min(categories, _MOST), width))
+
     def forward(self, maps_NCHW: Tensor) -> Tensor:
         maps = maps_NCHW.float()
         smooth = F.normalize(maps + F.avg_pool2d(maps, 3, 1, 1), dim=1)

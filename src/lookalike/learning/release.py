@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,8 @@ from lookalike.coding.encoder import compile_encoder
 from lookalike.coding.release import ModelCard
 from lookalike.errors import TrainingError
 from lookalike.learning.curves import draw_curves
-from lookalike.learning.export import export_onnx
+from lookalike.learning.dataset import TrainingData
+from lookalike.learning.export import Graph
 from lookalike.learning.looks import Looking
 from lookalike.learning.network import HashNetwork
 from lookalike.learning.outputs import Trained
@@ -57,10 +58,12 @@ def write(
     snapshot: CuratedSnapshot,
     threads: int,
     origin: Mapping[str, str],
+    graph: Graph | None = None,
 ) -> Ref:
     """Write the release of a trained network through `writer`, using `folder` for its files.
 
-    `origin` says of the weights that it started from their name, licence and source; empty: from scratch.
+    `origin` says of the weights that it started from their name, licence and source; empty: from scratch. `graph` is
+    the network's, where it is captured already.
     All ranks return the release; rank 0 does the work. Raises `TrainingError` where the exported graph does not agree
     with the network.
     """
@@ -87,7 +90,7 @@ def write(
         start=origin,
         code_version=VERSION,
     )
-    card = _export(trained, card, folder)
+    card = _export(trained, card, folder, graph)
     lines = [json.dumps(plain(entry), allow_nan=False) + "\n" for entry in trained.metrics]
     (folder / "metrics.jsonl").write_text("".join(lines))
     draw_curves(trained.metrics, folder / "curves.png")
@@ -107,14 +110,17 @@ def write(
     return Ref.parse(trained.ranks.told(str(ref)))
 
 
-def _export(trained: Trained, card: ModelCard, folder: Path) -> ModelCard:
+def _export(trained: Trained, card: ModelCard, folder: Path, graph: Graph | None) -> ModelCard:
     """Write model.json, the weights and the graph, and hold the graph against torch's own outputs.
 
     Returns the card with what only the graph could tell.
     """
     weights = {name: value.cpu().contiguous() for name, value in trained.network.state_dict().items()}
     safetensors.torch.save_file(weights, folder / "weights.safetensors")
-    export_onnx(trained.network, card.preset, folder / "model.onnx", _regions(trained))
+    regions = _regions(trained)
+    if graph is None or not graph.is_of(trained.network, regions):
+        graph = Graph(trained.network, card.preset, regions)
+    graph.write(folder / "model.onnx", trained.network, regions)
     data, expected = trained.data, trained.validation
     rows = np.arange(min(_CHECKED_PHOTOS, len(data.validation)))
     squares = np.empty((len(rows), card.preset.resize, card.preset.resize, 3), np.uint8)
@@ -142,7 +148,7 @@ def _export(trained: Trained, card: ModelCard, folder: Path) -> ModelCard:
 def _regions(trained: Trained) -> Regions | None:
     """What of the catalogue a part of a frame may be like; None where the network has no feature maps."""
     network, data = trained.network, trained.data
-    if not isinstance(network.trunk, Looking) or not network.trunk.has_maps:
+    if not _has_regions(network):
         return None
     features, labels = trained.validation["features"], data.validation.labels
     if "features" in trained.training:
@@ -151,19 +157,31 @@ def _regions(trained: Trained) -> Regions | None:
     return Regions.of(torch.from_numpy(features[:, :width]), torch.from_numpy(labels))
 
 
-def features_as_served(
-    network: HashNetwork, recipe: Recipe, categories: Sequence[str], threads: int
-) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
-    """What gives the network's features f32 [n, d], as they are now, of squares u8 [n, side, side, 3] on a CPU."""
+def _has_regions(network: HashNetwork) -> bool:
+    return isinstance(network.trunk, Looking) and network.trunk.has_maps
+
+
+def as_served(
+    network: HashNetwork, data: TrainingData, recipe: Recipe, threads: int
+) -> tuple[Graph, Callable[[NDArray[np.uint8]], NDArray[np.float32]]]:
+    """The graph that the network's release will have, and the network as it is now, by that graph on a CPU.
+
+    The second takes squares u8 [n, side, side, 3] and gives features f32 [n, d].
+    """
+    regions = None
+    if _has_regions(network):
+        present = len(np.unique(data.train.labels))
+        regions = Regions.blank(present, network.feature_count - network.colours)
+    graph = Graph(network, recipe.preset, regions)
     with tempfile.TemporaryDirectory(prefix="trunk-") as folder:
         path = Path(folder) / "model.onnx"
-        export_onnx(network, recipe.preset, path)
+        graph.write(path, network, regions)
         card = ModelCard(
-            recipe.trunk, recipe.name, tuple(categories), recipe.preset, recipe.bits, network.feature_count
+            recipe.trunk, recipe.name, data.categories, recipe.preset, recipe.bits, network.feature_count
         )
         encoder = compile_encoder(card, path, threads=threads, precision="f32")
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return lambda squares: encoder.encode(squares).features
+    return graph, lambda squares: encoder.encode(squares).features
 
 
 def agreeing_top1(probabilities: NDArray[np.float32], logits: NDArray[np.float32]) -> float:

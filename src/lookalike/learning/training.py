@@ -245,9 +245,10 @@ def train(
             category_stage=for_ranks(recipe.category_stage, ranks),
             hash_stage=for_ranks(recipe.hash_stage, ranks),
         )
+        graph = None
         outputs = PhotoOutputs(recipe, data, network, ranks, progress, bf16)
         if recipe.frozen and ranks.device.type == "cpu":
-            outputs.as_served = release.features_as_served(network, recipe, data.categories, cores)
+            graph, outputs.as_served = release.as_served(network, data, recipe, cores)
         trainer = Trainer(recipe, data, network, run, bf16, outputs)
         if state is None or state["stage"] == _CATEGORY:
             trainer.category_stage(state)
@@ -258,7 +259,7 @@ def train(
         measured = outputs.measured(run.metrics, features=bool(snapshot.aspects))
         with tempfile.TemporaryDirectory(prefix="release-") as folder:
             origin = start.origin(store, cache_dir) if start is not None else {}
-            written = release.write(writer, Path(folder), measured, snapshot, cores, origin)
+            written = release.write(writer, Path(folder), measured, snapshot, cores, origin, graph)
         if ranks.first:
             checkpoints.clear()
     return written
