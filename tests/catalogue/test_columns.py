@@ -105,12 +105,13 @@ def test_the_digest_of_photos_is_that_of_the_objects(
 ) -> None:
     ids = pa.chunked_array([list(photos)], pa.string())
     nothing = Coded.of(ids)
+    order = np.array(sorted(range(len(photos)), key=list(photos).__getitem__), np.int64)
     starts = np.append(0, np.cumsum([len(x) for x in photos.values()])).astype(np.int64)
     flat = np.array([photo for x in photos.values() for photo in x], np.int32)
     pictured = Pictured(np.arange(len(photos)), starts, flat)
     names = pa.array([f"{at:032x}" for at in range(6)])
     gone = Losses.of([LeftOut(at, text, why, "") for at, (text, why) in enumerate(dict(lost).items())])
-    found = digest_of_photos(Facts(ids, *[nothing] * 4), pictured, names, gone, gone, gone)
+    found = digest_of_photos(Facts(ids, order, *[nothing] * 4), pictured, names, gone, gone, gone)
     used = {
         text: f"{own[0]:032x}" if len(own) == 1 else [f"{at:032x}" for at in own]
         for text, own in photos.items()

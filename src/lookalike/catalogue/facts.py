@@ -56,6 +56,8 @@ class Facts:
     """Of all listings of a catalogue."""
 
     listing_ids: pa.ChunkedArray
+    order: NDArray[np.int64]
+    """Places of listings, in the order of their ids."""
     category: Coded
     split: Coded
     product: Coded
@@ -65,15 +67,14 @@ class Facts:
     def of(cls, listings: Listed) -> Self:
         spool = listings.spool
         coded = [Coded.of(spool.column(name)) for name in ("category", "split", "product", "seller")]
-        return cls(spool.column("listing_id"), *coded)
+        listing_ids = spool.column("listing_id")
+        return cls(listing_ids, pc.sort_indices(listing_ids).to_numpy().astype(np.int64), *coded)
 
     def by_id(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """`rows` in the order of their ids."""
-        ids = (
-            self.listing_ids if len(rows) == len(self.listing_ids) else self.listing_ids.take(pa.array(rows))
-        )
-        order: NDArray[np.int64] = pc.sort_indices(ids).to_numpy().astype(np.int64)
-        return rows[order]
+        asked = np.zeros(len(self.order), bool)
+        asked[rows] = True
+        return self.order[asked[self.order]]
 
 
 def losses(
