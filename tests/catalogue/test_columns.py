@@ -79,7 +79,7 @@ def test_rows_come_back_in_any_order(lengths: list[int], seed: int, block: int, 
     rng = np.random.default_rng(seed)
     count = sum(lengths)
     rows = [{"number": n, "text": "x" * (n % 5), "list": ["y"] * (n % 3) or None} for n in range(count)]
-    spool = Spool(TABLE, held)
+    spool = Spool(TABLE, held=held)
     before = 0
     for length in lengths:
         spool.add(pa.RecordBatch.from_pylist(rows[before : before + length], TABLE))

@@ -100,14 +100,19 @@ def curate(
     config = config or CurationConfig()
     layout = layout or Layout()
     with _losses_kept(store, catalogue_uri, cache_dir):
+        cache_dir.mkdir(parents=True, exist_ok=True)
         catalogue = read_catalogue(
-            catalogue_uri, columns=columns, photo_roots=photo_roots, layout=layout, s3=s3
+            catalogue_uri,
+            columns=columns,
+            photo_roots=photo_roots,
+            layout=layout,
+            s3=s3,
+            scratch=cache_dir,
         )
         spool, facts = catalogue.listings.spool, Facts.of(catalogue.listings)
         wanted, named = _without(catalogue, facts, excluded)
         chosen, over_cap = _capped(catalogue, facts, wanted, config.seller_cap)
         images = Named.by(spool, chosen)
-        cache_dir.mkdir(parents=True, exist_ok=True)
         with (
             _under_way(store) as note,
             tempfile.TemporaryDirectory(prefix="curate-", dir=cache_dir) as folder,

@@ -59,7 +59,7 @@ def merged(rows: Spool, hashes: NDArray[np.int64], unit: str) -> tuple[Spool, Lo
     else:
         del order, again
         blocks = ((pa.Table.from_batches([batch]), np.arange(batch.num_rows)) for batch in rows.batches())
-    found, lost = Spool(Listed.schema_of(rows.schema)), []
+    found, lost = Spool(Listed.schema_of(rows.schema), rows.folder), []
     for table, groups in blocks:
         listings = _finished(_joined(table, groups, unit))
         lacking = pc.or_(_empty(listings["images"]), pc.equal(listings["category"], ""))

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import compress, islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -55,10 +56,12 @@ def read_catalogue(
     layout: Layout | None = None,
     s3: S3Settings | None = None,
     most_rows: int | None = None,
+    scratch: Path | None = None,
 ) -> Catalogue:
     """Read the export at `uri`: a path, ``file://`` or ``s3://`` of a file or folder, or a database's address.
 
-    `most_rows` reads so many from the start. `columns` maps our name to the table's: ``{"seller": "sender_id"}``.
+    `most_rows` reads so many from the start; a long table lies in the folder `scratch` meanwhile. `columns` maps our
+    name to the table's: ``{"seller": "sender_id"}``.
     `photo_roots` are folders and ``s3://bucket/prefix`` that photos may lie in, beside the table's own folder or
     bucket. Raises `CatalogueError` where the table as a whole cannot be used, `SettingsError` for a root that is
     none or a name in `columns` that we do not know, and `StorageError`.
@@ -66,14 +69,14 @@ def read_catalogue(
     with open_export(uri, layout or Layout(), columns=columns, photo_roots=photo_roots, s3=s3) as export:
         if most_rows is not None:
             export = replace(export, table=export.table.first(most_rows))
-        return _read(databases.shown(uri), export, s3)
+        return _read(databases.shown(uri), export, s3, scratch)
 
 
-def _read(uri: str, export: Export, s3: S3Settings | None) -> Catalogue:
+def _read(uri: str, export: Export, s3: S3Settings | None, scratch: Path | None) -> Catalogue:
     table, places = export.table, export.places
     chosen, ignored = _choose(uri, table, export.columns)
     mark = export.preset.decimal or _decimal_mark(table, chosen)
-    rows = _Rows(chosen, places, mark)
+    rows = _Rows(chosen, places, mark, scratch)
     for lot in _lots(table.rows(list(dict.fromkeys(chosen.values())))):
         rows.add(lot)
     listings, lacking = merged(rows.spool, rows.hashes, table.unit)
@@ -110,11 +113,13 @@ def _lots(rows: Iterable[Row]) -> Iterator[list[Row]]:
 class _Rows:
     """The rows of a table that can be used, in columns, and those that cannot."""
 
-    def __init__(self, chosen: Mapping[str, str], places: PhotoPlaces, mark: str) -> None:
+    def __init__(
+        self, chosen: Mapping[str, str], places: PhotoPlaces, mark: str, scratch: Path | None
+    ) -> None:
         self._chosen, self._places = chosen, places
         names = [name for name in chosen if is_aspect(name)]
         self.aspects = tuple(name.removeprefix(ASPECT_PREFIX) for name in names)
-        self.spool = Spool(Listed.schema(self.aspects).append(pa.field(IMPLIED, pa.string())))
+        self.spool = Spool(Listed.schema(self.aspects).append(pa.field(IMPLIED, pa.string())), scratch)
         self._left_out: list[pa.Table] = []
         self._hashes: list[NDArray[np.int64]] = []
         self._spellings = Spellings()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import tempfile
 import weakref
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import IO
 
 import numpy as np
@@ -23,9 +24,9 @@ _HELD = 32 << 20
 class Spool:
     """Rows of one schema. Add all, then read as often as wanted."""
 
-    def __init__(self, schema: pa.Schema, held: int = _HELD) -> None:
-        """`held` bytes stay in memory, at most."""
-        self.schema = schema
+    def __init__(self, schema: pa.Schema, folder: Path | None = None, held: int = _HELD) -> None:
+        """`held` bytes stay in memory, at most; the file lies in `folder`, or where temporary files do."""
+        self.schema, self.folder = schema, folder
         self._most = held
         self.num_rows = 0
         self._held: list[pa.RecordBatch] = []
@@ -87,7 +88,7 @@ class Spool:
         schema = self.schema if columns is None else pa.schema([self.schema.field(name) for name in columns])
         place = np.full(self.num_rows, -1, np.int64)
         place[rows] = np.arange(len(rows))
-        parts = [Spool(schema, _HELD // 8) for _ in range(-(-len(rows) // block))]
+        parts = [Spool(schema, self.folder, _HELD // 8) for _ in range(-(-len(rows) // block))]
         places: list[list[NDArray[np.int64]]] = [[] for _ in parts]
         before = 0
         for batch in self.batches(columns):
@@ -113,7 +114,7 @@ class Spool:
                 yield table.combine_chunks().take(pa.array(order))
 
     def _spill(self) -> None:
-        self._file = tempfile.TemporaryFile(prefix="lookalike-rows-")  # noqa: SIM115
+        self._file = tempfile.TemporaryFile(prefix="lookalike-rows-", dir=self.folder)  # noqa: SIM115
         weakref.finalize(self, self._file.close)
         options = pa.ipc.IpcWriteOptions(compression="lz4")
         self._writer = pa.ipc.new_file(pa.PythonFile(_Shared(self._file), "w"), self.schema, options=options)
