@@ -166,6 +166,9 @@ class CatalogueSettings(Layered):
     """Times that a photo is asked for where its host is busy or does not answer; the next run asks again."""
     web_timeout_s: float = Field(default=20, gt=0)
     """Seconds to wait for a host's connection, or its next bytes."""
+    decoding_mb: int = Field(default=400, ge=1)
+    """Megabytes that photos being decoded may take together while a catalogue's photos are read, by 16 threads where
+    they lie elsewhere. A photo that takes more is decoded alone; the largest that is allowed takes 920."""
     photo_roots: Annotated[tuple[str, ...], Env("LOOKALIKE_PHOTO_ROOTS")] = ()
     """Folders and ``s3://bucket/prefix`` that a catalogue's photos may lie in; a variable separates them by commas.
     Photos below the catalogue's own folder, or in its bucket, are always read. What else it names is left out, since

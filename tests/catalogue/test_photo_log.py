@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from lookalike.catalogue import intake, parts, photo_log
+from lookalike.catalogue import intake, photo_log
 from lookalike.catalogue.curation import curate
 from lookalike.catalogue.packs import require_packs
 from lookalike.catalogue.parts import add_part
@@ -25,7 +25,7 @@ from lookalike.catalogue.photo_log import PhotoLog, packs_of
 from lookalike.catalogue.snapshot import CuratedSnapshot, first_photo, open_photos
 from lookalike.errors import CorruptObject, ObjectNotFound
 from lookalike.settings import S3Settings
-from lookalike.storage import keys
+from lookalike.storage import keys, tiers
 from lookalike.storage.stores import open_store
 from tests.catalogue.conftest import SMALL, Shop, by_id, photo, photos, plain, reasons
 from tests.catalogue.test_curation import near_copy
@@ -144,7 +144,7 @@ def test_unchanged_photos_in_s3_are_listed_not_read(shop: Shop, s3: S3Settings) 
 
 
 def test_the_log_stays_in_few_parts(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parts, "MOST_PARTS", 3)
+    monkeypatch.setattr(tiers, "_MOST", 3)
     for count in range(4, 12):
         shop.write(plain(count), photos(count))
         snapshot = shop.curate()

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from lookalike.catalogue import intake
 from lookalike.catalogue.photo_log import PhotoLog, way_of
 from lookalike.catalogue.verdicts import VERSION
 from lookalike.publishing.retention import RetentionConfig, apply, plan
-from lookalike.storage import keys
+from lookalike.storage import keys, tiers
 from tests.catalogue.conftest import SMALL, Shop, photo, photos, plain
 from tests.catalogue.test_curation import near_copy
 from tests.publishing.test_retention import chain, publish
@@ -25,8 +26,9 @@ NONE = RetentionConfig(records=0, releases=1)
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Shop:
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
     """Of twelve photos, two of them alike, four have been sold since. The snapshot of these is the newest."""
+    monkeypatch.setattr(tiers, "_MOST", 100)  # sheets stay apart
     shop = Shop(tmp_path)
     publish(shop.store, chain(shop.store, "live"))
     shop.write(plain(12), photos(12) | {"L009.jpg": near_copy(photo(5), random.Random(0))})
@@ -59,6 +61,33 @@ def test_prints_go_with_the_photos_and_come_back_with_them(shop: Shop, tmp_path:
     assert len(sheets(shop)) == 9  # the four that came back share one
     log = PhotoLog.open(shop.store, shop.cache, ONE_EACH)
     assert log.prints.read(log.photos["photo_id"].combine_chunks()).any(axis=(1, 2, 3, 4)).all()
+
+
+def test_sheets_of_many_small_curations_are_merged_and_the_small_ones_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tiers, "_MOST", 3)
+    monkeypatch.setattr(intake, "MOST_SMALL", 3)
+    shop = Shop(tmp_path)
+    publish(shop.store, chain(shop.store, "live"))
+    near = {"L009.jpg": near_copy(photo(5), random.Random(0))}
+    for count in range(4, 20):
+        shop.write(plain(count), photos(count) | (near if count > 9 else {}))
+        snapshot = shop.curate()
+        apply(shop.store, plan(shop.store, NONE, now=LATER))
+        assert len(sheets(shop)) <= 7
+        assert len(list(shop.store.list(keys.PACKS))) <= 4
+    assert snapshot.report["duplicates"]["near_pairs"] == 1
+    (tmp_path / "fresh").mkdir()
+    fresh = Shop(tmp_path / "fresh")
+    fresh.folder.rmdir()
+    fresh.folder.symlink_to(shop.folder)
+    assert fresh.curate().listings == snapshot.listings
+    logs = [PhotoLog.open(each.store, each.cache, SMALL) for each in (shop, fresh)]
+    ids = logs[0].photos["photo_id"].combine_chunks()
+    grown, whole = (log.prints.read(ids) for log in logs)
+    assert (grown == whole).all()
+    assert grown.any(axis=(1, 2, 3, 4)).all()
 
 
 def test_nothing_of_photos_goes_beside_a_curation(shop: Shop) -> None:

@@ -1,7 +1,8 @@
 """Intake: references to photos enter, photo ids leave, and whatever is new is in the photo log.
 
 A photo whose version the log has seen is not read. Any other is read once, on a thread pool: identified (MD5 of the
-bytes) and, where the log does not know it either, decoded, described and put into a pack. Every pack that is full is
+bytes) and, where the log does not know it either, decoded, described and put into a pack. Threads decode as many
+photos at a time as a limit of memory allows (`decoding_mb` of the table `catalogue`). Every pack that is full is
 stored, with what it holds and what was seen, before the next begins (`photo_log`); so a run that was killed goes on
 after its last pack, and makes the same packs as one that was not. Packs of a few new photos each are merged once there
 are many.
@@ -22,6 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from lookalike.catalogue.budget import Budget
 from lookalike.catalogue.listings import Catalogue
 from lookalike.catalogue.packs import PackWriter
 from lookalike.catalogue.photo_log import PhotoLog, packs_of
@@ -36,9 +38,9 @@ from lookalike.errors import (
     StorageError,
     StoreUnavailable,
 )
-from lookalike.imaging.photos import PreparedPhoto, prepare
+from lookalike.imaging.photos import PreparedPhoto, foresee_preparing, prepare
 from lookalike.progress import Progress
-from lookalike.settings import available_cores
+from lookalike.settings import CatalogueSettings, available_cores, load
 from lookalike.storage.objects import ObjectStore
 
 _REASONS = {
@@ -107,9 +109,10 @@ def take_in(
     lot = _Lot(store, log, folder)
     named = images.take(pa.array(new)).to_pylist()
     most = _WEB_PHOTOS_OF_A_LOT if any(map(is_web, named)) else _ROWS_OF_A_LOT
+    budget = Budget(load(CatalogueSettings).decoding_mb * 1_000_000)
 
     def read(place: int) -> _Read | Refusal | tuple[Refusal, Version]:
-        return _read(catalogue, images[place].as_py(), sizes.get(place), config, in_log)
+        return _read(catalogue, images[place].as_py(), sizes.get(place), config, in_log, budget)
 
     try:
         threads = _threads(catalogue, named)
@@ -315,7 +318,12 @@ def described(photo: PreparedPhoto) -> Mapping[str, Any]:
 
 
 def _read(
-    catalogue: Catalogue, image: str, now: Version | None, config: CurationConfig, in_log: _Known
+    catalogue: Catalogue,
+    image: str,
+    now: Version | None,
+    config: CurationConfig,
+    in_log: _Known,
+    budget: Budget,
 ) -> _Read | Refusal | tuple[Refusal, Version]:
     max_bytes = config.limits.max_bytes
     try:
@@ -337,10 +345,10 @@ def _read(
     photo_id = hashlib.md5(data, usedforsecurity=False).hexdigest()
     if photo_id in in_log:
         return _Read(photo_id, version, None)
+    shrunk, limits = config.shrunk_side, config.limits
     try:
-        prepared = prepare(
-            data, keep_side=config.keep_side, shrunk_side=config.shrunk_side, limits=config.limits
-        )
+        with budget.taken(len(data) + foresee_preparing(data, shrunk_side=shrunk, limits=limits)):
+            prepared = prepare(data, keep_side=config.keep_side, shrunk_side=shrunk, limits=limits)
     except PhotoError as error:
         return _Read(photo_id, version, Refusal(_REASONS[error.rule], str(error)))
     return _Read(photo_id, version, prepared)

@@ -17,10 +17,10 @@ import pyarrow.parquet as pq
 from lookalike.errors import CorruptObject, ObjectNotFound
 from lookalike.storage.artefacts import sha256_of_file
 from lookalike.storage.objects import ObjectStore
+from lookalike.storage.tiers import crowded
 
-MOST_PARTS = 16
-"""Parts of a table; more are merged, all but those of at least `_LARGE` bytes."""
 _LARGE = 32 << 20
+"""Bytes of a part that is not merged any more."""
 
 
 def read_parts(store: ObjectStore, cache_dir: Path, prefix: str, schema: pa.Schema) -> pa.Table:
@@ -48,13 +48,14 @@ def merge_parts(
     schema: pa.Schema,
     tidied: Callable[[pa.Table], pa.Table],
 ) -> None:
-    """Merge small parts where there are more than `MOST_PARTS`. What is merged stays until that is stored."""
-    small = [info for info in store.list(prefix) if info.size < _LARGE]
-    if len(small) <= MOST_PARTS:
+    """Merge small parts of about one size where there are many. What is merged stays until that is stored."""
+    found = list(store.list(prefix))
+    chosen = [found[place] for place in crowded([info.size for info in found], _LARGE)]
+    parts = [part for info in chosen if (part := _part(store, cache_dir, info.key, schema)) is not None]
+    if not parts:
         return
-    parts = [_part(store, cache_dir, info.key, schema) for info in small]
-    merged = add_part(store, prefix, tidied(pa.concat_tables([part for part in parts if part is not None])))
-    for info in small:
+    merged = add_part(store, prefix, tidied(pa.concat_tables(parts)))
+    for info in chosen:
         if info.key != merged:
             store.delete(info.key)
 

@@ -3,7 +3,8 @@
 Prints enter once, as photos are taken in (`imaging.prints`); sketches of all, or the prints of a few, leave. A sketch
 has 128 bytes and says which photos may be copies of one another (`sketches`); prints have 6 kB, and are read for those
 alone. A sheet holds the prints of photos that were taken in together, each deflated, one after the other; it is named
-by its content. Where few of it are wanted and it lies in a bucket, these are read by range.
+by its content. Where few of it are wanted and it lies in a bucket, these are read by range. Small sheets are merged
+where there are many; each photo is read from its largest.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self
@@ -28,6 +29,7 @@ from lookalike.errors import CorruptObject, ObjectNotFound
 from lookalike.imaging.prints import SIDE
 from lookalike.storage import keys
 from lookalike.storage.objects import ObjectStore
+from lookalike.storage.tiers import crowded
 
 _SHAPE = (2, SIDE, SIDE, 3)
 SCHEMA = pa.schema(
@@ -41,6 +43,8 @@ SCHEMA = pa.schema(
 )
 _MANY = 4
 """A sheet is fetched whole where at least one in so many of its bytes are wanted."""
+_LARGE = 8 << 20
+"""Bytes of a sheet that is not merged any more."""
 _READERS = 16
 _ROWS = 4096
 _OLD = "prints"
@@ -58,7 +62,8 @@ class Prints:
     @classmethod
     def open(cls, store: ObjectStore, cache_dir: Path, way: str) -> Self:
         """Rows whose sheet retention has removed are none. Raises `CorruptObject` naming a damaged part."""
-        return cls(store, cache_dir, _held(store, read_parts(store, cache_dir, keys.sketches(way), SCHEMA)))
+        rows = read_parts(store, cache_dir, keys.sketches(way), SCHEMA)
+        return cls(store, cache_dir, largest(rows, _sheets(store)))
 
     def sketches(self, photo_ids: pa.Array) -> NDArray[np.uint8]:
         """uint8[n, 2, 8, 8] in the order of `photo_ids`."""
@@ -124,16 +129,40 @@ def add_prints(store: ObjectStore, way: str, photo_ids: Sequence[str], prints: I
         sketches.append(sketches_of(one[None]).tobytes())
     if not lengths:
         return
-    key = keys.sheet(hashlib.sha256(sheet).hexdigest())
-    store.put(key, bytes(sheet))
+    key = _put_sheet(store, sheet)
     offsets = np.cumsum([0, *lengths[:-1]])
     columns = [list(photo_ids), [key] * len(lengths), offsets, lengths, sketches]
     add_part(store, keys.sketches(way), pa.table(columns, schema=SCHEMA))
 
 
 def merge_sketches(store: ObjectStore, cache_dir: Path, way: str) -> None:
-    """Merge small parts of the table where there are many."""
-    merge_parts(store, cache_dir, keys.sketches(way), SCHEMA, lambda rows: _distinct(_held(store, rows)))
+    """Merge small sheets, and small parts of the table, where there are many. The sheets stay for who reads them;
+    retention removes them with the packs of their photos, which are merged likewise."""
+    merge_sheets(store, cache_dir, way)
+    merge_parts(store, cache_dir, keys.sketches(way), SCHEMA, lambda rows: largest(rows, _sheets(store)))
+
+
+def merge_sheets(store: ObjectStore, cache_dir: Path, way: str) -> None:
+    """Put the prints of small sheets of about one size into one, where there are many."""
+    sizes = _sheets(store)
+    if not crowded(list(sizes.values()), _LARGE):  # sheets of all ways
+        return
+    rows = largest(read_parts(store, cache_dir, keys.sketches(way), SCHEMA), sizes)
+    own = sorted(rows["sheet"].unique().to_pylist())
+    sheet, moved = bytearray(), []
+    for key in [own[place] for place in crowded([sizes[key] for key in own], _LARGE)]:
+        path = fetched(store, cache_dir, key)
+        if path is None:  # removed meanwhile, and what it held is none
+            continue
+        there = rows.filter(pc.equal(rows["sheet"], key))
+        offsets = pc.add(there["offset"], len(sheet))
+        moved.append(there.set_column(SCHEMA.get_field_index("offset"), SCHEMA.field("offset"), offsets))
+        sheet += path.read_bytes()
+    if moved:
+        merged = pa.concat_tables(moved)
+        named = pa.array([_put_sheet(store, sheet)] * len(merged), pa.string())
+        merged = merged.set_column(SCHEMA.get_field_index("sheet"), SCHEMA.field("sheet"), named)
+        add_part(store, keys.sketches(way), merged)
 
 
 def take_out_prints(store: ObjectStore, cache_dir: Path, way: str, schema: pa.Schema) -> None:
@@ -160,14 +189,29 @@ def _inflated(key: str, data: bytes) -> np.ndarray:
         raise CorruptObject(key, f"{key} is damaged; remove it and run again: {error}") from error
 
 
-def _held(store: ObjectStore, rows: pa.Table) -> pa.Table:
-    """Those whose sheet the store still has."""
-    sheets = pa.array([info.key for info in store.list(keys.SHEETS)], pa.string())
-    there = pc.is_in(rows["sheet"], sheets)
-    return rows if pc.all(there).as_py() is not False else rows.filter(there)
+def largest(rows: pa.Table, sizes: Mapping[str, int]) -> pa.Table:
+    """Of each photo the row whose sheet is the largest of those that there are (key -> bytes)."""
+    size = pa.array(list(sizes.values()), pa.int64()).take(
+        pc.index_in(rows["sheet"].combine_chunks(), pa.array(list(sizes), pa.string()))
+    )
+    if size.null_count:
+        rows, size = rows.filter(pc.is_valid(size)), size.drop_null()
+    if pc.count_distinct(rows["photo_id"]).as_py() == rows.num_rows:
+        return rows
+    order = pc.sort_indices(
+        pa.table({"size": size, "sheet": rows["sheet"]}),
+        sort_keys=[("size", "descending"), ("sheet", "ascending")],
+    )
+    ids = rows["photo_id"].take(order).combine_chunks()
+    return rows.take(order.take(pc.index_in(pc.unique(ids), ids)))
 
 
-def _distinct(rows: pa.Table) -> pa.Table:
-    """One row of each photo."""
-    first = pc.index_in(pc.unique(rows["photo_id"]), rows["photo_id"].combine_chunks())
-    return rows.take(pc.sort_indices(first)) if len(first) < rows.num_rows else rows
+def _sheets(store: ObjectStore) -> dict[str, int]:
+    """All sheets of the store and their bytes."""
+    return {info.key: info.size for info in store.list(keys.SHEETS)}
+
+
+def _put_sheet(store: ObjectStore, sheet: bytes | bytearray) -> str:
+    key = keys.sheet(hashlib.sha256(sheet).hexdigest())
+    store.put(key, bytes(sheet))
+    return key

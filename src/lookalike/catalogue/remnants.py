@@ -1,18 +1,19 @@
 """Remnants: what is kept of photos that have gone, and what no version of this program reads any more.
 
 Keys of a store enter, those that nothing needs leave; retention removes them. A photo goes with its last pack. Its
-prints go with the last photo of their *sheet*, the tables of one way of storing photos (`photo_log.way_of`) with its
-last photo. Where such a photo returns it is read anew, as any that the log does not know.
+prints go with the last photo that is read from their *sheet*, the tables of one way of storing photos
+(`photo_log.way_of`) with its last photo. Where such a photo returns it is read anew, as any that the log does not know.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from lookalike.catalogue.prints import largest
 from lookalike.catalogue.verdicts import VERSION
 from lookalike.errors import ObjectNotFound
 from lookalike.storage import keys
@@ -24,12 +25,12 @@ def outdated(found: Collection[str]) -> set[str]:
     return {key for key in found if (version := keys.copies_version(key)) is not None and version < VERSION}
 
 
-def forgotten(store: ObjectStore, found: Collection[str], packs: Collection[str]) -> set[str]:
-    """Of `found` the sheets and tables that speak of no photo which lies in one of `packs`.
+def forgotten(store: ObjectStore, found: Mapping[str, int], packs: Collection[str]) -> set[str]:
+    """Of `found` (key -> bytes) the sheets and tables that nobody needs for a photo which lies in one of `packs`.
 
     Reads the columns of the photo log that say so. None while parts of it are being merged.
     """
-    sheets = {key for key in found if key.startswith(keys.SHEETS)}
+    sheets = {key: size for key, size in found.items() if key.startswith(keys.SHEETS)}
     ways = {how for key in found if (how := keys.way(key)) is not None}
     wanted, dead = set[str](), set[str]()
     try:
@@ -38,11 +39,13 @@ def forgotten(store: ObjectStore, found: Collection[str], packs: Collection[str]
             if not len(ids):
                 dead.add(how)
                 continue
-            for rows in _tables(store, keys.sketches(how), found, ["photo_id", "sheet"]):
+            parts = list(_tables(store, keys.sketches(how), found, ["photo_id", "sheet"]))
+            if parts:
+                rows = largest(pa.concat_tables(parts), sheets)
                 wanted.update(rows["sheet"].filter(pc.is_in(rows["photo_id"], ids)).unique().to_pylist())
     except ObjectNotFound:
         return set()
-    return (sheets - wanted) | {key for key in found if keys.way(key) in dead}
+    return (sheets.keys() - wanted) | {key for key in found if keys.way(key) in dead}
 
 
 def _ids(store: ObjectStore, how: str, found: Collection[str], packs: pa.Array) -> pa.Array:

@@ -3,7 +3,8 @@
 Photos are taken in the order in which they lie in packs, a shard's worth at a time (`shards`), so that a pack is read
 once and by one machine. An extraction that was killed goes on with the photos that have no code yet, and a later
 snapshot of the same catalogue extracts only what is new. Several machines can make the first codes of a release
-together, each a run of the shards (`extract_part`).
+together, each a run of the shards (`extract_part`). Small shards that many extractions have left are merged
+(`compaction`).
 
 Decoding, forward pass and writing overlap, each on threads of its own with a few batches between them; how many is a
 matter of the encoder's device (`Pace`). A photo that cannot be decoded is named in the manifest.
@@ -24,8 +25,9 @@ from numpy.typing import NDArray
 from lookalike.ahead import ahead
 from lookalike.catalogue.photo_store import PhotoStore
 from lookalike.catalogue.snapshot import open_photos
+from lookalike.coding.compaction import Covered, compact, needed
 from lookalike.coding.encoder import Encoder, Encoding, open_encoder
-from lookalike.coding.shards import SHARDS, CodeShard, existing_shards, list_shards, put_shard
+from lookalike.coding.shards import SHARDS, existing_shards, list_shards, put_shard
 from lookalike.errors import PhotoError, SettingsError
 from lookalike.imaging.photos import load_square
 from lookalike.progress import Progress, silent
@@ -67,18 +69,15 @@ def extract(
         return found
     photos = open_photos(store, curated, cache_dir)
     encoder = encoder or open_encoder(fetch(store, release, cache_dir), threads=threads)
+    writer.begin()  # first: retention leaves all codes of a release alone that somebody extracts for
     wanted = photos.in_packs
-    shards = [
-        (shard, ids)
-        for shard, ids in existing_shards(store, release, cache_dir)
-        if pc.any(pc.is_in(ids, wanted)).as_py()
-    ]
-    missing = _missing(wanted, shards).drop_null()
-    lots = _lots(missing, shard_size)
-    new = _encode(writer, release, lots, photos, encoder, pace or Pace(), progress)
-    undecodable = sorted(_missing(missing, new).drop_null().to_pylist())
-    shards += new
-    writer.add(SHARDS, list_shards(shard for shard, _ in shards))
+    missing = _missing(wanted, existing_shards(store, release, cache_dir)).drop_null()
+    _encode(writer, release, _lots(missing, shard_size), photos, encoder, pace or Pace(), progress)
+    shards = needed(existing_shards(store, release, cache_dir))
+    shards = compact(store, release, shards, shard_size, cache_dir)
+    undecodable = sorted(_missing(wanted, shards).drop_null().to_pylist())
+    covering = [shard for shard, ids in shards if pc.any(pc.is_in(ids, wanted)).as_py()]
+    writer.add(SHARDS, list_shards(covering))
     card = encoder.card
     return writer.commit(
         {
@@ -125,8 +124,7 @@ def extract_part(
         return 0
     encoder = encoder or open_encoder(fetch(store, release, cache_dir), threads=threads)
     writer = _writer(store, curated, release)
-    new = _encode(writer, release, missing, photos, encoder, pace or Pace(), progress)
-    return sum(shard.rows for shard, _ in new)
+    return _encode(writer, release, missing, photos, encoder, pace or Pace(), progress)
 
 
 def _writer(store: ObjectStore, curated: Ref, release: Ref) -> ArtefactWriter:
@@ -134,7 +132,7 @@ def _writer(store: ObjectStore, curated: Ref, release: Ref) -> ArtefactWriter:
     return ArtefactWriter(store, Kind.EXTRACTION, inputs=inputs, config={"format": 1})
 
 
-def _missing(photo_ids: pa.Array, shards: Iterable[tuple[CodeShard, pa.Array]]) -> pa.Array:
+def _missing(photo_ids: pa.Array, shards: Iterable[Covered]) -> pa.Array:
     """The photos, with null for those that are in one of the shards."""
     known = pa.concat_arrays([pa.array([], pa.utf8()), *(ids for _, ids in shards)])
     return pc.if_else(pc.is_in(photo_ids, known), None, photo_ids)
@@ -153,23 +151,22 @@ def _encode(
     encoder: Encoder,
     pace: Pace,
     progress: Progress,
-) -> list[tuple[CodeShard, pa.Array]]:
-    """Encode and store each lot as a shard: the shards with the photos in them, which are those that can be decoded."""
+) -> int:
+    """Encode and store each lot as a shard; how many photos could be decoded."""
     writer.begin()
 
-    def write(lot: Sequence[tuple[list[str], Encoding]]) -> tuple[CodeShard, pa.Array] | None:
+    def write(lot: Sequence[tuple[list[str], Encoding]]) -> int:
         writer.begin()
         kept = [photo_id for ids, _ in lot for photo_id in ids]
-        if not kept:
-            return None
-        shard = put_shard(writer.store, release, kept, [encoding for _, encoding in lot])
-        return shard, pa.array(kept, pa.utf8())
+        if kept:
+            put_shard(writer.store, release, kept, [encoding for _, encoding in lot])
+        return len(kept)
 
     total = sum(len(lot) for lot in lots)
     told = _told(progress, total)
     read = photos.reader([photo_id for lot in lots for photo_id in lot])
     encoded = encode_lots(lots, read, encoder, pace, told)
-    return [shard for shard in ahead(write, encoded, threads=1, depth=1, name="write") if shard]
+    return sum(ahead(write, encoded, threads=1, depth=1, name="write"))
 
 
 def encode_lots(

@@ -48,13 +48,25 @@ def put_shard(
     store: ObjectStore, release: Ref, photo_ids: Sequence[str], encodings: Sequence[Encoding]
 ) -> CodeShard:
     """Store the encodings of these photos as one shard of the release."""
-    data = _to_parquet(photo_ids, encodings)
+    return put_table(store, release, _to_table(photo_ids, encodings))
+
+
+def put_table(store: ObjectStore, release: Ref, rows: pa.Table) -> CodeShard:
+    """Store rows of shards as one shard of the release."""
+    out = io.BytesIO()
+    pq.write_table(rows, out, compression="none", use_dictionary=False, write_statistics=False)
+    data = out.getvalue()
     sha256 = hashlib.sha256(data).hexdigest()
     key = keys.code_shard(release.id, sha256)
     store.put(key, data)
-    listed = "\n".join(photo_ids).encode()
+    listed = "\n".join(rows["photo_id"].to_pylist()).encode()
     store.put(keys.code_shard_photos(key), hashlib.sha256(listed).digest() + zlib.compress(listed))
-    return CodeShard(key, sha256, len(data), len(photo_ids))
+    return CodeShard(key, sha256, len(data), len(rows))
+
+
+def read_shard(store: ObjectStore, shard: CodeShard, cache_dir: Path) -> pa.Table:
+    """A whole shard as it was written. Raises `CorruptObject`."""
+    return pq.read_table(_file(store, shard, cache_dir))
 
 
 def existing_shards(
@@ -190,15 +202,29 @@ def _photos_in(store: ObjectStore, shard: CodeShard, cache_dir: Path) -> pa.Arra
     damaged the shard itself is read."""
     key = keys.code_shard_photos(shard.key)
     path = store.local_path(key) or cache_dir / key
-    with contextlib.suppress(ObjectNotFound, OSError, zlib.error):
+    with contextlib.suppress(ObjectNotFound, OSError):
         if not path.exists():
             store.download(key, path)
-        data = path.read_bytes()
+        if (listed := _listed(path.read_bytes())) is not None:
+            return listed
+    ids = pq.read_table(_file(store, shard, cache_dir), columns=["photo_id"])["photo_id"]
+    return pa.chunked_array(ids.chunks, pa.utf8()).combine_chunks()
+
+
+def listed_photos(store: ObjectStore, shard: str) -> pa.Array | None:
+    """The list of the photos in the shard of that key; None where it is missing or damaged."""
+    try:
+        return _listed(store.get(keys.code_shard_photos(shard)))
+    except ObjectNotFound:
+        return None
+
+
+def _listed(data: bytes) -> pa.Array | None:
+    with contextlib.suppress(zlib.error):
         listed = zlib.decompress(data[32:])
         if hashlib.sha256(listed).digest() == data[:32]:
             return pa.array(listed.decode().split("\n"), pa.utf8())
-    ids = pq.read_table(_file(store, shard, cache_dir), columns=["photo_id"])["photo_id"]
-    return pa.chunked_array(ids.chunks, pa.utf8()).combine_chunks()
+    return None
 
 
 def verify_shards(store: ObjectStore, extraction: Artefact) -> Iterator[str]:
@@ -213,19 +239,16 @@ def verify_shards(store: ObjectStore, extraction: Artefact) -> Iterator[str]:
             yield f"{store.uri}/{shard.key} does not match its digest: it is damaged"
 
 
-def _to_parquet(ids: Sequence[str], encodings: Sequence[Encoding]) -> bytes:
+def _to_table(ids: Sequence[str], encodings: Sequence[Encoding]) -> pa.Table:
     codes = np.concatenate([encoding.codes for encoding in encodings])
     features = np.concatenate([encoding.features for encoding in encodings]).astype("<f2")
-    table = pa.table(
+    return pa.table(
         {
             "photo_id": pa.array(ids, pa.utf8()),
             "code": _fixed_size(codes),
             "features16": _fixed_size(features.view(np.uint8)),
         }
     )
-    out = io.BytesIO()
-    pq.write_table(table, out, compression="none", use_dictionary=False, write_statistics=False)
-    return out.getvalue()
 
 
 def _fixed_size(rows: NDArray[np.uint8]) -> pa.Array:

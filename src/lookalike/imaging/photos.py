@@ -189,14 +189,25 @@ def prepare(
     profile = _profile(data, header)
     info = header.info
     shorter = min(info.width, info.height)
-    scale = min(1.0, shrunk_side / shorter)
-    size = (max(1, round(info.width * scale)), max(1, round(info.height * scale)))
+    size = _shrunk(info, shrunk_side)
     with _translated():
         whole = _resized(image, header, size, profile)
         stored = data if shorter <= keep_side else _jpeg(whole, quality=90)
         prints = prints_of(whole)
         bits = np.packbits(imagehash.phash(whole).hash.reshape(-1))
     return PreparedPhoto(info, stored, int.from_bytes(bits.tobytes(), "big"), prints)
+
+
+def foresee_preparing(data: bytes, *, shrunk_side: int, limits: Limits = DEFAULT_LIMITS) -> int:
+    """Bytes of memory that decoding takes in `prepare`. Raises `PhotoError` as that does by the header alone."""
+    header = _checked(data, limits)
+    return header.decoding_bytes(_Placement.of(header, _shrunk(header.info, shrunk_side), _WHOLE).scale)
+
+
+def _shrunk(info: PhotoInfo, side: int) -> tuple[int, int]:
+    """Width and height of an upright photo whose shorter side has at most `side` pixels."""
+    scale = min(1.0, side / min(info.width, info.height))
+    return max(1, round(info.width * scale)), max(1, round(info.height * scale))
 
 
 def _checked(data: bytes, limits: Limits) -> Header:

@@ -1,14 +1,14 @@
 """Which artefacts may go: a plan made from references alone, then carried out manifest first.
 
-Kept are the live generation (model release, base, deltas), those of the last records of its history and of those that a
-roll-back returns to, the newest artefact of each kind, the newest model releases with all their codes, everything
-younger than a grace period, work in progress of which anything is younger (a training writes checkpoints, an extraction
-notes itself with every shard), and whatever a kept manifest or such work refers to, packs of photos included. With a
-photo's last pack goes what the photo log keeps beside it (`catalogue.remnants`). While a curation is under way nothing
-of photos goes: it may use any. A roll-back of the model finds the release before the live one with all its codes and
-the last index that was live for it. The rest goes; refs, audit records and the like are never looked at. A manifest is
-removed before its files, so nothing half-there is ever visible, and a removal that was killed is finished by the next
-one.
+Kept are the live generation (model release, base, deltas), those of the last records of its history and of those that
+a roll-back returns to, the newest artefact of each kind, the newest model releases with all their codes, everything
+younger than a grace period, work in progress of which anything is younger (a training writes checkpoints, an
+extraction notes itself with every shard), and whatever a kept manifest or such work refers to, packs of photos
+included. A code shard that was merged goes with the last extraction that names it. With a photo's last pack goes what
+the photo log keeps beside it (`catalogue.remnants`). While a curation is under way nothing of photos goes: it may use
+any. A roll-back of the model finds the release before the live one with all its codes and the last index that was live
+for it. The rest goes; refs, audit records and the like are never looked at. A manifest is removed before its files, so
+nothing half-there is ever visible, and a removal that was killed is finished by the next one.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 from lookalike.catalogue.remnants import forgotten, outdated
+from lookalike.coding.compaction import superseded
 from lookalike.errors import LostRace, ObjectNotFound, SettingsError
 from lookalike.progress import Progress, silent
 from lookalike.publishing import live_ref
@@ -94,7 +95,8 @@ def plan(
     working = {
         keys.folder(key) for key, info in objects.items() if _in_progress(key) and info.modified > cutoff
     }
-    roots |= {ref.id for folder in working for ref in _noted(store, folder)}
+    noted = {ref.id for folder in working for ref in _noted(store, folder)}
+    roots |= noted
     curating = any(folder.startswith(keys.CURATING) for folder in working)
     kept = _closure(roots, found)
     wanted = {key for artefact_id in kept for key in _files(store, found[artefact_id])}
@@ -103,13 +105,17 @@ def plan(
     whole_codes = {entry.ref.id for entry in newest_releases} | {
         record.release.id for record in _models(live, config.records)
     }
-    whole = tuple(keys.code_shards(release_id) for release_id in whole_codes)
+    codes = {key for key in objects if key.startswith(tuple(map(keys.code_shards, whole_codes)))}
+    unnamed = {key for key in codes - wanted if objects[key].modified <= cutoff}
+    for release_id in whole_codes - noted:
+        if any(key.startswith(keys.code_shards(release_id)) for key in unnamed):
+            codes -= superseded(store, release_id)
     gone = [
         info
         for key, info in objects.items()
         if key not in wanted
         and info.modified <= cutoff
-        and not key.startswith(whole)
+        and key not in codes
         and keys.folder(key) not in working
         and (key.startswith(keys.PACKS) or not key.startswith(keys.PHOTOS))
         and not (curating and key.startswith(keys.PHOTOS))
@@ -157,7 +163,9 @@ def _remnants(
     if any(key.startswith(keys.PACKS) for key in gone):
         in_use = {keys.way(key) for key in photos if objects[key].modified > cutoff} - {None}
         unneeded |= {
-            key for key in forgotten(store, photos, objects.keys() - gone) if keys.way(key) not in in_use
+            key
+            for key in forgotten(store, {key: objects[key].size for key in photos}, objects.keys() - gone)
+            if keys.way(key) not in in_use
         }
     yield from (objects[key] for key in unneeded if objects[key].modified <= cutoff)
 
@@ -257,7 +265,8 @@ def _files(store: ObjectStore, entry: _Found) -> Iterator[str]:
         yield file.key
     if entry.ref.kind is Kind.EXTRACTION:
         shards = json.loads(store.get(entry.manifest.file("shards.json").key))["shards"]
-        yield from (shard["key"] for shard in shards)
+        for shard in shards:
+            yield from (shard["key"], keys.code_shard_photos(shard["key"]))
 
 
 def _name(ref: Ref) -> str:
