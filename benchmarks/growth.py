@@ -1,45 +1,58 @@
-"""What a changed catalogue costs: photo reads, decodes, bytes written, seconds, CPU and peak memory.
+"""What a changed catalogue costs, step by step: photo reads, decodes, bytes moved, seconds, CPU and peak memory.
 
-    python -m benchmarks.growth --listings 10000 --json growth.json
+    python -m benchmarks.growth --listings 10000 --release STORE --json growth.json
+    python -m benchmarks.growth --listings 1000000 --release STORE --after-curation
 
 A catalogue of that many listings, one photo each, in 40 leaf categories; photos are JPEGs of 96 x 96 pixels and some
 2 kB, blots of colour from a seed, so that each is another one. It is curated four times, each time in a process of its
 own: as it is; unchanged; with 10 listings changed (4 have new photos, 3 new prices, 3 are sold); and with 10 more, each
 with a new photo. Reads are counted as the process opens photos (`sys.addaudithook`), decodes as the log gains rows.
-Packs, tables of the photo log and tables of snapshots are told apart by their keys. `--without-looks` doubts no labels
-by looks, as in catalogues of more than 30,000 photos.
+`--without-looks` doubts no labels by looks, as in catalogues of more than 30,000 photos.
+
+With `--release`, a store in which a model release is live, each curation is followed by extraction, a re-index and
+what a search pod fetches then. Each step is a process on a machine that has nothing yet, as a Job has; the pod alone
+keeps what it fetched. The store gives its objects away as a bucket does, and bytes that are fetched and written are
+counted by what they are of. The first codes are random, since making them takes hours and says nothing here; those of
+new photos are the release's own. With `--after-curation` the tables of the snapshots are written here as curation
+leaves them, and name packs of which only that of the new photos exists, so that a step which touched another would
+fail.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
-import io
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
+from benchmarks.growth_tables import copy_release, photo, put_codes, write_tables
 from benchmarks.report import Entry, machine, write
 from lookalike.catalogue import suspects
 from lookalike.catalogue.curation import curate
 from lookalike.catalogue.photo_log import PhotoLog
 from lookalike.catalogue.rules import CurationConfig
+from lookalike.coding.extraction import extract
+from lookalike.index.generation import read_generation
+from lookalike.ingest.refresh import refresh
 from lookalike.progress import silent
+from lookalike.publishing.live_ref import publish, read_live
+from lookalike.serving.copies import Copies
+from lookalike.settings import available_cores
 from lookalike.storage import keys
+from lookalike.storage.artefacts import Ref, read_manifest
 from lookalike.storage.directory import DirectoryStore
 
 CATEGORIES = 40
-SIDE = 96
 
 
 def main() -> None:
@@ -48,33 +61,142 @@ def main() -> None:
     )
     parser.add_argument("--listings", type=int, default=10_000)
     parser.add_argument("--root", type=Path, help="where the catalogue and the store are made")
+    parser.add_argument("--release", help="a store whose live model release makes the codes")
+    parser.add_argument("--after-curation", action="store_true", help="steps after curation alone")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--without-looks", action="store_true", help="as with more than 30,000 photos")
-    parser.add_argument("--step", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--step", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.without_looks:
         suspects.MOST_PHOTOS = 0
     if options.step:
-        print(json.dumps(step(options.step)))
+        name, folder, *given = options.step
+        print(json.dumps(step(name, Path(folder), *given)))
         return
     with TemporaryDirectory(dir=options.root) as directory:
-        folder = Path(directory)
-        rows = [listing(number) for number in range(options.listings)]
-        offer(folder, rows)
-        extra = ["--without-looks"] if options.without_looks else []
-        found = {"first": run(folder, extra), "unchanged": run(folder, extra)}
-        for number, row in enumerate(rows[:10]):
-            if number < 4:
-                row["image"] = f"new-{number}.jpg"
-            else:
-                row["price"] = "1"
-        rows = rows[:7] + rows[10:]
-        offer(folder, rows)
-        found["10 changed"] = run(folder, extra)
-        rows += [listing(options.listings + number) for number in range(10)]
-        offer(folder, rows)
-        found["10 more"] = run(folder, extra)
+        found = measure(Growth(Path(directory), options.without_looks), options)
     write(options.json, machine(), list(entries(found, options.listings)), listings=options.listings)
+
+
+def measure(shop: Growth, options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """Every step of every state of the catalogue."""
+    curated = shop.tabulate if options.after_curation else shop.curate
+    rows = [listing(number) for number in range(options.listings)]
+    first, release = curated(rows), ""
+    if options.release:
+        release = copy_release(options.release, shop.store)
+        put_codes(shop.store, Ref.parse(release), Ref.parse(first["ref"]))
+    found = shop.chain("first", first, release)
+    if not options.after_curation:
+        found |= shop.chain("unchanged", curated(rows), release)
+    for number, row in enumerate(rows[:10]):
+        if number < 4:
+            row["image"] = f"new-{number}.jpg"
+        else:
+            row["price"] = "1"
+    rows = rows[:7] + rows[10:]
+    found |= shop.chain("10 changed", curated(rows), release)
+    for number in range(10):
+        more = listing(options.listings + number)
+        rows.append(more | {"image": f"new-{more['image']}"})
+    return found | shop.chain("10 more", curated(rows), release)
+
+
+class Growth:
+    """A catalogue, the store that its steps work on, and a search pod."""
+
+    def __init__(self, folder: Path, without_looks: bool) -> None:
+        self.folder, self.store = folder, Far(folder / "store")
+        self.pod = Copies(Far(folder / "store"), folder / "pod")
+        self._extra = ["--without-looks"] if without_looks else []
+        self._parent: list[str] = []
+
+    def curate(self, rows: list[dict[str, str]]) -> dict[str, Any]:
+        """As curation does."""
+        offer(self.folder, rows)
+        known = described(self.store, self.folder)
+        told = self.run("curate", *self._parent)
+        told["decodes"] = described(self.store, self.folder) - known
+        self._parent = [told["ref"]]
+        return told
+
+    def tabulate(self, rows: list[dict[str, str]]) -> dict[str, Any]:
+        """The tables, without a curation."""
+        return {"ref": str(write_tables(self.store, self.folder, rows))}
+
+    def chain(self, name: str, curated: dict[str, Any], release: str) -> dict[str, dict[str, Any]]:
+        """The steps after a curation."""
+        found = {f"{name}, curate": curated}
+        if release:
+            made = found[f"{name}, extract"] = self.run("extract", curated["ref"], release)
+            found[f"{name}, re-index"] = self.run("refresh", made["ref"])
+            found[f"{name}, pod"] = self.serve()
+        return found
+
+    def serve(self) -> dict[str, Any]:
+        """What a pod fetches as it opens what is live (`serving.snapshot.open_snapshot`), but for a photo to try."""
+        store, began = Far(self.folder / "store"), time.monotonic()
+        self.pod.store = store
+        live = read_live(store)
+        assert live is not None
+        read_manifest(store, live.live.tip)
+        base, *_ = (self.pod.fetch(ref) for ref in live.live.refs[1:])
+        self.pod.fetch(live.live.release, ["model.json"])
+        self.pod.fetch(Ref.parse(base.manifest.inputs["curated"]), ["photos.parquet"])
+        return {"seconds": time.monotonic() - began} | moved(store)
+
+    def run(self, *command: str) -> dict[str, Any]:
+        """One step in a process of its own."""
+        name, *given = command
+        full = [sys.executable, "-m", "benchmarks.growth", *self._extra, "--step", name, str(self.folder)]
+        done = subprocess.run([*full, *given], check=True, stdout=subprocess.PIPE)
+        told: dict[str, Any] = json.loads(done.stdout)
+        return told
+
+
+class Far(DirectoryStore):
+    """A store whose objects are not on this machine; counts bytes by what they are of."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.fetched: Counter[str] = Counter()
+        self.written: Counter[str] = Counter()
+
+    def local_path(self, key: str) -> None:
+        return None
+
+    def download(self, key: str, path: Path) -> None:
+        super().download(key, path)
+        self.fetched[what_of(key)] += path.stat().st_size
+
+    def get(self, key: str, *, start: int = 0, length: int | None = None) -> bytes:
+        data = super().get(key, start=start, length=length)
+        self.fetched[what_of(key)] += len(data)
+        return data
+
+    def get_with_etag(self, key: str) -> tuple[bytes, str]:
+        data, etag = super().get_with_etag(key)
+        self.fetched[what_of(key)] += len(data)
+        return data, etag
+
+    def put(self, key: str, data: bytes, *, if_absent: bool = False, if_match: str | None = None) -> str:
+        self.written[what_of(key)] += len(data)
+        return super().put(key, data, if_absent=if_absent, if_match=if_match)
+
+    def upload(self, key: str, path: Path, *, give: bool = False) -> None:
+        self.written[what_of(key)] += path.stat().st_size
+        super().upload(key, path, give=give)
+
+
+def what_of(key: str) -> str:
+    """A few words for the kind of an object."""
+    if key.startswith("curated/"):
+        return "tables" if key.endswith((".parquet", ".csv")) else "reports, manifests"
+    if key.startswith(keys.PHOTOS):
+        return "packs" if key.startswith(keys.PACKS) else "photo log"
+    if key.startswith(keys.CODES):
+        return "lists of codes" if key.endswith(".photos") else "codes"
+    return key.split("/")[0]
 
 
 def listing(number: int) -> dict[str, str]:
@@ -104,36 +226,14 @@ def offer(folder: Path, rows: list[dict[str, str]]) -> None:
         table.writerows(rows)
 
 
-def photo(name: str) -> bytes:
-    """A JPEG like no other."""
-    blots = np.random.default_rng(list(name.encode())).integers(0, 255, (7, 8, 3), np.uint8)
-    out = io.BytesIO()
-    Image.fromarray(blots).resize((SIDE, SIDE), Image.Resampling.BILINEAR).save(out, "JPEG", quality=80)
-    return out.getvalue()
-
-
-def run(folder: Path, extra: Sequence[str]) -> dict[str, float]:
-    """Curate in a process of its own, and look at what it wrote."""
-    store = DirectoryStore(folder / "store")
-    before, known = {info.key for info in store.list()}, described(store, folder)
-    command = [sys.executable, "-m", "benchmarks.growth", "--step", str(folder), *extra]
-    told: dict[str, float] = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
-    new = [info for info in store.list() if info.key not in before]
-    for name, prefix in (("packs", keys.PACKS), ("log", keys.PHOTOS), ("tables", "curated/")):
-        told[f"{name}_bytes"] = sum(info.size for info in new if info.key.startswith(prefix))
-    told["log_bytes"] -= told["packs_bytes"]
-    told["decodes"] = described(store, folder) - known
-    return told
-
-
 def described(store: DirectoryStore, folder: Path) -> int:
     """Photos that the log knows."""
     return PhotoLog.open(store, folder / "cache", CurationConfig()).photos.num_rows
 
 
-def step(folder: Path) -> dict[str, Any]:
-    """One curation: seconds, CPU seconds of its process, peak memory in MB, photos that were read."""
-    store, cache, config = DirectoryStore(folder / "store"), folder / "cache", CurationConfig()
+def step(name: str, folder: Path, *given: str) -> dict[str, Any]:
+    """One step: seconds, CPU seconds of its process, peak memory in MB, photos that were read, bytes by kind."""
+    store, cache = Far(folder / "store"), folder / f"cache-{name}"
     reads = 0
 
     def count(event: str, given: tuple[Any, ...]) -> None:
@@ -142,24 +242,49 @@ def step(folder: Path) -> dict[str, Any]:
 
     sys.addaudithook(count)
     began = time.monotonic()
-    curate(store, str(folder / "shop" / "listings.csv"), config, cache_dir=cache, progress=silent)
-    seconds = time.monotonic() - began
-    cpu = time.process_time()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"seconds": seconds, "cpu_s": cpu, "peak_mb": peak, "reads": reads}
+    refs = [Ref.parse(each) for each in given]
+    if name == "curate":
+        parent = refs[0] if refs else None
+        uri = str(folder / "shop" / "listings.csv")
+        ref = curate(store, uri, CurationConfig(), parent=parent, cache_dir=cache, progress=silent)
+    elif name == "extract":
+        ref = extract(store, *refs, cache_dir=cache, threads=available_cores())
+    else:
+        ref = reindex(store, refs[0], cache)
+    told = {
+        "ref": str(ref),
+        "seconds": time.monotonic() - began,
+        "cpu_s": time.process_time(),
+        "reads": reads,
+    }
+    shutil.rmtree(cache)
+    return told | {"peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024} | moved(store)
 
 
-def entries(found: Mapping[str, Mapping[str, float]], listings: int) -> list[Entry]:
+def reindex(store: Far, extraction: Ref, cache: Path) -> Ref:
+    """Make a delta or a base, and publish it."""
+    live = read_live(store)
+    ref = refresh(store, live.live.tip if live else None, extraction, shards=1, cache_dir=cache).ref
+    generation, release = read_generation(store, ref), Ref.parse(read_manifest(store, ref).meta["release"])
+    publish(store, release, generation.base, by="benchmark", expected=live, deltas=generation.deltas)
+    return ref
+
+
+def moved(store: Far) -> dict[str, float]:
+    """Bytes that a step fetched and wrote, by what they are of."""
+    ways = {"fetched": store.fetched, "written": store.written}
+    return {f"{way} {what}": size for way, sizes in ways.items() for what, size in sorted(sizes.items())}
+
+
+def entries(found: Mapping[str, Mapping[str, Any]], listings: int) -> Iterator[Entry]:
     targets = {"unchanged": 0, "10 changed": 4, "10 more": 10}
     units = {"seconds": "s", "cpu_s": "s", "peak_mb": "MB", "reads": "count", "decodes": "count"}
-    told = []
     for name, values in found.items():
         for what, value in values.items():
-            target = targets.get(name) if what in ("reads", "decodes") else None
-            told.append(
-                Entry(f"{listings:,} listings, {name}: {what}", value, units.get(what, "B"), "lower", target)
-            )
-    return told
+            if what != "ref":
+                target = targets.get(name.split(",")[0]) if what in ("reads", "decodes") else None
+                unit = units.get(what, "B")
+                yield Entry(f"{listings:,} listings, {name}: {what}", value, unit, "lower", target)
 
 
 if __name__ == "__main__":

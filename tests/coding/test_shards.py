@@ -7,14 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
 from lookalike.coding.encoder import Encoding
 from lookalike.coding.shards import SHARDS, existing_shards, known_codes, list_shards, put_shard, read_codes
+from lookalike.errors import CorruptObject
 from lookalike.settings import S3Settings
 from lookalike.storage import keys
 from lookalike.storage.artefacts import ArtefactWriter, Kind, Ref
 from lookalike.storage.stores import open_store
 from tests.catalogue.test_curation_s3 import s3  # noqa: F401  a fixture
+from tests.coding.test_reads import Elsewhere
 
 RELEASE = Ref(Kind.RELEASE, "0123456789abcdef", "0" * 64)
 
@@ -48,3 +51,28 @@ def test_shards_without_a_wanted_photo_are_not_fetched(tmp_path: Path, s3: S3Set
     again = {shard: found.to_pylist() for shard, found in existing_shards(store, RELEASE, third)}
     assert again == covered
     assert fetched(third) == 3
+
+
+def test_few_rows_of_a_shard_are_read_by_range(tmp_path: Path) -> None:
+    """Of 4,000 rows with features those of a few photos cost their own row groups, and are the right ones."""
+    store = Elsewhere(tmp_path / "store")
+    rng = np.random.default_rng(2)
+    ids = [hashlib.md5(b"%d" % number, usedforsecurity=False).hexdigest() for number in range(4000)]
+    codes = rng.integers(0, 255, (4000, 64), np.uint8)
+    features = rng.random((4000, 512), np.float32)
+    shard = put_shard(store, RELEASE, ids, [Encoding(features, features, features, codes)])
+    writer = ArtefactWriter(store, Kind.EXTRACTION, inputs={}, config={})
+    writer.add(SHARDS, list_shards([shard]))
+    extraction = writer.commit()
+    rows = [3999, 17, 1024, 17, 255, 256, *rng.integers(0, 4000, 3).tolist()]
+    found = read_codes(store, extraction, pa.array([ids[row] for row in rows]), 64, tmp_path / "cache")
+    assert (found == codes[rows]).all()
+    assert store.given[shard.key] < shard.size / 10
+    assert not list((tmp_path / "cache").rglob("*.parquet"))
+    known = known_codes(store, extraction, [ids[5], ids[3000], "f" * 32], tmp_path / "cache")
+    assert {name: code.tolist() for name, code in known.items()} == {
+        ids[row]: codes[row].tolist() for row in (5, 3000)
+    }
+    store.put(shard.key, b"x" * shard.size)
+    with pytest.raises(CorruptObject, match="is no code shard"):
+        read_codes(store, extraction, pa.array(ids[:2]), 64, tmp_path / "cache")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from lookalike.errors import CatalogueError, CorruptObject, SegmentError
@@ -13,8 +14,8 @@ from lookalike.index import inspection, sketch
 from lookalike.index.builder import build
 from lookalike.index.hamming import Scanner
 from lookalike.index.reader import IndexSnapshot
-from lookalike.storage.artefacts import fetch, read_manifest
-from tests.index.conftest import RELEASE, Snapshot
+from lookalike.storage.artefacts import ArtefactWriter, Kind, fetch, read_manifest
+from tests.index.conftest import RELEASE, Snapshot, make_snapshot, parquet
 
 MakeSnapshot = Callable[..., Snapshot]
 
@@ -55,6 +56,23 @@ def test_the_nearest_listing_of_a_photo_is_itself(snapshot: MakeSnapshot, tmp_pa
     assert found.distance.shape == (1, 5)
     assert found.distance[0, 0] == 0
     assert partitions[found.partition[0, 0]].photo_ids[int(found.row[0, 0])].as_py() == photo
+
+
+def test_text_of_a_listing_is_written_once_however_many_photos_it_has(tmp_path: Path) -> None:
+    made = make_snapshot(tmp_path / "made", {"a": 30}, photos=4)
+    tables = {"titled": "T" * 1000, "plain": ""}
+    sizes = {}
+    for name, title in tables.items():
+        listings = made.listings.set_column(
+            made.listings.column_names.index("title"), "title", pa.array([title] * len(made.listings))
+        )
+        writer = ArtefactWriter(made.store, Kind.CURATED, inputs={"title": name}, config={})
+        writer.add("listings.parquet", parquet(listings))
+        writer.add("listing_photos.parquet", parquet(made.photos))
+        ref = build(made.store, writer.commit(), made.extraction, cache_dir=tmp_path)
+        sizes[name] = sum(entry.size for entry in read_manifest(made.store, ref).files)
+    assert len(made.photos) > 1.5 * len(made.listings)
+    assert 1000 * len(made.listings) <= sizes["titled"] - sizes["plain"] < 1100 * len(made.listings)
 
 
 def test_rows_of_each_category_are_spread_evenly(snapshot: MakeSnapshot, tmp_path: Path) -> None:

@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from lookalike.coding.encoder import Encoding
 
 SHARDS = "shards.json"
+_ROW_GROUP = 256
+"""Rows of a shard that can be read alone: 128 kB of codes."""
+_MANY = 8
+"""A shard is fetched whole where at least one in so many of its rows are wanted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,8 @@ def put_shard(
 def put_table(store: ObjectStore, release: Ref, rows: pa.Table) -> CodeShard:
     """Store rows of shards as one shard of the release."""
     out = io.BytesIO()
-    pq.write_table(rows, out, compression="none", use_dictionary=False, write_statistics=False)
+    options = {"compression": "none", "use_dictionary": False, "write_statistics": False}
+    pq.write_table(rows, out, row_group_size=_ROW_GROUP, **options)
     data = out.getvalue()
     sha256 = hashlib.sha256(data).hexdigest()
     key = keys.code_shard(release.id, sha256)
@@ -153,7 +158,8 @@ def read_codes(
     *,
     column: str = "code",
 ) -> NDArray[np.uint8]:
-    """Codes u8[n, width] of photos by id, in the order asked; the shards that have none of them are not fetched.
+    """Codes u8[n, width] of photos by id, in the order asked. Shards that have none of them are not fetched, and where
+    a shard has few these are read by range.
 
     `column` names a descriptor instead.
 
@@ -167,9 +173,9 @@ def read_codes(
         place = pc.index_in(photo_ids, value_set=_photos_in(store, shard, cache_dir))
         found = place.is_valid().to_numpy(zero_copy_only=False)
         if found.any():
-            vectors = pq.read_table(_file(store, shard, cache_dir), columns=[column])[column].combine_chunks()
-            table = np.frombuffer(vectors.buffers()[1], np.uint8).reshape(-1, width)[vectors.offset :]
-            codes[found] = table[place.drop_null().to_numpy()]
+            rows = place.drop_null().to_numpy().astype(np.int64)
+            vectors = _read_rows(store, shard, rows, [column], cache_dir)[column].combine_chunks()
+            codes[found] = np.frombuffer(vectors.buffers()[1], np.uint8).reshape(-1, width)[vectors.offset :]
             missing &= ~found
         if not missing.any():
             return codes
@@ -184,9 +190,8 @@ def known_codes(
     known: dict[str, NDArray[np.uint8]] = {}
     for shard in code_shards(fetch(store, extraction, cache_dir, [SHARDS])):
         has = pc.is_in(_photos_in(store, shard, cache_dir), value_set=asked)
-        if pc.any(has).as_py():
-            path = _file(store, shard, cache_dir)
-            found = pq.read_table(path, columns=["photo_id", "code"]).filter(has)
+        if len(rows := np.flatnonzero(has.to_numpy(zero_copy_only=False))):
+            found = _read_rows(store, shard, rows, ["photo_id", "code"], cache_dir)
             codes = (np.frombuffer(code, np.uint8) for code in found["code"].to_pylist())
             known.update(zip(found["photo_id"].to_pylist(), codes, strict=True))
     return known
@@ -195,6 +200,53 @@ def known_codes(
 def _file(store: ObjectStore, shard: CodeShard, cache_dir: Path) -> Path:
     """The whole shard on this machine's disk."""
     return fetch_file(store, FileEntry(shard.key, shard.key, shard.size, shard.sha256), cache_dir)
+
+
+def _read_rows(
+    store: ObjectStore, shard: CodeShard, rows: NDArray[np.int64], columns: list[str], cache_dir: Path
+) -> pa.Table:
+    """These rows of a shard, in their order; few of one that is not on this machine are read by range, unverified."""
+    here = store.local_path(shard.key) is not None or (cache_dir / shard.key).exists()
+    if here or _MANY * len(rows) >= shard.rows:
+        return pq.read_table(_file(store, shard, cache_dir), columns=columns).take(pa.array(rows))
+    try:
+        with pq.ParquetFile(pa.PythonFile(_Ranges(store, shard), "r"), pre_buffer=False) as file:
+            sizes = np.array([file.metadata.row_group(at).num_rows for at in range(file.num_row_groups)])
+            group = np.searchsorted(np.cumsum(sizes), rows, side="right")
+            read = np.unique(group)
+            table = file.read_row_groups(read.tolist(), columns=columns)
+    except (pa.ArrowException, OSError, IndexError) as error:
+        raise CorruptObject(shard.key, f"{store.uri}/{shard.key} is no code shard: {error}") from error
+    skipped = np.where(np.isin(np.arange(len(sizes)), read), 0, sizes)
+    return table.take(pa.array(rows - np.cumsum(skipped)[group]))
+
+
+class _Ranges(io.RawIOBase):
+    """A shard as a file, each read of which is one request."""
+
+    def __init__(self, store: ObjectStore, shard: CodeShard) -> None:
+        self._store, self._shard, self._at = store, shard, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._shard.size}[whence]
+        self._at = start + offset
+        return self._at
+
+    def read(self, size: int = -1) -> bytes:
+        left = max(0, self._shard.size - self._at)
+        length = left if size < 0 else min(size, left)
+        data = self._store.get(self._shard.key, start=self._at, length=length) if length else b""
+        self._at += len(data)
+        return data
 
 
 def _photos_in(store: ObjectStore, shard: CodeShard, cache_dir: Path) -> pa.Array:

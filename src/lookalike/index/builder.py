@@ -268,7 +268,8 @@ def _batch(
     listings: pa.Table, of: Rows, photos: pa.Table, header: Header, values: Mapping[str, pa.StringArray]
 ) -> pa.RecordBatch:
     """The rows of a segment, category by category, without their codes: `photos`, each of the listing `of` it."""
-    repeated = pa.array(np.diff(of, prepend=-1) == 0)
+    row = np.arange(len(of))
+    first = pa.array(row, mask=np.diff(of, prepend=-1) == 0)
     listings = listings.take(pa.array(of))
     columns = {
         "listing_id": one_array(photos["listing_id"]),
@@ -279,7 +280,7 @@ def _batch(
     for name, kind in header.columns:
         column = one_array(listings[name])
         if kind == "text":  # is read from the first photo's row; the others need not repeat it
-            column = pc.if_else(repeated, None, column)
+            column = column.take(first)  # `if_else` would keep the letters below its nulls
         elif kind == "label":
             column = pa.DictionaryArray.from_arrays(pc.index_in(column, values[name]), values[name])
         columns[name] = column

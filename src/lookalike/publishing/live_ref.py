@@ -29,7 +29,9 @@ from lookalike.storage.objects import ObjectStore
 from lookalike.strict_json import plain
 
 FORMAT = 1
-_REMEMBERED = 100
+_REMEMBERED = 40
+"""Records: more than retention keeps of a day of hourly re-indexes. With eight deltas each has 1.2 kB, and every pod
+fetches all of them whenever the ref moves."""
 _RELEASES_REMEMBERED = 5
 """Of so many model releases the last record is remembered, however many moves of the index came after it."""
 

@@ -3,7 +3,8 @@
 Enters: references to artefacts, and later those artefacts that stay. Leaves: fetched artefacts. A copy is known from
 the moment it lies on the disk, so what was fetched for a snapshot that could not be opened is removed, too. Files of a
 store on this machine are used where they lie; they are the store's, and never removed. A file is fetched and compared
-with its digest once, for as long as it stays: the next generation shares most of its files with the one before.
+with its digest once, and a manifest read once, for as long as they stay: the next generation shares most with the one
+before.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from lookalike.storage.artefacts import Artefact, FileEntry, Ref, fetch_file, read_manifest
+from lookalike.storage.artefacts import Artefact, FileEntry, Manifest, Ref, fetch_file, read_manifest
 from lookalike.storage.objects import ObjectStore
 
 
@@ -22,10 +23,12 @@ class Copies:
         self.store, self.cache_dir = store, cache_dir
         self._paths: set[Path] = set()
         self._known: dict[FileEntry, Path] = {}
+        self._manifests: dict[Ref, Manifest] = {}
 
     def fetch(self, ref: Ref, names: Iterable[str] | None = None) -> Artefact:
         """All files of an artefact, or just `names`, as `storage.artefacts.fetch` has them. Raises what that raises."""
-        manifest = read_manifest(self.store, ref)
+        manifest = self._manifests.get(ref) or read_manifest(self.store, ref)
+        self._manifests[ref] = manifest
         paths = {}
         for entry in manifest.files if names is None else [manifest.file(name) for name in names]:
             if entry in self._known:
@@ -39,8 +42,10 @@ class Copies:
 
     def keep(self, artefacts: Iterable[Artefact]) -> None:
         """Remove the copies that belong to none of `artefacts`; maps that are still open stay valid."""
+        artefacts = list(artefacts)
         kept = {path for artefact in artefacts for path in artefact.paths.values()}
         for path in self._paths - kept:
             path.unlink(missing_ok=True)
         self._paths &= kept
+        self._manifests = {artefact.ref: artefact.manifest for artefact in artefacts}
         self._known = {entry: path for entry, path in self._known.items() if path in kept}
