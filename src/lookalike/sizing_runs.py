@@ -81,7 +81,7 @@ class MeasuredRuns:
     listed_bytes: float = 20.0
     """Bytes of a photo in the lists of what code shards hold (docs/scale.md)."""
     id_bytes: float = 300.0
-    """Memory of a photo's id in an extraction: two strings of 81 bytes, in a list and two sets (by arithmetic)."""
+    """Memory of a photo in an extraction: where it lies, its id, and those of all codes, as columns (by arithmetic)."""
     index_gb: float = 0.25
     """Memory of a run that makes an index or a delta, without listings (benchmarks/deltas.py --memory)."""
     index_bytes: float = 1200.0

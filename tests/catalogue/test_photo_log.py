@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -22,10 +23,12 @@ from lookalike.catalogue.curation import curate
 from lookalike.catalogue.packs import require_packs
 from lookalike.catalogue.parts import add_part
 from lookalike.catalogue.photo_log import PhotoLog, packs_of
+from lookalike.catalogue.prints import Prints, add_prints, merge_sketches
 from lookalike.catalogue.snapshot import CuratedSnapshot, first_photo, open_photos
 from lookalike.errors import CorruptObject, ObjectNotFound
 from lookalike.settings import S3Settings
 from lookalike.storage import keys, tiers
+from lookalike.storage.directory import DirectoryStore
 from lookalike.storage.stores import open_store
 from tests.catalogue.conftest import SMALL, Shop, by_id, photo, photos, plain, reasons
 from tests.catalogue.test_curation import near_copy
@@ -297,3 +300,22 @@ def test_two_curations_side_by_side(shop: Shop, tmp_path: Path) -> None:
     assert (str(snapshot.ref), read) == (told[0], [])
     for i in range(30):
         assert snapshot.photo_bytes(by_id(snapshot)[f"L{i:03d}"]["photo_id"]) == photo(i)
+
+
+def test_parts_that_tell_of_one_photo_are_merged_without_a_loss(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As two curations leave them that ran side by side."""
+    monkeypatch.setattr(tiers, "_MOST", 2)
+    store, prints = DirectoryStore(tmp_path), np.arange(5 * 6144, dtype=np.uint8).reshape(5, 2, 32, 32, 3)
+    ids = [f"{number:032x}" for number in range(5)]
+    for lot in ([0, 1, 2], [1, 2, 3, 4]):
+        add_prints(store, "way", [ids[at] for at in lot], prints[lot])
+    merge_sketches(store, tmp_path / "cache", "way")
+    assert len(list(store.list(keys.sketches("way")))) == 1
+    sheets = sorted(store.list(keys.SHEETS), key=lambda info: info.size)
+    for info in sheets[:-1]:
+        store.delete(info.key)
+    kept = Prints.open(store, tmp_path / "cache", "way")
+    assert (kept.read(pa.array(ids)) == prints).all()
+    assert kept.sketches(pa.array(ids)).any(axis=(1, 2, 3)).all()
