@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from local.cluster import S3Server
+from local.cluster import ClusterError, S3Server
 from lookalike.coding.extraction import extract
 from lookalike.imaging.photos import load_square
 from lookalike.index.builder import build
@@ -239,6 +239,40 @@ def test_a_ranker_is_deleted_under_load_and_no_search_fails(
 def self_of(site: Site, pod: str) -> str | None:
     """The identity of the pod of that name, if there is one."""
     return next((p["metadata"]["uid"] for p in site.rankers() if p["metadata"]["name"] == pod), None)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"image": "localhost/lookalike-search:none"}, {"args": ["lookalike", "rank", "--part", "none"]}],
+    ids=["no such image", "it ends at its start"],
+)
+def test_a_bad_template_is_rolled_back_though_its_pod_never_came_up(
+    site: Site,
+    asked: list[Question],
+    expected: list[list[dict[str, Any]]],
+    change: dict[str, Any],
+) -> None:
+    """Where pods come up in order Kubernetes waits for the bad one for ever, until somebody deletes it by hand."""
+    workload, bad, good = f"statefulset/{RANKER}-2", f"{RANKER}-2-1", f"{RANKER}-2-0"
+    before = {pod: self_of(site, pod) for pod in (bad, good)}
+    container = {"name": "ranker"} | change
+    patch = {"spec": {"template": {"spec": {"containers": [container]}}}}
+    site.namespace.kubectl("patch", workload, "--patch", json.dumps(patch))
+    eventually(lambda: self_of(site, bad) not in (before[bad], None), 120)
+    with pytest.raises(ClusterError):  # it hangs, and takes no second ranker with it
+        site.namespace.kubectl("rollout", "status", workload, "--timeout=20s")
+    assert self_of(site, good) == before[good]
+    replies = Replies()
+    with httpx.Client(base_url=site.url, timeout=30) as client:
+        for number, question in enumerate(asked[:50]):
+            replies.ask(client, number, question)
+    assert not replies.bad, replies.bad[:5]
+    assert not replies.differing(expected)
+
+    site.namespace.kubectl("rollout", "undo", workload)
+    site.namespace.kubectl("rollout", "status", workload, "--timeout=240s", seconds=260)
+    eventually(site.all_ready, 60)
+    assert self_of(site, good) == before[good]
 
 
 def test_a_shard_without_any_ranker_makes_partial_answers(site: Site, asked: list[Question]) -> None:
