@@ -30,11 +30,11 @@ from lookalike.errors import SettingsError
 
 LIMITS = {"cpu": 8, "gpu": 1}
 """Runs at once in each pool. `retrain`, `reindex` and `extract` hold one while they wait for others: never below 4."""
-SILENCE = timedelta(minutes=5)
+SILENCE = timedelta(minutes=7)
 """A run that says nothing for so long is lost; runs of the pools say something every 30 seconds.
 
-Nobody hears them while Prefect's server is away, so this is also how long it may be: longer, and runs that are at work
-would be called lost as soon as it is back.
+Nobody hears them while Prefect's server is away. A run that ended meanwhile tells its end at its next attempt, at most
+254 s and a fifth after the first (`environment.PATIENT`), and says nothing else: it must not be called lost before.
 """
 NO_POD = timedelta(minutes=10)
 """A run that was taken and has no pod by then never gets one: a restart came between. With a pod that waits for a node

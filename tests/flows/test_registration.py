@@ -15,7 +15,7 @@ from uuid import uuid4
 
 import pytest
 
-from tasks import registration
+from tasks import environment, registration
 
 from .conftest import ROOT, Prefect, wait_until
 
@@ -81,6 +81,13 @@ def tell(prefect: Prefect, run: str, name: str, when: datetime, *tags: str) -> N
     prefect.ask("/events", [event])
 
 
+def test_no_run_is_called_lost_while_it_waits_for_the_server() -> None:
+    retries = range(1, int(environment.PATIENT["PREFECT_CLIENT_MAX_RETRIES"]) + 1)
+    last_attempt = timedelta(seconds=1.2 * sum(2**number for number in retries))
+    heartbeat, slack = timedelta(seconds=30), timedelta(minutes=1)
+    assert last_attempt + heartbeat + slack < registration.SILENCE
+
+
 def waiting() -> subprocess.Popen[bytes]:
     return subprocess.Popen(["sleep", "600"])
 
@@ -117,18 +124,23 @@ def test_registered_twice_it_is_the_same_and_the_operators_limit_stays(registere
     ]
 
 
-def test_a_deployment_may_ask_for_an_account_of_ours_alone(registered: Prefect) -> None:
+def test_a_deployment_and_a_run_may_ask_for_an_account_of_ours_alone(registered: Prefect) -> None:
     """Image and command are no variables at all (tests/k8s/test_jobs.py)."""
     flow = registered.ask("/flows/", {"name": "lost"})["id"]
 
-    def ask(account: str) -> None:
+    def ask(account: str) -> str:
         variables = {"service_account_name": account}
         body = {"name": account, "flow_id": flow, "work_pool_name": "cpu", "job_variables": variables}
-        registered.ask("/deployments/", body)
+        return str(registered.ask("/deployments/", body)["id"])
 
-    ask("lookalike-rollout")
+    ours = ask("lookalike-rollout")
     with pytest.raises(urllib.error.HTTPError, match="422"):
         ask("cluster-admin")
+    with pytest.raises(urllib.error.HTTPError, match="422"):
+        registered.ask(
+            f"/deployments/{ours}/create_flow_run",
+            {"job_variables": {"service_account_name": "cluster-admin"}},
+        )
 
 
 def test_a_run_that_fell_silent_or_never_began_has_crashed_and_one_that_speaks_goes_on(
