@@ -16,11 +16,12 @@ from typing import Any
 import pytest
 
 from local.cluster import ROOT, S3Server
+from lookalike.catalogue.curation import CurationConfig, curate
 from lookalike.learning.recipes import RECIPES
 from lookalike.learning.training import trained
 from lookalike.publishing.live_ref import read_live
 from lookalike.storage import keys
-from lookalike.storage.artefacts import Ref, fetch, read_manifest
+from lookalike.storage.artefacts import Ref, fetch
 from lookalike.storage.s3 import S3Store
 from sample_shop import SamplePaths, write_sample
 from tasks import nodes, registration
@@ -68,6 +69,11 @@ class Site:
         if state["type"] == "FAILED":
             pytest.fail(f"the run failed: {state['message']}")
         return bool(state["type"] == "COMPLETED")
+
+    def jobs_everywhere(self) -> list[dict[str, Any]]:
+        """Jobs of all namespaces."""
+        found = self.namespace.cluster.kubectl("get", "jobs", "--all-namespaces", "-o", "json")
+        return list(json.loads(found)["items"])
 
     def pod_of(self, run: str) -> str | None:
         """The pod in which a run is at work."""
@@ -250,10 +256,39 @@ def test_every_stage_was_a_job_and_search_answers_from_its_index(site: Site) -> 
     assert len(found["hits"]) == 3
 
 
-def test_two_pods_train_one_release_together(site: Site, pipeline_image: str) -> None:
-    live = read_live(site.store)
-    assert live is not None
-    curated = read_manifest(site.store, live.live.index).inputs["curated"]
+def test_a_run_that_asks_for_another_image_command_or_account_does_not_get_it(
+    site: Site, pipeline_image: str
+) -> None:
+    """Image, command and namespace are no variables, so asking for them says nothing; an account is refused."""
+    [deployment] = ask(
+        f"{site.prefect}/api/deployments/filter", {"deployments": {"name": {"any_": ["curate"]}}}
+    )
+    create = f"{site.prefect}/api/deployments/{deployment['id']}/create_flow_run"
+    parameters = {"parameters": {"min_category": 1}}
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        ask(create, {"parameters": parameters, "job_variables": {"service_account_name": "default"}})
+    with refused.value as reply:
+        assert reply.code == 422
+    foreign = {
+        "image": "localhost/evil:1",
+        "command": "sh -c evil",
+        "args": ["evil"],
+        "namespace": "kube-system",
+    }
+    run = ask(create, {"parameters": parameters, "job_variables": foreign})["id"]
+    eventually(lambda: site.ended(run), 300, every=1)
+    [job] = site.namespace.get("jobs", "-l", f"prefect.io/flow-run-id={run}")["items"]
+    pod = job["spec"]["template"]["spec"]
+    [container] = pod["containers"]
+    assert (container["image"], container["args"]) == (pipeline_image, ["prefect", "flow-run", "execute"])
+    assert "command" not in container
+    assert pod["serviceAccountName"] == "lookalike-flows"
+    assert not [job for job in site.jobs_everywhere() if "evil" in json.dumps(job["spec"])]
+
+
+def test_two_pods_train_one_release_together(site: Site, pipeline_image: str, tmp_path: Path) -> None:
+    config = CurationConfig(min_category=1)
+    curated = str(curate(site.store, str(site.paths.catalogue), config, cache_dir=tmp_path))
     template = registration.template(ROOT / "k8s/jobs/cpu.json", site.namespace.name, pipeline_image)
     pod = {"cpu_request": "100m", "memory_request": "1Gi"}
     name = nodes.job_name(curated, "tiny")
