@@ -100,7 +100,7 @@ def test_every_object_that_a_command_names_is_there(everything: Build) -> None:
     assert len(said) > 20
     for each in said:
         for kind, name in re.findall(
-            r"\b([a-z]+)/([a-z-]+)\b", each.partition(" -f ")[0].partition(" -k ")[0]
+            r"\b([a-z]+)/([a-z0-9-]+)", each.partition(" -f ")[0].partition(" -k ")[0]
         ):
             if kind in ("deploy", "deployment", "service", "cronjob", "statefulset", "job"):
                 assert (SHORT.get(kind, kind).lower(), name) in objects, each
