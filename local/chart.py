@@ -2,8 +2,8 @@
 
 ``python -m local.chart k8s/overlays/shop build/chart`` writes ``build/chart/lookalike``. With the values that it is
 written with, `helm template` gives what `kubectl kustomize` gives for the overlay, save the namespace, which is the
-release's (`tests/k8s/test_chart.py`). So manifests are written once, in k8s/, and which components there are is the
-overlay's choice; a chart chooses nothing but values.
+release's, and that volume claims outlive it (`tests/k8s/test_chart.py`). So manifests are written once, in k8s/, and
+which components there are is the overlay's choice; a chart chooses nothing but values.
 """
 
 from __future__ import annotations
@@ -113,6 +113,8 @@ def _template(made: _Chart, found: Manifest, objects: Sequence[Manifest]) -> str
         option = "monitoring"
     if "app.kubernetes.io/managed-by" in labels:
         labels["app.kubernetes.io/managed-by"] = made.mark(".Release.Service")
+    if found["kind"] == "PersistentVolumeClaim":  # Prefect's leases and the dumps of its database
+        found["metadata"].setdefault("annotations", {})["helm.sh/resource-policy"] = "keep"
     _fields(made, found)
     found = _filled(made, found, _images(objects), _namespace(objects))
     text = _yaml(found).replace("{{", '{{ "{{" }}')

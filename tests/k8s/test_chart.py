@@ -61,11 +61,14 @@ def by_name(objects: Any) -> list[Manifest]:
 
 
 def managed_by_helm(objects: list[Manifest]) -> list[Manifest]:
+    """What differs: who manages them, and that volume claims, and what is on them, outlive the release."""
     found = copy.deepcopy(objects)
     for each in found:
         if MANAGED in each["metadata"].get("labels", {}):
             each["metadata"]["labels"][MANAGED] = "Helm"
         each["metadata"].setdefault("labels", {})
+        if each["kind"] == "PersistentVolumeClaim":
+            each["metadata"].setdefault("annotations", {})["helm.sh/resource-policy"] = "keep"
     return found
 
 
