@@ -243,9 +243,7 @@ def attack(
 ) -> None:
     """One attack after another, beginning with another one each."""
     rng = random.Random(1000 + number)
-    kinds: list[Callable[[int, Sequence[bytes], random.Random], int]] = [
-        bombs, idlers, slow_heads, huge_heads, broken_json, forged_ids, wrong_keys, worst_batches, broken_photos,
-    ]  # fmt: skip
+    kinds = list(KINDS.values())
     turn = number * 2
     while not stop.is_set():
         began = time.monotonic()
@@ -313,6 +311,23 @@ def broken_photos(port: int, photos: Sequence[bytes], rng: random.Random) -> int
     for _ in range(20):
         data[rng.randrange(len(data))] = rng.randrange(256)
     return ask(port, "POST", "/v1/search", bytes(data), source=FOREIGN)[0]
+
+
+KINDS: dict[str, Callable[[int, Sequence[bytes], random.Random], int]] = {
+    attack.__name__: attack
+    for attack in (
+        bombs,
+        idlers,
+        slow_heads,
+        huge_heads,
+        broken_json,
+        forged_ids,
+        wrong_keys,
+        worst_batches,
+        broken_photos,
+    )
+}
+"""Each attack by its name."""
 
 
 if __name__ == "__main__":

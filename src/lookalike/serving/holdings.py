@@ -34,6 +34,7 @@ from lookalike.serving.config import ServingConfig
 from lookalike.serving.copies import Copies
 from lookalike.serving.discretion import discreet
 from lookalike.serving.lifecycle import DAMAGED
+from lookalike.serving.memory import spare_collector
 from lookalike.serving.metrics import Metrics
 from lookalike.storage.artefacts import Artefact, Kind, Ref, read_manifest
 from lookalike.storage.objects import ObjectStore
@@ -252,6 +253,8 @@ class Holdings:
         return held[-1].shards[shard] if held else None
 
     def _hold(self, ref: Ref, held: Held) -> None:
+        if not self._held:
+            spare_collector()
         self._held[ref] = held
         self._refused.pop(ref, None)
         metrics = self.metrics

@@ -27,6 +27,7 @@ from lookalike.publishing.live_ref import Hold, read_live
 from lookalike.serving.config import ServingConfig
 from lookalike.serving.copies import Copies
 from lookalike.serving.discretion import discreet
+from lookalike.serving.memory import spare_collector
 from lookalike.serving.metrics import Metrics
 from lookalike.serving.snapshot import ServedSnapshot, open_snapshot, release_of
 from lookalike.sharding.fleet import Fleet
@@ -221,6 +222,8 @@ class Lifecycle:
         return release_of(self.store, base), base
 
     def _swap(self, loaded: ServedSnapshot) -> None:
+        if self._current is None:
+            spare_collector()
         self._previous, self._current, self._refusal = self._current, loaded, None
         if self._fleet is not None:
             self._fleet.keep(loaded.tip)

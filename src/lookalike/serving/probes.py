@@ -17,7 +17,14 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from lookalike.errors import SettingsError
-from lookalike.listening import BACKLOG, ConnectionLimits, Connections, limited_protocol
+from lookalike.listening import (
+    AT_ONCE,
+    BACKLOG,
+    ConnectionLimits,
+    Connections,
+    deepen_backlog,
+    limited_protocol,
+)
 from lookalike.serving.metrics import Metrics
 from lookalike.serving.observing import Observer
 from lookalike.serving.problems import HANDLERS
@@ -46,7 +53,7 @@ class ProbeServer(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
-                backlog=BACKLOG,
+                backlog=AT_ONCE,
                 timeout_graceful_shutdown=1,
             )
         )
@@ -65,6 +72,7 @@ class ProbeServer(uvicorn.Server):
         self.config.load()
         self.lifespan = self.config.lifespan_class(self.config)
         await self.startup(sockets=[sock])
+        deepen_backlog(self.servers)
         self._ticking = asyncio.create_task(self.main_loop())
         _LOG.info("probes on http://%s:%d", *sock.getsockname()[:2])
 

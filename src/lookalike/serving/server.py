@@ -23,7 +23,14 @@ from starlette.types import ASGIApp
 
 from lookalike.errors import SettingsError
 from lookalike.index.generation import find_tip
-from lookalike.listening import BACKLOG, ConnectionLimits, Connections, allow_files, limited_protocol
+from lookalike.listening import (
+    AT_ONCE,
+    ConnectionLimits,
+    Connections,
+    allow_files,
+    deepen_backlog,
+    limited_protocol,
+)
 from lookalike.serving.app import SearchService, create_app
 from lookalike.serving.config import ServingConfig
 from lookalike.serving.holdings import Part
@@ -182,7 +189,7 @@ def make_server(
         log_config=None,
         access_log=False,
         server_header=False,
-        backlog=BACKLOG,
+        backlog=AT_ONCE,
         timeout_graceful_shutdown=config.drain_seconds,
     )
     return DrainingServer(settings, service, probes)
@@ -209,6 +216,7 @@ class DrainingServer(uvicorn.Server):
         if self.probes is not None:
             await self.probes.open()
         await super().startup(sockets)
+        deepen_backlog(getattr(self, "servers", ()))
         for server in getattr(self, "servers", ()):
             for listening in server.sockets:
                 host, port = listening.getsockname()[:2]
