@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from lookalike.catalogue.snapshot import CuratedSnapshot, listings_schema
+from lookalike.columns import own_columns
 from lookalike.index.builder import build
 from lookalike.index.reader import IndexSnapshot
 from lookalike.publishing.live_ref import LiveRecord, publish, read_live
@@ -109,7 +110,7 @@ def make_index(
         ("group", names),
     ):
         table = table.set_column(table.schema.get_field_index(name), name, column)
-    table = table.cast(listings_schema(list(snapshot.aspects)))
+    table = table.cast(listings_schema(list(snapshot.aspects), own_columns(table.column_names)))
     curated = ArtefactWriter(store, Kind.CURATED, inputs={"rows": f"{rows}-{seed}"}, config={})
     pq.write_table(table, cache / "listings.parquet")
     curated.add("listings.parquet", cache / "listings.parquet")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import tarfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,7 @@ from lookalike.catalogue.snapshot import LISTING_PHOTOS_SCHEMA, PHOTOS_SCHEMA, l
 from lookalike.coding.encoder import open_encoder
 from lookalike.coding.extraction import extract
 from lookalike.coding.release import ModelCard, TransformPreset
+from lookalike.columns import own_columns
 from lookalike.imaging.photos import load_square
 from lookalike.index.builder import build
 from lookalike.index.generation import read_generation
@@ -67,6 +68,8 @@ class Listing:
     """Its other photos."""
     seller: str | None = None
     availability: str | None = None
+    own: dict[str, float | str | None] = field(default_factory=dict)
+    """The shop's own columns."""
 
     @property
     def photo_id(self) -> str:
@@ -133,6 +136,10 @@ def make_listings(per_category: int, *, prefix: str = "") -> tuple[Listing, ...]
                     },
                     seller=("North", "South", None)[number % 3],
                     availability="sold out" if number % 6 == 5 else "in stock",
+                    own={
+                        "number_weight": None if number % 5 == 4 else 30 - number * 1.25,
+                        "text_badge": f"batch {number}" if number % 2 else None,
+                    },
                 )
             )
     return tuple(sorted(listings, key=lambda row: row.listing_id))
@@ -160,6 +167,7 @@ def write_curated(store: ObjectStore, listings: tuple[Listing, ...], work: Path)
         for p, at, n in places
     ]
     aspects = sorted({name for row in listings for name in row.aspects})
+    own = own_columns(name for row in listings for name in row.own)
     rows = [
         {
             "listing_id": row.listing_id,
@@ -174,6 +182,7 @@ def write_curated(store: ObjectStore, listings: tuple[Listing, ...], work: Path)
             "availability": row.availability,
             "group": row.product or row.copy_of,
         }
+        | row.own
         | {f"aspect_{name}": row.aspects.get(name) or None for name in aspects}
         for row in listings
     ]
@@ -186,7 +195,7 @@ def write_curated(store: ObjectStore, listings: tuple[Listing, ...], work: Path)
                 schema=LISTING_PHOTOS_SCHEMA,
             ),
         ),
-        ("listings.parquet", pa.Table.from_pylist(rows, schema=listings_schema(aspects))),
+        ("listings.parquet", pa.Table.from_pylist(rows, schema=listings_schema(aspects, own))),
     ):
         pq.write_table(table, work / name)
         writer.add(name, work / name)

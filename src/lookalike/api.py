@@ -34,7 +34,7 @@ from lookalike.progress import Progress
 from lookalike.publishing import live_ref
 from lookalike.ranking.asked import SearchParameters, parse_parameters
 from lookalike.ranking.framing import framed
-from lookalike.ranking.request import Query, RankingConfig, SearchRequest, Sort
+from lookalike.ranking.request import Query, RankingConfig, SearchRequest
 from lookalike.results import Results
 from lookalike.settings import load
 from lookalike.storage.artefacts import Kind, Ref, fetch, read_manifest
@@ -123,7 +123,7 @@ class Shop:
         colour: float | None = None,
         least_likeness: float | None = None,
         every_photo: bool = False,
-        sort: Sort | None = None,
+        sort: str | None = None,
         show: str | Sequence[str] = (),
         facets: bool = False,
         explain: bool = False,
@@ -140,7 +140,8 @@ class Shop:
         that state what its words name; `Results.answer.understood` says which were understood. `every_photo` takes all
         photos of the listing named. `alpha`, `colour` and `least_likeness` are `SearchRequest`'s.
 
-        `sort` orders what is nearest by price instead of by likeness. Hits carry the aspects in `show` (``"*"``: all).
+        `sort` orders what is nearest by price, or a number of the shop's own, instead of by likeness. Hits carry the
+        aspects in `show` (``"*"``: all).
         `facets` and `explain` fill those of the results. Raises `QueryError` where the request is wrong and
         `PhotoError` where the photo is none.
         """

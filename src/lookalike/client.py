@@ -110,6 +110,8 @@ class Hit(_Reply):
     availability: str | None = None
     url: str | None = None
     image_url: str | None = None
+    extra: Mapping[str, str | float] = field(default_factory=dict)
+    """What it states in the shop's own columns."""
 
 
 @dataclass(frozen=True)
@@ -175,6 +177,7 @@ class Listing(_Reply):
     availability: str | None = None
     url: str | None = None
     image_url: str | None = None
+    extra: Mapping[str, str | float] = field(default_factory=dict)
 
 
 class Client:

@@ -3,11 +3,13 @@
 A column is one line of `COLUMNS`. From it follow the schema of a curated snapshot's listings, what a shop's table may
 hold, how an index segment stores it, what rankers send of a candidate, and the fields of a hit and of a listing in the
 search API with their description in openapi.json. Aspects, whose names are each shop's own, stand beside: one column
-`aspect_<name>` each. Code asks for a column by name only where it knows its meaning, as a filter does of the price.
+`aspect_<name>` each. So do a shop's own columns, whose kind their names tell: `number_<name>` and `text_<name>`. Code
+asks for a column by name only where it knows its meaning, as a filter does of the price.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -41,6 +43,11 @@ class Column:
         return pa.field(self.name, self.type, nullable=not self.required)
 
     @property
+    def called(self) -> str:
+        """A shop's own column without what tells its kind: what hits, filters and sorting call it."""
+        return self.name.partition("_")[2]
+
+    @property
     def json_schema(self) -> dict[str, Any]:
         """The field of a hit and of a listing in the API's description."""
         kind = "number" if pa.types.is_floating(self.type) else "string"
@@ -69,3 +76,25 @@ COLUMNS = (
 OFFERED = tuple(column for column in COLUMNS if column.offered)
 STORED = tuple(column for column in COLUMNS if column.stored is not None)
 SHOWN = tuple(column for column in COLUMNS if column.shown)
+
+_OWN: tuple[tuple[str, pa.DataType, Storage], ...] = (("number_", NUMBER, "number"), ("text_", TEXT, "text"))
+NUMBER_PREFIX = "number_"
+
+
+def own_column(name: str) -> Column | None:
+    """A shop's own column of this name, such as `number_weight` or `text_badge`; None where it is none."""
+    for prefix, kind, stored in _OWN:
+        if name.startswith(prefix) and name != prefix:
+            return Column(name, kind, "The shop's own.", offered=True, stored=stored)
+    return None
+
+
+def own_columns(names: Iterable[str]) -> tuple[Column, ...]:
+    """Those of `names` that are a shop's own columns, by name."""
+    return tuple(column for name in sorted(set(names)) if (column := own_column(name)))
+
+
+def stored_among(names: Iterable[str]) -> tuple[Column, ...]:
+    """Those of `names` that an index holds: of the registry, then a shop's own."""
+    known = set(names)
+    return (*(column for column in STORED if column.name in known), *own_columns(known))

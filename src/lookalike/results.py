@@ -63,8 +63,10 @@ class Results(Sequence[Hit]):
         return self.answer.explain
 
     def to_arrow(self) -> pa.Table:
-        """One row per hit: rank from 1, ids, category, score 0..1, distance in bits, group, price and so on; a list of
-        values ``aspect_<name>`` for each aspect that was to be shown."""
+        """One row per hit: rank from 1, ids, category, score 0..1, distance in bits, group, price and so on.
+
+        Then `number_<name>` or `text_<name>` for each of the shop's own columns, and a list of values
+        ``aspect_<name>`` for each aspect that was to be shown."""
         columns: dict[str, tuple[pa.DataType, list[Any]]] = {
             "rank": (pa.int32(), list(range(self.offset + 1, self.offset + len(self) + 1))),
             "listing_id": (pa.utf8(), [hit.listing_id for hit in self]),
@@ -76,6 +78,13 @@ class Results(Sequence[Hit]):
             "group": (pa.utf8(), [hit.group for hit in self]),
         }
         columns |= {c.name: (c.type, [hit.columns[c.name] for hit in self]) for c in SHOWN}
+        for name in sorted({name for hit in self for name in hit.extra}):
+            said = [hit.extra.get(name) for hit in self]
+            number = any(isinstance(each, float) for each in said)
+            columns[f"number_{name}" if number else f"text_{name}"] = (
+                pa.float64() if number else pa.utf8(),
+                said,
+            )
         for name in sorted({name for hit in self for name in hit.aspects or ()}):
             stated = [list((hit.aspects or {}).get(name, ())) for hit in self]
             columns[f"aspect_{name}"] = (pa.list_(pa.utf8()), stated)

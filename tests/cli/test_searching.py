@@ -222,7 +222,7 @@ def test_a_box_is_searched_for_with_its_margin_as_over_http(run: Run, store: Pat
         (("--range", "mrak=1..2"), "unknown aspect 'mrak'; did you mean 'mark'?"),
         (("--show", "colour"), "unknown aspect 'colour'"),
         (("--category-not", "home/vaze"), "unknown category 'home/vaze'"),
-        (("--sort", "cheapest"), "sort is price or -price, not 'cheapest'"),
+        (("--sort", "cheapest"), "sort is price or -price or weight or -weight, not 'cheapest'"),
         (("--everything", "--category", "home"), "everything: leave it out where categories are named"),
     ],
 )

@@ -87,6 +87,8 @@ def store_state(store: DirectoryStore, catalogue: Catalogue) -> State:
             "seller": pa.array([row.seller for _, row in rows], pa.utf8()),
             "availability": pa.array([row.availability for _, row in rows], pa.utf8()),
             "group": pa.array([f"g{row.group}" for _, row in rows], pa.utf8()),
+            "number_weight": pa.array([row.price and row.price / 4 for _, row in rows], pa.float64()),
+            "text_badge": pa.array([row.title and row.title.upper() for _, row in rows], pa.utf8()),
             "aspect_brand": pa.array([list(row.brands) or None for _, row in rows], pa.list_(pa.utf8())),
         }
     )
@@ -144,6 +146,7 @@ def answers(listings: Listings, queries: Sequence[np.ndarray]) -> list[object]:
             k,
             weights=np.linspace(0, 1, BITS, dtype=np.float32),
             aspects=("brand",),
+            own=("number_weight", "text_badge"),
         )
         for query in queries
         for categories in (CATEGORIES, ("b",))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lookalike.errors import QueryError
 from lookalike.ranking.filters import Filters
-from lookalike.ranking.parameters import check_aspects, parse_box, parse_number, parse_price
+from lookalike.ranking.parameters import check_names, parse_box, parse_number, parse_price
 from lookalike.ranking.request import SearchRequest
 
 fractions = st.floats(0, 1)
@@ -141,14 +141,14 @@ def test_a_box_that_does_not_lie_in_the_photo_is_refused(text: str) -> None:
 
 def test_an_unknown_aspect_is_named_with_those_there_are_and_the_nearest() -> None:
     known = ["brand", "colour", "material"]
-    check_aspects(SearchRequest(filters=Filters((("colour", ("no such colour",)),))), known)
+    check_names(SearchRequest(filters=Filters((("colour", ("no such colour",)),))), known)
     for name, said in {
         "color": "unknown aspect 'color'; did you mean 'colour'? There are brand, colour, material",
         "Colour": "unknown aspect 'Colour'; did you mean 'colour'? There are brand, colour, material",
         "xyz": "unknown aspect 'xyz'. There are brand, colour, material",
     }.items():
         with pytest.raises(QueryError) as refused:
-            check_aspects(SearchRequest(filters=Filters(((name, ("red",)),))), known)
+            check_names(SearchRequest(filters=Filters(((name, ("red",)),))), known)
         assert str(refused.value) == said
     with pytest.raises(QueryError, match="Listings have none"):
-        check_aspects(SearchRequest(filters=Filters((("colour", ("red",)),))), [])
+        check_names(SearchRequest(filters=Filters((("colour", ("red",)),))), [])

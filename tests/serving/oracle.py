@@ -207,7 +207,7 @@ class Oracle:
                 ranked = [replace(each, score=1.0) if each.distance <= itself else each for each in ranked]
                 ranked.sort(key=lambda each: (each.distance > itself, -each.score))
                 if request.get("sort"):
-                    ranked = _by_price(ranked, request["sort"])
+                    ranked = _by_number(ranked, request["sort"])
                 for each in ranked:
                     if each.row.group not in groups and len(hits) < reach:
                         groups.add(each.row.group)
@@ -347,11 +347,12 @@ def _passes(row: Row, request: Mapping[str, Any]) -> bool:
             return False
         if row.stated[name] in request.get(name + "_not", ()):
             return False
+    known = {"price": row.stated["price"], "weight": row.stated["number_weight"]}
     ranges = [("price", request["price"])] if "price" in request else []
     ranges += [each.split("=", 1) for each in request.get("ranges", ())]
     for name, text in ranges:
         low, high = (float(end) if end else None for end in text.split(".."))
-        numbers = [row.stated["price"]] if name == "price" else map(_number, row.aspects.get(name, ()))
+        numbers = [known[name]] if name in known else map(_number, row.aspects.get(name, ()))
         if not any(
             n is not None and (low is None or n >= low) and (high is None or n <= high) for n in numbers
         ):
@@ -366,8 +367,9 @@ def _number(text: str) -> float | None:
         return None
 
 
-def _by_price(ranked: list[Found], sort: str) -> list[Found]:
-    priced = [each for each in ranked if each.row.stated["price"] is not None]
+def _by_number(ranked: list[Found], sort: str) -> list[Found]:
+    name = {"price": "price", "weight": "number_weight"}[sort.removeprefix("-")]
+    known = [each for each in ranked if each.row.stated[name] is not None]
     sign = -1 if sort.startswith("-") else 1
-    priced.sort(key=lambda each: sign * each.row.stated["price"])
-    return priced + [each for each in ranked if each.row.stated["price"] is None]
+    known.sort(key=lambda each: sign * each.row.stated[name])
+    return known + [each for each in ranked if each.row.stated[name] is None]

@@ -192,7 +192,7 @@ def test_an_address_is_the_same_search(client: httpx.Client) -> None:
         ('{"k": 1.5}', "k: give a whole number"),
         ('{"alpha": "1"}', "alpha: give a number"),
         ('{"facets": 1}', "facets: give true or false"),
-        ('{"sort": "rating"}', "sort is price or -price, not 'rating'"),
+        ('{"sort": "rating"}', "sort is price or -price or weight or -weight, not 'rating'"),
         ('{"box": [0, 0, 1]}', "box: give x,y,width,height"),
         ('{"photo": "####"}', "photo: this is not base64"),
         ('{"photo": 7}', "photo: give the photo's bytes in base64"),
@@ -204,3 +204,21 @@ def test_a_wrong_body_is_said(client: httpx.Client, body: str, said: str) -> Non
     )
     assert (reply.status_code, reply.json()["type"]) == (400, "urn:lookalike:problem:query"), reply.text
     assert said in reply.json()["detail"]
+
+
+def test_hits_carry_the_shop_s_own_columns(client: httpx.Client, shop: Shop) -> None:
+    own = {
+        row.listing_id: {name.partition("_")[2]: said for name, said in row.own.items() if said is not None}
+        for row in shop.listings
+    }
+    found = by_text(client, categories=["home"], ranges="weight=5..25", sort="-weight", facets="true", k=200)
+    assert all(hit["extra"] == own[hit["listing_id"]] for hit in found["hits"])
+    weights = [hit["extra"]["weight"] for hit in found["hits"]]
+    assert len(weights) > 5
+    assert weights == sorted(weights, reverse=True)
+    assert 5 <= weights[-1] <= weights[0] <= 25
+    assert found["facets"]["extra"] == {"weight": {"from": weights[-1], "to": weights[0]}}
+    assert client.get("/v1/listings/3-005").json()["extra"] == own["3-005"]
+    known = [each["weight"] for each in own.values() if "weight" in each]
+    ends = {"from": min(known), "to": max(known)}
+    assert client.get("/v1/catalogue").json()["extra"] == {"weight": ends, "badge": None}

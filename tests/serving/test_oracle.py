@@ -71,14 +71,14 @@ def any_request(rng: Rng, shop: Shop) -> dict[str, Any]:
         (0.15, {"seller": some("North", "South")}),
         (0.1, {"availability_not": ["sold out"]}),
         (0.2, {"price": f"{low}..{high}"}),
-        (0.2, {"ranges": some("size=36..38", "price=10..")}),
+        (0.2, {"ranges": some("size=36..38", "price=10..", "weight=4..22")}),
         (0.0 if everything else 0.3, {"categories": some("clothing", "home/lamp", "shoes/boot")}),
         (0.2, {"categories_not": some("clothing/tops", "home/vase", "shoes/sandal")}),
         (0.3, {"exclude": [row.listing_id for row in rows]}),
         (0.3, {"exclude_group": [row.product for row in rows]}),
         (0.4, {"alpha": float(rng.choice([0, 0.3, 1]))}),
         (0.4, {"colour": float(rng.choice([0, 1, 16]))}),
-        (0.25, {"sort": str(rng.choice(["price", "-price"]))}),
+        (0.25, {"sort": str(rng.choice(["price", "-price", "-weight"]))}),
     ]
     chosen = {"everything": "true"} if everything else {}
     for chance, parameters in offered:

@@ -77,6 +77,7 @@ def many_queries(count: int) -> list[Query]:
         SearchRequest(k=5, exclude=frozenset({"0-001", "3-005"}), blend=1.0),
         SearchRequest(k=1, categories=("home/vase",)),
         SearchRequest(k=100, categories=("home", "shoes"), sort="price", facets=True),
+        SearchRequest(k=100, sort="-weight", filters=Filters(ranges=(("weight", 2.0, 25.0),))),
         SearchRequest(
             facets=True,
             categories_not=("shoes",),

@@ -19,6 +19,7 @@ from lookalike.catalogue import fields
 from lookalike.catalogue.drafts import Spellings
 from lookalike.catalogue.places import PLAIN, PLAIN_LENGTH, PhotoPlaces
 from lookalike.catalogue.tables import RowProblem
+from lookalike.columns import Column
 from lookalike.errors import PhotoOutside, SettingsError
 from lookalike.strict_json import plain
 
@@ -129,6 +130,17 @@ def prices(cells: Sequence[Any], memory: Memory, unclear: Unclear) -> tuple[pa.D
     at = pa.array(codes)
     numbers = pa.array([number for number, _, _ in found], pa.float64())
     return numbers.take(at), strings([currency for _, currency, _ in found]).take(at)
+
+
+def own(column: Column, cells: Sequence[Any], unclear: Unclear) -> pa.Array:
+    """A shop's own column, null where nothing is stated."""
+    if column.stored == "text":
+        found = optional(column.name, cells, unclear)
+        return pc.if_else(pc.equal(found, ""), None, found)
+    told, codes = Memory(lambda cell: fields.own(column.name, cell)).of(cells)
+    _note(unclear, column.name, ((at, told[code][1]) for at, code in enumerate(codes)))
+    numbers = pa.array([None if number == "" else number for number, _ in told], pa.float64())
+    return numbers.take(pa.array(codes))
 
 
 def aspects(

@@ -24,6 +24,7 @@ from lookalike.catalogue import fields
 from lookalike.catalogue.fields import ASPECT_PREFIX, FURTHER, OPTIONAL
 from lookalike.catalogue.listings import Listed, Losses
 from lookalike.catalogue.spool import Spool
+from lookalike.columns import own_columns
 
 IMPLIED = "implied_currency"
 """Column of rows beside those of listings: what a price says its currency is."""
@@ -114,7 +115,8 @@ def _one(rows: Sequence[dict[str, Any]], unit: str) -> dict[str, Any]:
     unclear: dict[str, str] = {}
     contradictions: dict[str, str] = {}
     aspects: dict[str, dict[str, None]] = {}
-    names = ("category", *OPTIONAL)
+    own = [column.name for column in own_columns(rows[0])]
+    names = ("category", *OPTIONAL, *own)
     for row in rows:
         odd = dict(row["unclear"] or ())
         for name in names:
@@ -135,7 +137,7 @@ def _one(rows: Sequence[dict[str, Any]], unit: str) -> dict[str, Any]:
                 unclear.pop(name, None)
                 if name in odd:
                     unclear[name] = odd[name]
-    nothing = {name: None if name in FURTHER or name == "price" else "" for name in names}
+    nothing = {name: None if name in {*FURTHER, *own, "price"} else "" for name in names}
     return {
         **nothing,
         **{name: value for name, (value, _) in stated.items()},

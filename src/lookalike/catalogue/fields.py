@@ -15,7 +15,7 @@ from typing import Any
 from lookalike.catalogue.paths import as_path
 from lookalike.catalogue.prices import parse_price
 from lookalike.catalogue.tables import RowProblem
-from lookalike.columns import OFFERED
+from lookalike.columns import NUMBER_PREFIX, OFFERED
 
 REQUIRED = ("listing_id", "image", "category")
 OPTIONAL = tuple(column.name for column in OFFERED)
@@ -28,6 +28,7 @@ _NUMBERED = re.compile(r"images?_?([0-9]{1,3})?")
 _PHOTO_FILE = re.compile(r".+\.(jpe?g|png|webp|gif|avif|hei[cf]|tiff?|bmp)(\?.*)?", re.IGNORECASE)
 LONGEST = {"listing_id": 200, "image": 2_000, "category": 300, "split": 60}
 LONGEST_OTHER = 10_000
+_NUMBER = re.compile(r"[+-]?[0-9]{1,15}([.,][0-9]{1,15})?([eE][+-]?[0-9]{1,2})?")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _CONTROL_IN_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")  # a title may hold tabs and line breaks
 _SHOWN = 60
@@ -126,6 +127,15 @@ def price(value: Any, mark: str = "") -> tuple[float | None, str, str]:
         return None, "", unclear
     found = parse_price(text, mark)
     return (*found, "") if found else (None, "", shown(text))
+
+
+def own(name: str, value: Any) -> tuple[float | str, str]:
+    """A cell of a shop's own column (`columns.own_column`): a text, or a number as ``1.5``, ``1,5`` or ``-2e3``; empty
+    where there is none, and what was not understood."""
+    text, unclear = _text(name, value)
+    if not name.startswith(NUMBER_PREFIX) or not text:
+        return text, unclear
+    return (float(text.replace(",", ".")), "") if _NUMBER.fullmatch(text) else ("", shown(text))
 
 
 def ours(column: str) -> str:

@@ -18,6 +18,7 @@ from lookalike.catalogue.places import PhotoPlaces, Version
 from lookalike.catalogue.sources.opening import state_now
 from lookalike.catalogue.spool import Spool
 from lookalike.catalogue.tables import CUT_OFF
+from lookalike.columns import Column, own_columns
 from lookalike.errors import CatalogueError, ObjectNotFound
 from lookalike.settings import S3Settings
 from lookalike.storage.stores import split_uri
@@ -57,8 +58,8 @@ class Listing:
     price: float | None = None
     product: str = ""
     seller: str = ""
-    further: Mapping[str, str] = field(default_factory=dict)
-    """Other columns of the registry (`fields.FURTHER`) -> text, where the row states one."""
+    further: Mapping[str, Any] = field(default_factory=dict)
+    """Other columns of the registry (`fields.FURTHER`) and the shop's own -> what the row states, where it does."""
     aspects: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Name without the prefix -> values, in the order given; only what is not empty."""
     unclear: Mapping[str, str] = field(default_factory=dict)
@@ -138,8 +139,8 @@ class Listed(Sequence[Listing]):
         self.spool = spool
 
     @staticmethod
-    def schema(aspects: Iterable[str] = ()) -> pa.Schema:
-        """Its columns; `aspects` are named without their prefix."""
+    def schema(aspects: Iterable[str] = (), own: Iterable[Column] = ()) -> pa.Schema:
+        """Its columns; `aspects` are named without their prefix, `own` are the shop's."""
         lost = pa.struct([("line", pa.int64()), ("reason", _TEXT), ("detail", _TEXT)])
         kinds = {
             "listing_id": _TEXT,
@@ -149,6 +150,7 @@ class Listed(Sequence[Listing]):
             "category": _TEXT,
         }
         kinds |= {name: pa.float64() if name == "price" else _TEXT for name in OPTIONAL}
+        kinds |= {column.name: column.type for column in own}
         kinds |= {ASPECT_PREFIX + name: _TEXTS for name in aspects}
         kinds |= {"unclear": _NAMED, "contradictions": _NAMED, "lost": pa.list_(lost)}
         return pa.schema(list(kinds.items()))
@@ -156,14 +158,16 @@ class Listed(Sequence[Listing]):
     @classmethod
     def schema_of(cls, rows: pa.Schema) -> pa.Schema:
         """That of listings whose rows have these columns."""
-        return cls.schema(x.removeprefix(ASPECT_PREFIX) for x in rows.names if x.startswith(ASPECT_PREFIX))
+        aspects = (x.removeprefix(ASPECT_PREFIX) for x in rows.names if x.startswith(ASPECT_PREFIX))
+        return cls.schema(aspects, own_columns(rows.names))
 
     @classmethod
     def of(cls, listings: Iterable[Listing]) -> Self:
         """Those of a list."""
         found = list(listings)
         aspects = dict.fromkeys(name for listing in found for name in listing.aspects)
-        spool = Spool(cls.schema(aspects))
+        own = own_columns(name for listing in found for name in listing.further)
+        spool = Spool(cls.schema(aspects, own))
         spool.add(pa.Table.from_pylist([_row(listing) for listing in found], schema=spool.schema))
         return cls(spool)
 
@@ -194,7 +198,8 @@ def _listing(row: Mapping[str, Any]) -> Listing:
         row["category"],
         row["line"],
         **{name: row[name] for name in OPTIONAL if name not in FURTHER},
-        further={name: row[name] for name in FURTHER if row[name]},
+        further={name: row[name] for name in FURTHER if row[name]}
+        | {x.name: row[x.name] for x in own_columns(row) if row[x.name] is not None},
         aspects={
             name.removeprefix(ASPECT_PREFIX): tuple(values)
             for name, values in row.items()

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -36,6 +37,7 @@ from lookalike.catalogue.prices import decimal_mark
 from lookalike.catalogue.sources import databases
 from lookalike.catalogue.spool import Spool
 from lookalike.catalogue.tables import RowProblem, Table
+from lookalike.columns import own_column, own_columns
 from lookalike.errors import CatalogueError, NothingLeft, SettingsError
 from lookalike.settings import S3Settings
 
@@ -119,7 +121,9 @@ class _Rows:
         self._chosen, self._places = chosen, places
         names = [name for name in chosen if is_aspect(name)]
         self.aspects = tuple(name.removeprefix(ASPECT_PREFIX) for name in names)
-        self.spool = Spool(Listed.schema(self.aspects).append(pa.field(IMPLIED, pa.string())), scratch)
+        self._own = own_columns(chosen)
+        schema = Listed.schema(self.aspects, self._own).append(pa.field(IMPLIED, pa.string()))
+        self.spool = Spool(schema, scratch)
         self._left_out: list[pa.Table] = []
         self._hashes: list[NDArray[np.int64]] = []
         self._spellings = Spellings()
@@ -191,6 +195,7 @@ class _Rows:
                 columns[name] = pc.if_else(pc.equal(column, ""), None, column) if name in FURTHER else column
             elif name != "price" and name not in FURTHER:
                 columns[name] = pa.repeat(pa.scalar("", pa.string()), count)
+        columns |= {x.name: cells.own(x, given[x.name], unclear) for x in self._own}
         for name, memory in self._aspects.items():
             columns[name] = cells.aspects(name, given[name], memory, self._spellings, unclear)
         if unclear:
@@ -222,7 +227,7 @@ def _choose(uri: str, table: Table, columns: Mapping[str, str]) -> tuple[dict[st
     header = table.header
     for ours, theirs in columns.items():
         if not _known(ours):
-            known = ", ".join((*REQUIRED, "image_2", *OPTIONAL, "aspect_NAME"))
+            known = ", ".join((*REQUIRED, "image_2", *OPTIONAL, "aspect_NAME", "number_NAME", "text_NAME"))
             raise SettingsError(f"no column is called {ours!r} here; NAME=COLUMN takes one of {known}")
         if theirs not in header:
             raise CatalogueError(
@@ -244,13 +249,18 @@ def _choose(uri: str, table: Table, columns: Mapping[str, str]) -> tuple[dict[st
     given = {*chosen, *(["image"] if any(map(is_image, chosen)) else [])}
     if missing := [name for name in REQUIRED if name not in given]:
         raise CatalogueError(f"{uri} {lacking(missing, header)}")
+    own = Counter(column.called for column in own_columns(chosen))
+    if twice := [name for name, count in own.items() if count > 1]:
+        raise CatalogueError(
+            f"{uri} has both number_{twice[0]} and text_{twice[0]}: hits can show one of them"
+        )
     used = set(chosen.values())
     in_order = sorted(chosen, key=lambda ours: (_image_number(ours), header.index(chosen[ours])))
     return {ours: chosen[ours] for ours in in_order}, tuple(name for name in header if name not in used)
 
 
 def _known(name: str) -> bool:
-    return name in REQUIRED + OPTIONAL or is_image(name) or is_aspect(name)
+    return name in REQUIRED + OPTIONAL or is_image(name) or is_aspect(name) or own_column(name) is not None
 
 
 def _image_number(name: str) -> int:

@@ -8,7 +8,7 @@ manifest lists them as ``photos-00000.tar`` and so on, and `photo_store` reads t
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from lookalike.catalogue.photo_store import PhotoStore, is_shard
-from lookalike.columns import COLUMNS
+from lookalike.columns import COLUMNS, Column
 from lookalike.errors import CorruptObject
 from lookalike.storage.artefacts import Artefact, Ref, fetch, read_manifest
 from lookalike.storage.objects import ObjectStore
@@ -49,13 +49,13 @@ LISTING_PHOTOS_SCHEMA = pa.schema(
 )
 
 
-def listings_schema(aspects: list[str]) -> pa.Schema:
-    """Columns of ``listings.parquet``: those of the registry, then aspects.
+def listings_schema(aspects: list[str], own: Iterable[Column] = ()) -> pa.Schema:
+    """Columns of ``listings.parquet``: those of the registry, the shop's own, then aspects.
 
     `aspects` are names without the prefix, in the order of the columns.
     """
     lists = [pa.field(ASPECT_PREFIX + name, pa.list_(pa.string())) for name in aspects]
-    return pa.schema([*(column.field for column in COLUMNS), *lists])
+    return pa.schema([*(column.field for column in (*COLUMNS, *own)), *lists])
 
 
 class CuratedSnapshot:

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from lookalike.catalogue.assembly import Assembled
 from lookalike.catalogue.fields import FURTHER
 from lookalike.catalogue.snapshot import ASPECT_PREFIX, LISTING_PHOTOS_SCHEMA, listings_schema
+from lookalike.columns import own_columns
 
 ROWS = 1 << 20
 """Rows of a group, as pyarrow cuts a whole table."""
@@ -24,7 +25,7 @@ ROWS = 1 << 20
 
 def write_listings(path: Path, snapshot: Assembled) -> None:
     """``listings.parquet``: see `snapshot.listings_schema`."""
-    _write(path, _listings(snapshot), listings_schema(list(snapshot.findings.catalogue.aspects)))
+    _write(path, _listings(snapshot), _schema(snapshot))
 
 
 def write_listing_photos(path: Path, snapshot: Assembled) -> None:
@@ -38,10 +39,17 @@ def _write(path: Path, groups: Iterator[pa.Table], schema: pa.Schema) -> None:
             writer.write_table(table, row_group_size=ROWS)
 
 
+def _schema(snapshot: Assembled) -> pa.Schema:
+    catalogue = snapshot.findings.catalogue
+    return listings_schema(list(catalogue.aspects), own_columns(catalogue.listings.spool.schema.names))
+
+
 def _listings(snapshot: Assembled) -> Iterator[pa.Table]:
     kept, catalogue = snapshot.kept, snapshot.findings.catalogue
-    schema = listings_schema(list(catalogue.aspects))
-    passed = ["title", "price", *FURTHER, *(ASPECT_PREFIX + name for name in catalogue.aspects)]
+    schema = _schema(snapshot)
+    aspects = (ASPECT_PREFIX + name for name in catalogue.aspects)
+    shops = (column.name for column in own_columns(schema.names))
+    passed = ["title", "price", *FURTHER, *shops, *aspects]
     main = kept.pictured.main
     before = 0
     for rows in catalogue.listings.spool.in_order(kept.pictured.rows, ROWS, passed):

@@ -63,7 +63,7 @@ def show_answer(out: Output, found: Results) -> None:
 
 
 def _show_hits(out: Output, found: Results) -> None:
-    stated = any(hit.aspects is not None for hit in found)
+    stated = any(hit.aspects is not None or hit.extra for hit in found)
     columns = ("#", "listing", "title", "category", "score", "likeness", "distance", "price", "same")
     rows = [
         (
@@ -84,7 +84,9 @@ def _show_hits(out: Output, found: Results) -> None:
 
 
 def _stated(hit: Hit) -> str:
-    return escape(", ".join(f"{n}={'|'.join(values)}" for n, values in (hit.aspects or {}).items()))
+    aspects = [f"{name}={'|'.join(values)}" for name, values in (hit.aspects or {}).items()]
+    own = [f"{n}={said:g}" if isinstance(said, float) else f"{n}={said}" for n, said in hit.extra.items()]
+    return escape(", ".join(aspects + own))
 
 
 def _show_facets(out: Output, facets: Facets) -> None:
@@ -99,9 +101,8 @@ def _show_facets(out: Output, facets: Facets) -> None:
         rows += [(count, escape(f"{flag} {shlex.quote(start + value)}")) for value, count in shown]
         if len(counts) > _VALUES:
             rows.append((sum(list(counts.values())[_VALUES:]), f"[dim]{len(counts) - _VALUES} more[/dim]"))
-    spans = "".join(
-        f"; {name} {span[0]:g} to {span[1]:g}" for name, span in facets.ranges.items() if span is not None
-    )
+    numbers = {**facets.ranges, **facets.extra}
+    spans = "".join(f"; {name} {span[0]:g} to {span[1]:g}" for name, span in numbers.items() if span)
     heading = f"facets of the nearest {facets.listings:,} listings that pass the filters{spans}"
     _table(out, heading, ("listings", "narrow by"), rows)
 

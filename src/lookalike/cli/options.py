@@ -55,7 +55,7 @@ CatalogueUri = Annotated[
         metavar="URI",
         help="File (CSV, JSON lines, Excel, Parquet, product feed; .gz, .zst, .zip), folder or database, local or "
         "s3://, with listing_id, image, category, or as a shop system exports it: see --preset. "
-        f"Optional: {', '.join(column.name for column in OFFERED)}, aspect_*.",
+        f"Optional: {', '.join(column.name for column in OFFERED)}, aspect_*, number_*, text_*.",
     ),
 ]
 Preset = Annotated[

@@ -156,8 +156,9 @@ OPTIONS = (
         "sort",
         "--sort",
         _ORDER,
-        "price: the cheapest first, -price: the dearest, of the nearest 300 listings that pass the filters.",
-        "price|-price",
+        "price: the cheapest first, -price: the dearest, of the nearest 300 listings that pass the filters; or another "
+        "number of the shop's own.",
+        "NAME",
         shown_default="by likeness",
     ),
     SearchOption(

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from lookalike.columns import STORED
+from lookalike.columns import stored_among
 from lookalike.errors import CatalogueError, SettingsError
 from lookalike.index import kernels, likeness, sketch
 from lookalike.index.reader import IndexSnapshot
@@ -222,7 +222,8 @@ def _lay_out(
     row_number = number[of]
     order = np.argsort(row_number, kind="stable")
     rows = np.bincount(row_number, minlength=len(categories))
-    columns = tuple((c.name, c.stored) for c in STORED if c.stored and _states(indexed, c.name))
+    known = stored_among(indexed.column_names)
+    columns = tuple((c.name, c.stored) for c in known if c.stored and _states(indexed, c.name))
     aspects = tuple(n.removeprefix(ASPECT) for n in indexed.column_names if n.startswith(ASPECT))
     values = {name: _values(indexed[name]) for name, kind in columns if kind == "label"}
     values |= {ASPECT + name: _values(pc.list_flatten(indexed[ASPECT + name])) for name in aspects}

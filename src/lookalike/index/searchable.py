@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from lookalike.columns import STORED
+from lookalike.columns import stored_among
 from lookalike.errors import SettingsError
 from lookalike.index.segment import ASPECT, MAX_ROWS
 from lookalike.storage.artefacts import Ref, fetch, read_manifest
@@ -34,7 +34,7 @@ class Searchable:
     """Listings and their photos."""
 
     listings: pa.Table
-    """One row each, by listing id: id, category, group, those of `columns.STORED` that there are, aspects by name."""
+    """One row each, by listing id: id, category, group, those of `columns.stored_among` it, aspects by name."""
     photos: pa.Table
     """`PHOTOS`, by listing id and ordinal; each listing has some."""
 
@@ -83,7 +83,7 @@ def read_searchable(
     snapshot = fetch(store, curated, cache_dir, sorted({LISTINGS, LISTING_PHOTOS} & held))
     path = snapshot.path(LISTINGS)
     names = pq.read_schema(path).names
-    columns = ["listing_id", "photo_id", "category", "group", *(c.name for c in STORED if c.name in names)]
+    columns = ["listing_id", "photo_id", "category", "group", *(c.name for c in stored_among(names))]
     columns += sorted(name for name in names if name.startswith(ASPECT))
     filters = None if splits is None else pc.field("split").isin(pa.array(sorted(splits), pa.utf8()))
     listings = pq.read_table(path, columns=columns, filters=filters)

@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from lookalike.catalogue.photo_store import shard_name
 from lookalike.catalogue.snapshot import PHOTOS as STORED_PHOTOS
 from lookalike.coding.shards import read_codes
-from lookalike.columns import STORED
+from lookalike.columns import stored_among
 from lookalike.index import likeness, tombstones
 from lookalike.index.builder import widths_of, write_segments
 from lookalike.index.generation import MOST_DELTAS, PLACES, Generation
@@ -210,7 +210,7 @@ def listings_of(part: Partition, rows: npt.NDArray[np.int64]) -> pa.Table:
         "category": pa.array([part.category] * len(rows), pa.utf8()),
         "group": part.groups.take(at),
     }
-    columns |= {c.name: part.columns[c.name].take(at).cast(c.type) for c in STORED if c.name in part.columns}
+    columns |= {c.name: part.columns[c.name].take(at).cast(c.type) for c in stored_among(part.columns)}
     texts = pa.list_(pa.utf8())
     columns |= {f"aspect_{name}": lists.take(at).cast(texts) for name, lists in part.aspects.items()}
     return pa.table(columns)

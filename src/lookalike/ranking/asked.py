@@ -85,7 +85,7 @@ def parse_parameters(items: Iterable[tuple[str, str]]) -> SearchParameters:
         every_photo=_every_photo(single.get("photos", "main")),
         exclude=frozenset(repeated["exclude"]),
         exclude_groups=frozenset(repeated["exclude_group"]),
-        sort=single.get("sort"),  # type: ignore[arg-type]  # is checked there
+        sort=single.get("sort"),
         show=tuple(dict.fromkeys(repeated["show"])),
         explain=one("explain", parse_flag, default=False),
         facets=one("facets", parse_flag, default=False),

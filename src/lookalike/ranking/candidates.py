@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 import pyarrow as pa
 
-from lookalike.columns import SHOWN, Column
+from lookalike.columns import SHOWN, Column, own_columns
 from lookalike.index.reader import Partition
 from lookalike.ranking.listings import IndexedListing
 from lookalike.ranking.rescoring import Rescorer
@@ -53,6 +53,9 @@ class MappedCandidates:
     def prices(self) -> np.ndarray:
         return self._gather(lambda partition, rows: partition.prices[rows])
 
+    def numbers(self, name: str) -> np.ndarray:
+        return self._gather(lambda partition, rows: numbers_of(partition, name, rows))
+
     def chances(self, aspect: str, probabilities: Mapping[str, float]) -> np.ndarray:
         return self._gather(lambda p, rows: self._stated(p).chances(aspect, probabilities, rows))
 
@@ -66,6 +69,8 @@ class MappedCandidates:
         rows = zip(self._nearest.partition.tolist(), self._nearest.row.tolist(), strict=True)
         partitions = [(self._job.partitions[place], row) for place, row in rows]
         shown = {column.name: self.shown(column).to_pylist() for column in SHOWN} if partitions else {}
+        stated = own_columns(name for partition, _, _ in self._members for name in partition.columns)
+        own = {column.called: self.shown(column).to_pylist() for column in stated}
         return [
             IndexedListing(
                 listing_id=listing_id,
@@ -75,6 +80,7 @@ class MappedCandidates:
                 group=group,
                 aspects=self._stated(partition).of_row(row, aspects),
                 columns={name: values[i] for name, values in shown.items()},
+                extra={name: values[i] for name, values in own.items() if values[i] is not None},
             )
             for i, ((partition, row), listing_id, photo_id, ordinal, group) in enumerate(
                 zip(
@@ -148,6 +154,11 @@ def listing_of(partition: Partition, row: int, stated: StatedAspects) -> Indexed
         group=partition.groups[row].as_py(),
         aspects=stated.of_row(row),
         columns={column.name: shown_of(partition, column, rows)[0].as_py() for column in SHOWN},
+        extra={
+            column.called: said
+            for column in own_columns(partition.columns)
+            if (said := shown_of(partition, column, rows)[0].as_py()) is not None
+        },
     )
 
 
@@ -155,3 +166,12 @@ def shown_of(partition: Partition, column: Column, rows: np.ndarray) -> pa.Array
     """What the listings of these rows of a partition state in a column, by the column's own type."""
     found = partition.column(column.name, rows)
     return pa.nulls(len(rows), column.type) if found is None else found.cast(column.type)
+
+
+def numbers_of(partition: Partition, name: str, rows: np.ndarray) -> np.ndarray:
+    """f64[m]: what the listings of these rows state in a column of numbers; NaN where they state none."""
+    found = partition.column(name, rows)
+    if found is None:
+        return np.full(len(rows), np.nan)
+    numbers: np.ndarray = found.to_numpy(zero_copy_only=False)
+    return numbers

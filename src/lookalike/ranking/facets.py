@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from lookalike.ranking.filters import LABELS, NUMBERS
@@ -29,6 +29,9 @@ class Stating(Protocol):
     @property
     def columns(self) -> Mapping[str, Any]: ...
 
+    @property
+    def extra(self) -> Mapping[str, str | float]: ...
+
 
 @dataclass(frozen=True, slots=True)
 class Facets:
@@ -43,6 +46,9 @@ class Facets:
     ranges: Mapping[str, tuple[float, float] | None]
     """Of each column of numbers the lowest and the highest; None where no listing has one."""
 
+    extra: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """The same of the shop's own numbers that some listing states."""
+
     @classmethod
     def of(cls, listings: Iterable[Stating]) -> Facets:
         """Count `listings`, which have all their aspects."""
@@ -50,6 +56,7 @@ class Facets:
         aspects: dict[str, Counter[str]] = {}
         labels: dict[str, Counter[str]] = {name: Counter() for name in LABELS}
         numbers: dict[str, list[float]] = {name: [] for name in NUMBERS}
+        own: dict[str, list[float]] = {}
         total = 0
         for listing in listings:
             total += 1
@@ -62,12 +69,16 @@ class Facets:
             for name, found in numbers.items():
                 if (number := listing.columns.get(name)) is not None:
                     found.append(number)
+            for name, said in listing.extra.items():
+                if isinstance(said, float):
+                    own.setdefault(name, []).append(said)
         return cls(
             listings=total,
             categories=_commonest(categories),
             aspects={name: _commonest(aspects[name]) for name in sorted(aspects)},
             labels={name: _commonest(counts) for name, counts in labels.items()},
             ranges={name: (min(found), max(found)) if found else None for name, found in numbers.items()},
+            extra={name: (min(found), max(found)) for name, found in sorted(own.items())},
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -81,6 +92,7 @@ class Facets:
             "aspects": {name: dict(counts) for name, counts in self.aspects.items()},
             **{name: dict(counts) for name, counts in self.labels.items()},
             **ranges,
+            "extra": {name: {"from": low, "to": high} for name, (low, high) in self.extra.items()},
         }
 
 

@@ -57,6 +57,9 @@ class JoinedCandidates:
     def prices(self) -> np.ndarray:
         return self._numbers(lambda each: each.prices())
 
+    def numbers(self, name: str) -> np.ndarray:
+        return self._numbers(lambda each: each.numbers(name))
+
     def expected_distances(self) -> np.ndarray:
         return self._numbers(lambda each: each.expected_distances()).astype(np.float32)
 

@@ -8,16 +8,17 @@ Both give the same candidates in the same order with the same numbers, so everyt
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 
 from lookalike.coding.release import ModelCard
+from lookalike.columns import own_columns
 from lookalike.errors import ReleaseError
 from lookalike.index.likeness import Likeness
 from lookalike.index.reader import Memory
-from lookalike.ranking.filters import Filters
+from lookalike.ranking.filters import NUMBERS, Filters
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,8 @@ class Wanted:
     """f32[bits]: how sure the query is that each bit is 1, where candidates are to be re-scored by it."""
     aspects: tuple[str, ...] = ()
     """Those aspects that candidates will be asked about."""
+    own: tuple[str, ...] = ()
+    """Those of the shop's own columns, `number_weight`, that they will be asked about."""
     others: tuple[tuple[np.ndarray, np.ndarray | None], ...] = ()
     """Further codes of the query, each with its weights: what counts of a listing is the nearest to any of them."""
 
@@ -62,6 +65,8 @@ class IndexedListing:
     """The aspects that were asked for and that it states."""
     columns: Mapping[str, Any]
     """What it states in each of `columns.SHOWN`; None where it states nothing."""
+    extra: Mapping[str, str | float] = field(default_factory=dict)
+    """What it states in the shop's own columns, as these are called; only what it does."""
     photos: tuple[str, ...] = ()
     """Ids of all its photos in the index, in their order, where it was looked up by `Listings.find`; else none."""
 
@@ -98,6 +103,9 @@ class Candidates(Protocol):
     def prices(self) -> np.ndarray:
         """f64[m], NaN where a listing has none."""
 
+    def numbers(self, name: str) -> np.ndarray:
+        """f64[m]: what each states in a column of numbers, `price` or `number_weight`; NaN where it states none."""
+
     def expected_distances(self) -> np.ndarray:
         """f32[m]: the asymmetric distance by the query's `weights`."""
 
@@ -129,11 +137,19 @@ class Summary:
     """For each category (listing id, photo id) of one of its listings."""
     delta: str = ""
     """The last delta's reference, as text; empty where there is none."""
+    own: Mapping[str, tuple[float, float] | None] = field(default_factory=dict)
+    """The shop's own columns, `number_weight`: of numbers the lowest and the highest; None for texts."""
     likeness: Likeness | None = None
     """How far its own photos are from what looks most like them; None where the index does not say."""
 
     def __len__(self) -> int:
         return sum(self.rows.values())
+
+    @property
+    def sortable(self) -> Mapping[str, str]:
+        """What a range or a sort may name, and the column that it is."""
+        own = {column.called: column.name for column in own_columns(self.own) if column.stored == "number"}
+        return {name: name for name in NUMBERS} | own
 
 
 class Listings(Protocol):

@@ -11,12 +11,13 @@ from threading import Lock
 import numpy as np
 import pyarrow as pa
 
+from lookalike.columns import own_columns
 from lookalike.index.hamming import Scanner, bitmap
 from lookalike.index.layers import AnyIndex, open_index
 from lookalike.index.likeness import Likeness
 from lookalike.index.lookup import find_rows
 from lookalike.index.reader import Memory, Partition
-from lookalike.ranking.candidates import MappedCandidates, listing_of
+from lookalike.ranking.candidates import MappedCandidates, listing_of, numbers_of
 from lookalike.ranking.filters import Filters
 from lookalike.ranking.listings import Candidates, IndexedListing, Listings, Summary, Wanted
 from lookalike.ranking.scan import ScanJob, nearest_of_any, scan
@@ -135,6 +136,7 @@ class MappedListings:
         values: dict[str, Counter[str]] = {}
         prices: list[float] = []
         examples: dict[str, tuple[str, str]] = {}
+        own: dict[str, list[float]] = {}
         for category in index.categories:
             partitions = index.partitions(category)
             counts = [self.stated(partition).counts for partition in partitions]
@@ -142,9 +144,13 @@ class MappedListings:
             for name, found in (item for each in counts for item in each.items()):
                 values.setdefault(name, Counter()).update(found)
             for partition in partitions:
-                known = partition.prices[~np.isnan(partition.prices) & partition.alive_mask()]
-                if len(known):
-                    prices += (float(known.min()), float(known.max()))
+                prices += _span(partition.prices[partition.alive_mask()])
+                for column in own_columns(partition.columns):
+                    span = own.setdefault(column.name, [])
+                    if column.stored == "number":
+                        span += _span(
+                            numbers_of(partition, column.name, np.flatnonzero(partition.alive_mask()))
+                        )
             examples[category] = min(_first(partition) for partition in partitions)
         return Summary(
             name=index.name,
@@ -157,12 +163,19 @@ class MappedListings:
             prices=(min(prices), max(prices)) if prices else None,
             examples=examples,
             delta=index.delta,
+            own={name: (min(span), max(span)) if span else None for name, span in sorted(own.items())},
         )
 
 
 def _rows_asked_for(wanted: Wanted) -> tuple[object, ...]:
     """What decides which rows are the nearest: not by which weights they are scored afterwards."""
     return (*(code.tobytes() for code in wanted.codes), wanted.categories, wanted.filters, wanted.k)
+
+
+def _span(numbers: np.ndarray) -> list[float]:
+    """The lowest and the highest; nothing where there is none."""
+    known = numbers[~np.isnan(numbers)]
+    return [float(known.min()), float(known.max())] if len(known) else []
 
 
 def _first(partition: Partition) -> tuple[str, str]:

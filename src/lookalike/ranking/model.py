@@ -179,8 +179,8 @@ PARAMETERS = (
     Parameter(
         "ranges",
         "ranges",
-        "`name=low..high`: a range as of the price, of any aspect whose values are numbers (`size=40..42.5`). "
-        "Listings that state no number do not pass.",
+        "`name=low..high`: a range as of the price, of one of the shop's own numbers (`extra`) or of any aspect whose "
+        "values are numbers (`size=40..42.5`). Listings that state no number do not pass.",
         ("filters", "ranges"),
         example=["size=40..42.5"],
     ),
@@ -188,10 +188,11 @@ PARAMETERS = (
     Parameter(
         "sort",
         "text",
-        "Order by price, `-price` for the dearest first, instead of by likeness: the nearest 300 listings that pass "
-        "the filters (`RankingConfig.candidates`), of each product the one that comes first, those without a price "
-        "last. The answer ends with them.",
-        limits={"enum": ["price", "-price"]},
+        "Order by `price`, or by a number of the shop's own (`extra`), instead of by likeness; `-price` is the dearest "
+        "first. Ordered are the nearest 300 listings that pass the filters (`RankingConfig.candidates`), of each "
+        "product the one that comes first, those without a number last. The answer ends with them.",
+        limits={"minLength": 1},
+        example="price",
     ),
     Parameter(
         "show",

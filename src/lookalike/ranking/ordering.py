@@ -67,13 +67,18 @@ class Ordering:
             k=self.config.candidates,
             weights=move(query.bit_probabilities),
             aspects=tuple(dict.fromkeys((*query.expected.aspects, *self.wishes(request).aspects, *counted))),
+            own=tuple(self.summary.own),
             others=tuple((code, move(probabilities)) for code, probabilities in query.others),
         )
 
     def by_shape(self, code: np.ndarray, want: Wanted) -> Wanted | None:
         """The same candidates, with distances in the bits that likeness is measured by; None without a measure."""
         measure = self.summary.likeness
-        return None if measure is None else replace(want, weights=by_shape(code, measure.bits), aspects=())
+        return (
+            None
+            if measure is None
+            else replace(want, weights=by_shape(code, measure.bits), aspects=(), own=())
+        )
 
     def wishes(self, request: SearchRequest) -> Understood:
         """What the text of a search asks for."""
@@ -158,7 +163,8 @@ class Ordering:
         # Candidates come by distance and listing id, and a stable sort keeps that order among equal scores.
         order = np.lexsort((-scores, ~same)).tolist()
         if request.sort:
-            order = _by_price(candidates.prices(), order, dearest_first=request.sort == "-price")
+            column = self.summary.sortable[request.sort.removeprefix("-")]
+            order = _by_number(candidates.numbers(column), order, highest_first=request.sort.startswith("-"))
         limit = request.reach - before.hits
         if self.config.group:
             groups = groups_of(candidates, order, limit)
@@ -184,6 +190,7 @@ class Ordering:
                 columns=found.columns,
                 matched_aspects=matched(query.expected, found.aspects),
                 aspects={n: v for n, v in found.aspects.items() if n in carried} if carried else None,
+                extra=found.extra,
                 explain=explained,
             )
             for found, explained, distance, score, (likeness, words) in zip(
@@ -311,9 +318,9 @@ class Ordering:
         return replace(hit, distance=distance, likeness=likeness, alike=words)
 
 
-def _by_price(prices: np.ndarray, order: Sequence[int], *, dearest_first: bool) -> list[int]:
-    """`order` by the prices f64[m] of its candidates, those without one last, equal prices as they were."""
-    ordered = prices[list(order)]
-    keys = -ordered if dearest_first else ordered
+def _by_number(numbers: np.ndarray, order: Sequence[int], *, highest_first: bool) -> list[int]:
+    """`order` by the `numbers` f64[m] of its candidates, those without one last, equal numbers as they were."""
+    ordered = numbers[list(order)]
+    keys = -ordered if highest_first else ordered
     found: list[int] = np.asarray(order)[np.argsort(keys, kind="stable")].tolist()  # NaN sorts last
     return found

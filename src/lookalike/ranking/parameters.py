@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 
 from lookalike.errors import QueryError
@@ -111,13 +111,16 @@ def parse_ranges(items: Sequence[str]) -> tuple[Range, ...]:
     return tuple(found[name] for name in sorted(found))
 
 
-def check_aspects(request: SearchRequest, known: Sequence[str]) -> None:
-    """Refuse an aspect, to filter by or to be shown, that is none of `known`, sorted names. A value that nothing has is
-    no error."""
+def check_names(request: SearchRequest, known: Sequence[str], numbers: Collection[str] = NUMBERS) -> None:
+    """Refuse an aspect, to filter by or to be shown, that is none of `known`, sorted names, and a sort by what is none
+    of `numbers`. A value that nothing has is no error."""
+    if request.sort is not None and request.sort.removeprefix("-") not in numbers:
+        offered = " or ".join(sign + name for name in numbers for sign in ("", "-"))
+        raise QueryError(f"sort is {offered}, not {request.sort[:40]!r}")
     filters = request.filters
     named = [name for name, _ in (*filters.aspects, *filters.aspects_not)]
     named += [name for name in request.show if name != "*"]
-    for name in (*named, *(name for name, *_ in filters.ranges if name not in NUMBERS)):
+    for name in (*named, *(name for name, *_ in filters.ranges if name not in numbers)):
         if name in known:
             continue
         by_case = {each.casefold(): each for each in known}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -22,8 +22,6 @@ from lookalike.ranking.words import NOTHING, TextConfig, Understood, check_text
 if TYPE_CHECKING:
     from lookalike.imaging.photos import Box
 
-Sort = Literal["price", "-price"]
-"""Cheapest first, or dearest first."""
 MAXIMUM_BOXES = 3
 """The most boxes that are told of a photo."""
 MAXIMUM_K = 200
@@ -165,9 +163,10 @@ class SearchRequest:
     """Listings that are not to be answered."""
     exclude_groups: frozenset[str] = frozenset()
     """Groups none of whose listings is to be answered: products that were shown already."""
-    sort: Sort | None = None
-    """Order the pool, the nearest `RankingConfig.candidates` listings that pass, by price instead of by score; of a
-    group the first in that order stays, and listings without a price come last. Such an answer ends with the pool."""
+    sort: str | None = None
+    """Order the pool, the nearest `RankingConfig.candidates` listings that pass, by price or another number instead of
+    by score, with ``-`` before its name the highest first; of a group the first in that order stays, and listings
+    without a number come last. Such an answer ends with the pool."""
     show: tuple[str, ...] = ()
     """Aspects that hits carry; ``*`` for all."""
     explain: bool = False
@@ -183,8 +182,6 @@ class SearchRequest:
             raise QueryError(f"k must be between 1 and {MAXIMUM_K}, not {self.k}")
         if self.offset < 0 or self.reach > MAXIMUM_REACH:
             raise QueryError(f"offset and k together may be at most {MAXIMUM_REACH}, not {self.reach}")
-        if self.sort is not None and self.sort not in get_args(Sort):
-            raise QueryError(f"sort is {' or '.join(get_args(Sort))}, not {self.sort[:40]!r}")
         if self.blend is not None and not 0 <= self.blend <= 1:
             raise QueryError(f"alpha must be between 0 and 1, not {self.blend:g}")
         if self.colour is not None and not 0 <= self.colour <= MAXIMUM_COLOUR:
@@ -243,6 +240,8 @@ class Hit:
     """Aspects in which the listing has the query's value: of a photo only where that is predicted surely enough."""
     aspects: Mapping[str, tuple[str, ...]] | None = None
     """What it states of the aspects that were to be shown; None where there were none."""
+    extra: Mapping[str, str | float] = field(default_factory=dict)
+    """What it states in the shop's own columns."""
     explain: Mapping[str, float | bool] | None = None
     """The parts of its score, where they were asked for (`ordering`)."""
 

@@ -24,7 +24,7 @@ from lookalike.ranking.finding import boxes_in, is_cluttered, look_closer
 from lookalike.ranking.listings import Candidates, Listings, Summary, Wanted, check_fit
 from lookalike.ranking.local import map_listings
 from lookalike.ranking.ordering import Ordering
-from lookalike.ranking.parameters import check_aspects
+from lookalike.ranking.parameters import check_names
 from lookalike.ranking.request import (
     Answer,
     Query,
@@ -115,7 +115,7 @@ class Searcher:
         """Raise the `QueryError` that searching for `query` would raise, before it costs anything."""
         expand_categories(query.request.categories, self.summary.rows)
         expand_categories(query.request.categories_not, self.summary.rows)
-        check_aspects(query.request, self._aspect_names)
+        check_names(query.request, self._aspect_names, self.summary.sortable)
         if query.listing_id is not None and self.listings.find(query.listing_id) is None:
             raise QueryError(f"unknown listing: {query.listing_id}")
 
@@ -145,7 +145,7 @@ class Searcher:
         """The second half of `search_all`: route and scan together, then order each query's candidates."""
         order, started = self._ordering, time.perf_counter()
         for request in requests:
-            check_aspects(request, self._aspect_names)
+            check_names(request, self._aspect_names, self.summary.sortable)
         wishes = [self.vocabulary.understand(request.text) for request in requests]
         queries, requests = zip(*map(changed, queries, requests, wishes), strict=True)
         opened = [self._router.open(query, request) for query, request in zip(queries, requests, strict=True)]

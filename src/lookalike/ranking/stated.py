@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numba import njit
 
+from lookalike.columns import NUMBER_PREFIX
 from lookalike.index.pieces import read_only
 from lookalike.index.reader import Partition
 from lookalike.ranking.filters import Filters, number_of
@@ -114,7 +115,8 @@ class StatedAspects:
         """f64[n] of a column of numbers, NaN where there is none; None: no such column."""
         if name == "price":
             return self.partition.prices
-        column = self.partition.columns.get(name)
+        columns = self.partition.columns
+        column = columns.get(NUMBER_PREFIX + name, columns.get(name))
         if column is None or not pa.types.is_floating(column.type):
             return None
         numbers: np.ndarray = column.to_numpy(zero_copy_only=False)

@@ -16,6 +16,11 @@ from lookalike.ranking.model import body_schema, query_parameters
 
 _FILE = Path(__file__).parent / "openapi.json"
 _WITH_COLUMNS = ("Hit", "Listing")
+_OWN = {
+    "type": "object",
+    "description": "What the listing states in the shop's own columns: numbers and texts, by name.",
+    "additionalProperties": {"type": ["number", "string"]},
+}
 
 
 def openapi() -> dict[str, Any]:
@@ -28,10 +33,23 @@ def openapi() -> dict[str, Any]:
     for name in _WITH_COLUMNS:
         schemas[name]["properties"] |= {column.name: column.json_schema for column in SHOWN}
         schemas[name]["required"] += [column.name for column in SHOWN]
+        schemas[name]["properties"]["extra"] = _OWN
     facets = schemas["Facets"]
     counts = facets["properties"]["categories"]
     facets["properties"] |= dict.fromkeys(LABELS, counts) | {name: _bounds() for name in NUMBERS}
     facets["required"] += [*LABELS, *NUMBERS]
+    ends = _bounds()["properties"]
+    span = {"type": "object", "properties": ends, "required": ["from", "to"]}
+    facets["properties"]["extra"] = {
+        "type": "object",
+        "description": "Of each of the shop's own numbers the lowest and the highest.",
+        "additionalProperties": span,
+    }
+    schemas["Catalogue"]["properties"]["extra"] = {
+        "type": "object",
+        "description": "The shop's own columns: of numbers the lowest and the highest, null for texts.",
+        "additionalProperties": _bounds(),
+    }
     return document
 
 

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lookalike.catalogue.snapshot import LISTINGS
+from lookalike.columns import own_columns
 from lookalike.errors import CorruptObject
 from lookalike.ranking.listings import Listings, Summary
 from lookalike.storage.artefacts import Artefact
@@ -69,6 +70,7 @@ def listing_json(listings: Listings, titles: Titles, listing_id: str) -> dict[st
         **listing.columns,
         "title": listing.columns["title"] or titles.get(listing_id),
         "aspects": {name: list(values) for name, values in listing.aspects.items()},
+        "extra": dict(listing.extra),
     }
 
 
@@ -89,6 +91,10 @@ def catalogue_json(summary: Summary, colour: float | None, unlearned: Collection
         },
         "colour": colour,
         "price": {"from": low, "to": high} if summary.prices else None,
+        "extra": {
+            column.called: (span := summary.own[column.name]) and {"from": span[0], "to": span[1]}
+            for column in own_columns(summary.own)
+        },
         "examples": [
             {"listing_id": listing_id, "photo_id": photo_id, "category": category}
             for category, (listing_id, photo_id) in islice(summary.examples.items(), _EXAMPLES)

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lookalike.columns import SHOWN
+from lookalike.columns import SHOWN, own_column, own_columns
 from lookalike.errors import ReleaseError, ServiceBusy
 from lookalike.index.likeness import Likeness
 from lookalike.index.reader import Memory
@@ -129,6 +129,11 @@ class RemoteCandidates:
         prices: np.ndarray = wire.shown_column(self._rows, "price").to_numpy(zero_copy_only=False)
         return prices
 
+    def numbers(self, name: str) -> np.ndarray:
+        column = wire.own_column if own_column(name) else wire.shown_column
+        numbers: np.ndarray = column(self._rows, name).to_numpy(zero_copy_only=False)
+        return numbers
+
     def expected_distances(self) -> np.ndarray:
         distances: np.ndarray = self._rows.column("expected").to_numpy()
         return distances
@@ -141,6 +146,8 @@ class RemoteCandidates:
     def listings(self, aspects: Collection[str]) -> list[IndexedListing]:
         stated = {name: wire.aspect_column(self._rows, name).to_pylist() for name in aspects}
         shown = {column.name: wire.shown_column(self._rows, column.name).to_pylist() for column in SHOWN}
+        named = own_columns(self._wanted.own)
+        own = {column.called: wire.own_column(self._rows, column.name).to_pylist() for column in named}
         rows = self._rows.select(["listing_id", "photo_id", "photo_ordinal", "category", "group"]).to_pylist()
         return [
             IndexedListing(
@@ -150,6 +157,7 @@ class RemoteCandidates:
                 category=self._wanted.categories[row["category"]],
                 group=row["group"],
                 columns={name: values[i] for name, values in shown.items()},
+                extra={name: values[i] for name, values in own.items() if values[i] is not None},
                 aspects={name: tuple(values[i]) for name, values in stated.items() if values[i]},
             )
             for i, row in enumerate(rows)
@@ -193,6 +201,10 @@ def merge_summaries(parts: Sequence[Summary]) -> Summary:
             values.setdefault(name, Counter()).update(found)
         for category, example in part.examples.items():
             examples[category] = min(example, examples.get(category, example))
+    own: dict[str, list[float]] = {}
+    for part in parts:
+        for name, span in part.own.items():
+            own.setdefault(name, []).extend(span or ())
     prices = [price for part in parts if part.prices is not None for price in part.prices]
     return Summary(
         name=first.name,
@@ -205,4 +217,5 @@ def merge_summaries(parts: Sequence[Summary]) -> Summary:
         prices=(min(prices), max(prices)) if prices else None,
         examples={category: examples[category] for category in sorted(examples)},
         delta=first.delta,
+        own={name: (min(found), max(found)) if found else None for name, found in sorted(own.items())},
     )

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.ipc
 
-from lookalike.columns import SHOWN
+from lookalike.columns import SHOWN, Column, own_columns
 from lookalike.errors import LookalikeError
 from lookalike.index.reader import Partition
 from lookalike.ranking.candidates import MappedCandidates
@@ -31,6 +31,7 @@ _SINCE_0_1 = ("aspects", "price_from", "price_to")
 _ASPECT = "aspect_"
 _SHOWN = "shown_"
 """Before the name of a column of the registry, which may be called as one of ours."""
+_OWN = "own_"
 _FIXED = [
     ("distance", pa.int32()),
     ("expected", pa.float32()),  # null where the query has no weights
@@ -68,6 +69,7 @@ def wanted_bytes(wanted: Sequence[Wanted]) -> bytes:
             ),
             "k": pa.array([w.k for w in wanted], pa.int64()),
             "aspects": pa.array([list(w.aspects) for w in wanted], pa.list_(pa.utf8())),
+            "own": pa.array([list(w.own) for w in wanted], pa.list_(pa.utf8())),
         }
     )
     return _stream(batch.schema, [batch])
@@ -86,6 +88,7 @@ def read_wanted(data: bytes, bits: int) -> list[Wanted]:
                 k=int(row["k"]),
                 weights=_weights(row["weights"]),
                 aspects=tuple(row["aspects"]),
+                own=tuple(row.get("own", ())),  # coordinators of 0.2 name none
                 others=tuple(
                     (np.frombuffer(code, np.uint8), _weights(weights))
                     for code, weights in zip(row["other_codes"], row["other_weights"], strict=True)
@@ -113,15 +116,16 @@ def _weights(data: bytes | None) -> np.ndarray | None:
 
 def found_bytes(wanted: Sequence[Wanted], found: Sequence[Candidates]) -> bytes:
     """The candidates of every query, as an Arrow stream of one record batch each."""
-    aspects = _aspects_of(wanted)
-    schema = _found_schema(aspects)
-    return _stream(schema, [_batch(w, each, aspects, schema) for w, each in zip(wanted, found, strict=True)])
+    aspects, own = _aspects_of(wanted), _own_of(wanted)
+    schema = _found_schema(aspects, own)
+    batches = [_batch(w, each, aspects, own, schema) for w, each in zip(wanted, found, strict=True)]
+    return _stream(schema, batches)
 
 
 def read_found(data: bytes, wanted: Sequence[Wanted]) -> list[pa.RecordBatch]:
     """One record batch for each query. Raises `WireError` where they are no answer to `wanted`."""
     schema, batches = _batches(data)
-    if len(batches) != len(wanted) or not schema.equals(_found_schema(_aspects_of(wanted))):
+    if len(batches) != len(wanted) or not schema.equals(_found_schema(_aspects_of(wanted), _own_of(wanted))):
         raise WireError("this is no answer to what was asked")
     for batch, w in zip(batches, wanted, strict=True):
         place = batch.column("category").to_numpy()
@@ -131,8 +135,10 @@ def read_found(data: bytes, wanted: Sequence[Wanted]) -> list[pa.RecordBatch]:
 
 
 def summary_json(summary: Summary) -> dict[str, Any]:
-    """Without the likeness, which is the index's as a whole: who reads its manifest has it."""
-    body = {name: getattr(summary, name) for name in Summary.__dataclass_fields__ if name != "likeness"}
+    """Without the likeness, which is the index's as a whole: who reads its manifest has it. Columns of the shop's own
+    are named only where there are some: a coordinator of version 0.2 refuses what it does not know."""
+    left_out = {"likeness"} | ({"own"} if not summary.own else set())
+    body = {name: getattr(summary, name) for name in Summary.__dataclass_fields__ if name not in left_out}
     return body | {
         "preset": dict(summary.preset),
         "stated": {c: sorted(v) for c, v in summary.stated.items()},
@@ -148,6 +154,7 @@ def read_summary(body: Mapping[str, Any]) -> Summary:
                 "stated": {c: frozenset(v) for c, v in body["stated"].items()},
                 "prices": None if body["prices"] is None else tuple(body["prices"]),
                 "examples": {c: tuple(pair) for c, pair in body["examples"].items()},
+                "own": {n: None if span is None else tuple(span) for n, span in body.get("own", {}).items()},
             }
         )
     except (KeyError, ValueError, TypeError, AttributeError) as error:
@@ -160,8 +167,10 @@ def listing_json(found: tuple[IndexedListing, np.ndarray] | None) -> dict[str, A
         return {"found": None}
     listing, codes = found
     fields = asdict(listing)
-    photos = fields.pop("photos")  # beside the rest: an earlier version refuses fields that it does not know
-    return {"found": fields | {"codes": [code.tobytes().hex() for code in codes]}, "photos": photos}
+    beside = {
+        name: fields.pop(name) for name in ("photos", "extra")
+    }  # an earlier version refuses further fields
+    return {"found": fields | {"codes": [code.tobytes().hex() for code in codes]}, **beside}
 
 
 def read_listing(body: Mapping[str, Any]) -> tuple[IndexedListing, np.ndarray] | None:
@@ -172,7 +181,9 @@ def read_listing(body: Mapping[str, Any]) -> tuple[IndexedListing, np.ndarray] |
         fields = dict(body["found"])
         codes = np.stack([np.frombuffer(bytes.fromhex(code), np.uint8) for code in fields.pop("codes")])
         aspects = {name: tuple(values) for name, values in fields.pop("aspects").items()}
-        listing = IndexedListing(**fields, aspects=aspects, photos=tuple(body.get("photos", ())))
+        listing = IndexedListing(
+            **fields, aspects=aspects, photos=tuple(body.get("photos", ())), extra=dict(body.get("extra", {}))
+        )
         if set(listing.columns) != {column.name for column in SHOWN}:
             raise ValueError(f"its columns are {sorted(listing.columns)}")
         return listing, codes
@@ -185,12 +196,23 @@ def shown_column(batch: pa.RecordBatch, name: str) -> pa.Array:
     return batch.column(_SHOWN + name)
 
 
+def own_column(batch: pa.RecordBatch, name: str) -> pa.Array:
+    """What each candidate states in a column of the shop's own, null where it states nothing."""
+    return batch.column(_OWN + name)
+
+
 def aspect_column(batch: pa.RecordBatch, name: str) -> pa.ListArray:
     """list<utf8>[m]: what each candidate states of an aspect."""
     return batch.column(_ASPECT + name)
 
 
-def _batch(wanted: Wanted, found: Candidates, aspects: Collection[str], schema: pa.Schema) -> pa.RecordBatch:
+def _batch(
+    wanted: Wanted,
+    found: Candidates,
+    aspects: Collection[str],
+    own: Collection[Column],
+    schema: pa.Schema,
+) -> pa.RecordBatch:
     assert isinstance(found, MappedCandidates)  # a ranker has its shards in memory
     rows = len(found)
     if not rows:
@@ -204,7 +226,7 @@ def _batch(wanted: Wanted, found: Candidates, aspects: Collection[str], schema: 
         found.column(lambda partition, at: partition.photo_ids.take(pa.array(at))),
         pa.array(found.photo_ordinals()),
         found.column(lambda partition, at: partition.groups.take(pa.array(at))),
-        *map(found.shown, SHOWN),
+        *map(found.shown, (*SHOWN, *own)),
     ]
     for name in aspects:
         columns.append(found.column(lambda partition, at, name=name: _stated(partition, at, name)))  # type: ignore[misc]
@@ -223,9 +245,14 @@ def _aspects_of(wanted: Sequence[Wanted]) -> list[str]:
     return sorted({name for w in wanted for name in w.aspects})
 
 
-def _found_schema(aspects: Collection[str]) -> pa.Schema:
+def _own_of(wanted: Sequence[Wanted]) -> tuple[Column, ...]:
+    """The same of the shop's own columns."""
+    return own_columns(name for w in wanted for name in w.own)
+
+
+def _found_schema(aspects: Collection[str], own: Collection[Column]) -> pa.Schema:
     lists = [(_ASPECT + name, pa.list_(pa.utf8())) for name in aspects]
-    return pa.schema(_FIXED + lists)
+    return pa.schema([*_FIXED, *((_OWN + column.name, column.type) for column in own), *lists])
 
 
 def _filters_json(filters: Filters) -> dict[str, Any]:
