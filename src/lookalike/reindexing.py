@@ -33,6 +33,7 @@ def refresh(
 
     `base` asks for a new base. `shards` is as `index` has it.
     """
+    from lookalike.coding.shoppers import Shoppers
     from lookalike.ingest.refresh import refresh
 
     live = live_ref.read_live(place.store)
@@ -43,6 +44,7 @@ def refresh(
         shards=shards or load(FlowSettings).shards or publication.live_shards(place.store),
         photos=publication.live_photos(place.store),
         base=base,
+        take=Shoppers.of(place.store, extraction, place.cache_dir, place.threads).take,
         cache_dir=place.cache_dir,
         progress=progress,
     )

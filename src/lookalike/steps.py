@@ -230,6 +230,7 @@ def index(
     `shards` is the number of segments of each category; 0 takes the settings', or the live index's, or 1. `photos`
     of each listing become searchable: all, main, or so many; None takes as many as the live index has, or all.
     """
+    from lookalike.coding.shoppers import Shoppers
     from lookalike.index.builder import build
 
     curated = Ref.parse(read_manifest(place.store, extraction).inputs["curated"])
@@ -241,6 +242,7 @@ def index(
         shards=shards or load(FlowSettings).shards or publication.live_shards(place.store),
         splits=None if splits is None else frozenset(splits),
         photos=photos or publication.live_photos(place.store),
+        take=Shoppers.of(place.store, extraction, place.cache_dir, place.threads).take,
         cache_dir=place.cache_dir,
         progress=progress,
     )

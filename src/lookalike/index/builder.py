@@ -76,6 +76,7 @@ def build(
     shards: int = 1,
     splits: Collection[str] | None = None,
     photos: Photos = "all",
+    take: likeness.Take | None = None,
     cache_dir: Path,
     progress: Progress = silent,
 ) -> Ref:
@@ -84,18 +85,20 @@ def build(
     `splits` names the splits whose listings become searchable; None takes all. `photos` says which of their photos
     do. The listings of a category are dealt out to the `shards` segments in turn. Listings none of whose photos has a
     code are left out and counted in the manifest, as are rows (photos of listings), distinct photos and listings with
-    a price.
+    a price. With `take` its measure of likeness is that of photos as shoppers take them (`coding.shoppers`).
     Raises `CatalogueError` where no listing is left, `SettingsError` for a wrong number of shards or photos.
     """
     if not 1 <= shards <= MAX_SHARDS:
         raise SettingsError(f"an index has 1 to {MAX_SHARDS} shards, not {shards}")
     most_photos(photos)
-    config = {
+    config: dict[str, Any] = {
         "format": FORMAT,
         "shards": shards,
         "splits": None if splits is None else sorted(splits),
         "photos": photos,
     }
+    if take is not None:
+        config["likeness"] = "of shoppers' photos"
     inputs = {"curated": str(curated), "extraction": str(extraction)}
     writer = ArtefactWriter(store, Kind.INDEX, inputs=inputs, config=config)
     if found := writer.existing():
@@ -139,7 +142,7 @@ def build(
         del maps
         built = IndexSnapshot.open_files(files)
         splits_of = read_splits(store, curated, cache_dir)
-        alike = likeness.measure(built, chosen, splits_of, _shape_bits(meta), _some_features(paths))
+        alike = likeness.measure(built, chosen, splits_of, _shape_bits(meta), _some_features(paths), take)
         built.close()
         progress("measure likeness", 1, 1)
         for file in files:

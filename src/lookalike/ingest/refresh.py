@@ -16,6 +16,7 @@ from typing import ClassVar, Literal
 from lookalike.errors import CorruptObject, ObjectNotFound, SettingsError
 from lookalike.index.builder import build
 from lookalike.index.generation import read_generation
+from lookalike.index.likeness import Take
 from lookalike.index.searchable import Photos
 from lookalike.index.segment import FORMAT
 from lookalike.ingest.deltas import build_delta, size_of
@@ -60,11 +61,14 @@ def refresh(
     splits: Collection[str] | None = None,
     photos: Photos = "all",
     base: bool = False,
+    take: Take | None = None,
     config: DeltaConfig | None = None,
     cache_dir: Path,
     progress: Progress = silent,
 ) -> Refreshed:
     """Bring the generation that `live` names to the listings and codes of `extraction`; with `base` build it anew.
+
+    `take` is that of `build`.
 
     Raises what `index.builder.build` raises.
     """
@@ -86,6 +90,7 @@ def refresh(
         shards=shards,
         splits=splits,
         photos=photos,
+        take=take,
         cache_dir=cache_dir,
         progress=progress,
     )
