@@ -1,7 +1,7 @@
 """A gallery's photo as a shopper would have taken it: turned, cut off, badly lit, blurred, noisy, saved badly.
 
-Enters: a photo and a number, by which everything is drawn. Leaves: a JPEG. How bad such photos are was chosen by those of
-the sample's shoppers (docs/ranking.md).
+Enters: a photo and a number, by which everything is drawn. Leaves: a JPEG. How bad such photos are was chosen by those
+of the sample's shoppers (docs/ranking.md).
 """
 
 from __future__ import annotations
