@@ -34,7 +34,7 @@ import torch
 from torch import Tensor
 
 from lookalike.catalogue.snapshot import CuratedSnapshot
-from lookalike.learning import distributed, identity, release
+from lookalike.learning import distributed, identity, memory, release
 from lookalike.learning.checkpoint import Checkpoints
 from lookalike.learning.dataset import Decoding, TrainingData, load_training_data, shuffled_batches
 from lookalike.learning.distributed import Ranks
@@ -211,7 +211,7 @@ def train(
         start.check(store)
     writer = _writers(store, curated, recipe, start)[0]
     stop = StopRequest()
-    with stop.watched(), distributed.joined() as ranks:
+    with stop.watched(), memory.kept(), distributed.joined() as ranks:
         checkpoints = Checkpoints(store, writer.id)
         cores = threads or max(1, available_cores() // ranks.local_world)
         torch.set_num_threads(cores)
