@@ -18,6 +18,7 @@ from lookalike.cli.app import app
 from lookalike.coding.encoder import Encoding
 from lookalike.coding.shards import put_shard
 from lookalike.errors import SettingsError
+from lookalike.index import likeness
 from lookalike.sizing import Catalogue, Measured
 from lookalike.sizing_runs import TEMPLATES, Inventory, MeasuredRuns, Pool, Run, Runs, plan_runs
 from lookalike.storage import keys
@@ -91,6 +92,7 @@ def test_numbers_of_the_code_are_those_of_the_plan() -> None:
 
     assert suspects.MOST_PHOTOS == sizing_runs._MOST_LOOKS
     assert CurationConfig().shard_bytes == sizing_runs._PACK_BYTES
+    assert likeness.SHOPPERS == sizing_runs._TAKEN_ANEW
     assert intake._ROWS_OF_A_LOT == sizing_runs._MOST_IN_A_LOT
 
 
