@@ -150,6 +150,7 @@ class Growth:
         full = [sys.executable, "-m", "benchmarks.growth", *self._extra, "--step", name, str(self.folder)]
         done = subprocess.run([*full, *given], check=True, stdout=subprocess.PIPE)
         told: dict[str, Any] = json.loads(done.stdout)
+        print(name, done.stdout.decode(), end="", file=sys.stderr, flush=True)
         return told
 
 

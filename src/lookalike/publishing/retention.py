@@ -39,7 +39,8 @@ class RetentionConfig:
     table: ClassVar[str] = "retention"
 
     records: int = 3
-    """Records of the live ref before the live one whose pairs stay whole, so that roll-backs find them.
+    """Records of the live ref before the live one whose pairs stay whole, so that roll-backs find them: at most the 40
+    that it remembers.
 
     With one or more the model release before the live one stays servable, too, however many moves ago it was live.
     """
