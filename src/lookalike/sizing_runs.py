@@ -80,8 +80,9 @@ class MeasuredRuns:
     """Bytes of a photo in a code shard beside its code: 2,048 features of two bytes each (docs/scale.md)."""
     listed_bytes: float = 20.0
     """Bytes of a photo in the lists of what code shards hold (docs/scale.md)."""
-    id_bytes: float = 300.0
-    """Memory of a photo in an extraction: where it lies, its id, and those of all codes, as columns (by arithmetic)."""
+    id_bytes: float = 450.0
+    """Memory of a photo in an extraction: where it lies, its id, and those of all codes
+    (benchmarks/growth.py --after-curation: 10,000 and 1,000,000 listings)."""
     index_gb: float = 0.25
     """Memory of a run that makes an index or a delta, without listings (benchmarks/deltas.py --memory)."""
     index_bytes: float = 1200.0

@@ -76,3 +76,17 @@ def test_few_rows_of_a_shard_are_read_by_range(tmp_path: Path) -> None:
     store.put(shard.key, b"x" * shard.size)
     with pytest.raises(CorruptObject, match="is no code shard"):
         read_codes(store, extraction, pa.array(ids[:2]), 64, tmp_path / "cache")
+
+
+def test_a_shard_that_retention_removes_meanwhile_is_passed_over(tmp_path: Path) -> None:
+    store = Elsewhere(tmp_path / "store")
+    half = np.full((1, 2), 0.5, np.float32)
+    for number in range(3):
+        code = np.full((1, 64), number, np.uint8)
+        put_shard(store, RELEASE, [f"{number:032x}"], [Encoding(half, half, half, code)])
+    found = existing_shards(store, RELEASE, tmp_path / "cache")
+    first, _ = next(found)
+    left = [info.key for info in store.list(keys.code_shards(RELEASE.id)) if first.sha256 not in info.key]
+    for key in left[:2]:
+        store.delete(key)
+    assert len(list(found)) == 1

@@ -35,6 +35,15 @@ def needed(shards: Iterable[Covered]) -> list[Covered]:
     return [ordered[place] for place in np.unique(np.searchsorted(ends, first, side="right"))]
 
 
+def covering(shards: Sequence[Covered], photo_ids: pa.Array) -> list[CodeShard]:
+    """Those of the shards that have one of these photos."""
+    known = pa.concat_arrays([pa.array([], pa.utf8()), *(ids for _, ids in shards)])
+    found = pc.is_in(known, value_set=photo_ids).to_numpy(zero_copy_only=False)
+    ends = np.cumsum([0, *(len(ids) for _, ids in shards)])
+    counted = np.concatenate([[0], np.cumsum(found)])[ends]
+    return [shard for (shard, _), photos in zip(shards, np.diff(counted), strict=True) if photos]
+
+
 def compact(
     store: ObjectStore, release: Ref, shards: Sequence[Covered], size: int, cache_dir: Path
 ) -> list[Covered]:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from lookalike.ahead import ahead
 from lookalike.catalogue.photo_store import PhotoStore
 from lookalike.catalogue.snapshot import open_photos
-from lookalike.coding.compaction import Covered, compact, needed
+from lookalike.coding.compaction import Covered, compact, covering, needed
 from lookalike.coding.encoder import Encoder, Encoding, open_encoder
 from lookalike.coding.shards import SHARDS, existing_shards, list_shards, put_shard
 from lookalike.errors import PhotoError, SettingsError
@@ -76,8 +76,7 @@ def extract(
     shards = needed(existing_shards(store, release, cache_dir))
     shards = compact(store, release, shards, shard_size, cache_dir)
     undecodable = sorted(_missing(wanted, shards).drop_null().to_pylist())
-    covering = [shard for shard, ids in shards if pc.any(pc.is_in(ids, wanted)).as_py()]
-    writer.add(SHARDS, list_shards(covering))
+    writer.add(SHARDS, list_shards(covering(shards, wanted)))
     card = encoder.card
     return writer.commit(
         {

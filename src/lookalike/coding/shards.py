@@ -85,7 +85,10 @@ def existing_shards(
         name, _, kind = info.key.rpartition("/")[2].rpartition(".")
         if kind == "parquet":
             shard = CodeShard(info.key, name, info.size, 0)
-            ids = _photos_in(store, shard, cache_dir)
+            try:
+                ids = _photos_in(store, shard, cache_dir)
+            except ObjectNotFound:  # retention has just removed it: a larger one has its rows
+                continue
             yield replace(shard, rows=len(ids)), ids
 
 
