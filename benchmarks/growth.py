@@ -257,7 +257,7 @@ def step(name: str, folder: Path, *given: str) -> dict[str, Any]:
         "cpu_s": time.process_time(),
         "reads": reads,
     }
-    shutil.rmtree(cache)
+    shutil.rmtree(cache, ignore_errors=True)
     return told | {"peak_mb": peak_mb()} | moved(store)
 
 
