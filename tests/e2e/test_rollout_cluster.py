@@ -13,8 +13,9 @@ import time
 
 import httpx
 import pytest
+import yaml
 
-from local.cluster import ClusterError, S3Server
+from local.cluster import ROOT, ClusterError, S3Server
 from lookalike.storage.artefacts import Ref, read_manifest
 from tests.e2e.cluster import Namespace, eventually, open_bucket, stopped
 from tests.e2e.rollout_site import (
@@ -107,6 +108,19 @@ def test_publishing_what_is_live_rolls_nothing(site: Site) -> None:
     site.publish(index)
     assert [pod["metadata"] for pod in site.pods()] == before
     assert site.live.sequence == sequence
+
+
+def test_the_job_of_the_page_rolls_back(site: Site, pipeline_image: str) -> None:
+    before = site.live
+    text = (ROOT / "docs" / "operations.md").read_text()
+    (job,) = (yaml.safe_load(found) for found in re.findall(r"<<'YAML'.*?\n(.*?)^YAML$", text, re.M | re.S))
+    job["spec"]["template"]["spec"]["containers"][0]["image"] = pipeline_image
+    made = site.namespace.kubectl("create", "-f", "-", "-o", "name", stdin=json.dumps(job)).strip()
+    site.namespace.kubectl("wait", "--for=condition=complete", made, "--timeout=400s", seconds=420)
+    assert "Publishing is held" in " ".join(site.namespace.kubectl("logs", made).split())
+    assert site.live.action == "rollback"
+    assert site.live.index != before.index
+    assert site.agreed_on(site.live.index)
 
 
 def test_a_segment_damaged_during_the_roll_out_is_taken_back_and_named(site: Site) -> None:
