@@ -159,6 +159,7 @@ def curate(
             if examined.refused:
                 good = photos_of(taken, examined.photo_ids, examined.refused)
                 pictured, without, lost = picture(spool, images, good)
+            del images, taken  # some 40 bytes a listing
             same = _compared(log, examined, config, note, progress)
             gone = Losses.together([named, over_cap, without])
             before = None if parent is None else _splits_in(store, parent, cache_dir)
