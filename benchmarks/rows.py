@@ -4,8 +4,9 @@
 
 A catalogue of that many rows, one listing each, with title, price, product, seller, page and an aspect, in 200 leaf
 categories, not in the order of ids. Its photos are 4,000 blots of colour, made once, so that what is measured is the
-work on rows. It is curated three times, each time in a process of its own: as it is; unchanged; and with the prices of
-10 listings changed. Memory is that of the process when a step has ended (``rss``), and its peak until then.
+work on rows; ten products share each, since more would make it a stock photo. It is curated three times, each time in a
+process of its own: as it is; unchanged; and with the prices of 10 listings changed. Memory is that of the process when
+a step has ended (``rss``), and its peak until then.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ def offer(shop: Path, listings: int, changed: int) -> None:
                     f"things/kind-{number % CATEGORIES:03d}",
                     "1.00" if number < changed else f"{5 + number % 90}.90",
                     f"Thing no. {number} of the finest make, as new",
-                    f"P{number // POOL // 4:06d}-{number % POOL}",
+                    f"P{number % POOL}-{number // POOL % 10}",
                     f"S{number % 9_973}",
                     f"https://shop.example/things/{number}",
                     COLOURS[number % len(COLOURS)],
