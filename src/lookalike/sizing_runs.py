@@ -41,11 +41,11 @@ class MeasuredRuns:
 
     table: ClassVar[str] = "sizing_runs"
 
-    curation_gb: float = 0.17
+    curation_gb: float = 0.25
     """Memory of a curation without listings, and its packages (benchmarks/growth.py, 2,000 and 10,000 listings)."""
-    listing_bytes: float = 8500.0
-    """Memory of a listing in a curation, as Python objects (docs/scale.md: 30,000 listings;
-    benchmarks/growth.py --without-looks, whose rows are short, takes 5,000)."""
+    listing_bytes: float = 700.0
+    """Memory of a listing in a curation, as columns: up to a million 300 of them are the rows that are written at a
+    time (benchmarks/rows.py, 100,000 and 1,000,000 listings)."""
     photo_bytes: float = 700.0
     """Memory of a photo in a curation: 400 of the photo log, 300 to find copies (docs/scale.md)."""
     looks_bytes: float = 14_000.0
@@ -55,13 +55,13 @@ class MeasuredRuns:
     """Memory of a photo that is taken in, until its pack is stored: its prints (benchmarks/growth.py, first)."""
     decoding_gb: float = 0.43
     """Photos that a curation decodes at a time: usual ones 0.13, a heavy one 0.30 (docs/operations.md, "Sizing")."""
-    curation_s: float = 1.3
-    """CPU time of a curation of nothing (benchmarks/growth.py, unchanged)."""
-    listing_ms: float = 0.14
-    """CPU time of a listing in a curation that takes no photo in: reading, searching copies again, writing tables
-    (benchmarks/growth.py --without-looks, 10 changed)."""
-    looks_ms: float = 0.5
-    """CPU time of a photo where labels are doubted by looks (benchmarks/growth.py, and --without-looks)."""
+    curation_s: float = 2.0
+    """CPU time of a curation of hardly anything, with its report (benchmarks/growth.py, 2,000 listings, 10 changed)."""
+    listing_ms: float = 0.025
+    """CPU time of a listing in a curation that takes no photo in: reading, splits, writing tables
+    (benchmarks/rows.py, 100,000 and 1,000,000 listings)."""
+    looks_ms: float = 0.2
+    """CPU time of a photo where labels are doubted by looks (benchmarks/growth.py, 10 changed)."""
     photo_ms: float = 18.4
     """CPU time to identify, decode, shrink and describe a photo of 2 megapixels and 150 kB
     (benchmarks/preparing.py, with other work on the machine; 10.5 without). One of 0.07 megapixels takes 2.5."""
@@ -240,7 +240,7 @@ class _Steps:
             photos=new,
             read=new * self.inventory.photo_bytes + log,
             written=new * (self.inventory.stored_bytes + m.log_bytes) + self.tables,
-            disk=self.photos * m.log_row_bytes + _PACK_BYTES + self.tables,
+            disk=self.photos * m.log_row_bytes + _PACK_BYTES + 3 * self.tables,  # twice as rows
         )
 
     def train(self) -> Run:
