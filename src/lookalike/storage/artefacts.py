@@ -132,7 +132,9 @@ def json_text(texts: pa.StringArray) -> pa.StringArray:
     odd = pc.match_substring_regex(texts, r'[\x00-\x1f"\\]')
     if not pc.any(odd).as_py():
         return texts
-    escaped = [json.dumps(text, ensure_ascii=False)[1:-1] for text in texts.filter(odd).to_pylist()]
+    escaped = [
+        json.dumps(text, ensure_ascii=False, allow_nan=False)[1:-1] for text in texts.filter(odd).to_pylist()
+    ]
     return pc.replace_with_mask(texts, odd, pa.array(escaped, pa.string()))
 
 
