@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lookalike.aspects.boosting import AspectTraining
 from lookalike.aspects.models import AspectModels, model_inputs
 from lookalike.aspects.training import fit_aspects
 from lookalike.coding.release import ModelCard, TransformPreset
@@ -62,6 +63,10 @@ def card_for(models: AspectModels) -> ModelCard:
     )
 
 
+def inputs_of(catalogue: dict[str, object]) -> np.ndarray:
+    return model_inputs(catalogue["features"], catalogue["category_indices"], 3)  # type: ignore[arg-type]
+
+
 def load(models: AspectModels, directory: Path) -> AspectModels:
     models.save(directory / "trees.npz")
     return AspectModels.read(directory / "trees.npz", card_for(models))
@@ -89,6 +94,36 @@ def test_how_sure_a_prediction_must_be_is_measured_on_held_out_listings(
         assert right[0] / predictions[0] == pytest.approx(metrics["accuracy"], abs=1e-4)
     colour = {at: r / n for at, n, r in fitted.metrics["colour"]["sure"] if n}
     assert colour[0.8] > colour[0.1], "the surer, the more often right"
+
+
+def test_with_folds_every_row_is_judged_once_by_models_that_did_not_learn_from_it(
+    fitted: AspectModels, catalogue: dict[str, object]
+) -> None:
+    folded = fit_aspects(**catalogue, training=AspectTraining(folds=3))  # type: ignore[arg-type]
+    for name in ("colour", "sleeve", "material/outer"):
+        metrics, stated = folded.metrics[name], catalogue["values"][name]  # type: ignore[index]
+        assert metrics["held_out"] == metrics["sure"][0][1] == sum(map(bool, stated))
+        assert metrics["rows"] >= fitted.metrics[name]["rows"] * 1.2, "all rows are learned from"
+        assert metrics["majority"] + 0.15 < metrics["accuracy"]
+    chances = np.concatenate([model.probabilities(inputs_of(catalogue)) for model in folded.models], axis=1)
+    assert chances.shape == (600, 3 + 2 + 2)
+
+
+def test_rows_of_one_group_are_judged_together(catalogue: dict[str, object]) -> None:
+    """Brands are dealt out by product: who has seen a product's other photo knows its brand, and nobody else."""
+    rng = np.random.default_rng(5)
+    product = np.arange(600) // 6
+    brand = rng.integers(0, 4, 100)[product]
+    features = (rng.normal(size=(100, 32)) * 3)[product] + rng.normal(size=(600, 32)) * 0.1
+    given = catalogue | {
+        "features": features.astype(np.float32),
+        "values": {"brand": [(f"brand-{b}",) for b in brand]},
+        "training": AspectTraining(folds=3),
+    }
+    alone = fit_aspects(**given).metrics["brand"]  # type: ignore[arg-type]
+    together = fit_aspects(**given, groups=[f"{p}" for p in product]).metrics["brand"]  # type: ignore[arg-type]
+    assert alone["accuracy"] > 0.6
+    assert together["accuracy"] < together["majority"] + 0.1
 
 
 def test_rare_aspects_and_values_are_left_out_and_said(fitted: AspectModels) -> None:

@@ -32,7 +32,8 @@ ALL_OFF = replace(SPLIT, category_stage=replace(FROZEN.category_stage, epochs=0)
 PLATEAU = {"patience", "lowered_to", "rounds"}
 HASH_STAGE = {f"hash_stage.{field.name}" for field in fields(Stage)}
 AUGMENTATION = {f"augmentation.{field.name}" for field in fields(FROZEN.augmentation)}
-NEVER = {"name", "weights", "preset.name", "category_stage.views", "category_stage.trunk_share"}
+FEW = {"name", "weights", "preset.name", "category_stage.trunk_share"}
+NEVER = FEW | {"category_stage.views", "aspects.folds"}
 COSINE = {f"category_stage.{name}" for name in PLATEAU}
 TRUNK = {f"hash_stage.{name}" for name in ("head_factor", "held", "layer_decay", "thawing")}
 """How fast the trunk's layers learn is said by the category stage alone."""
@@ -41,17 +42,17 @@ TRUNK = {f"hash_stage.{name}" for name in ("head_factor", "held", "layer_decay",
 @pytest.mark.parametrize(
     ("recipe", "without_effect"),
     [
-        (FROZEN, {"hash_stage.sizes"} | {f"hash_stage.{name}" for name in PLATEAU}),
-        (TUNED, {"hash_stage.views"}),
+        (FROZEN, {"variants", "hash_stage.sizes"} | {f"hash_stage.{name}" for name in PLATEAU}),
+        (TUNED, {"variants", "hash_stage.views"}),
         (SPLIT, HASH_STAGE),
         (
             replace(SPLIT, hash_head="sigmoid", hash_stage=replace(SPLIT.hash_stage, epochs=0)),
-            HASH_STAGE - {"hash_stage.epochs"},
+            (HASH_STAGE - {"hash_stage.epochs"}) | {"variants"},
         ),
         (
             UNTRAINED,
             {f"category_stage.{field.name}" for field in fields(Stage)} - {"category_stage.epochs"}
-            | {"hash_stage.sizes"}
+            | {"variants", "hash_stage.sizes"}
             | {f"hash_stage.{name}" for name in PLATEAU},
         ),
         (
@@ -74,7 +75,7 @@ def test_a_frozen_trunk_sees_photos_once_per_view() -> None:
     found = {path for path, other in changed(recipe) if identity(other) == identity(recipe)}
     trunk = {f"category_stage.{name}" for name in ("sizes", "head_factor", "held", "layer_decay", "thawing")}
     once = trunk | AUGMENTATION | HASH_STAGE
-    assert found == (once | NEVER | COSINE) - {"category_stage.views"}
+    assert found == once | FEW | COSINE
 
 
 def test_a_number_is_the_same_however_it_is_written() -> None:

@@ -11,6 +11,7 @@ import pytest
 import safetensors.torch
 import torch
 
+from lookalike.aspects.boosting import AspectTraining
 from lookalike.coding.release import ModelCard
 from lookalike.errors import ReleaseError, SettingsError
 from lookalike.learning.network import HashNetwork
@@ -195,6 +196,8 @@ def test_a_frozen_trunk_stays_and_its_heads_learn(tmp_path: Path) -> None:
         frozen=True,
         looks=True,
         hash_head="split",
+        variants=True,
+        aspects=AspectTraining(folds=3),
         category_stage=replace(RECIPE.category_stage, epochs=30, rate=0.05, views=2),
     )
     found = train(store, curated, recipe, cache_dir=tmp_path / "cache", weights=str(first), threads=1)
@@ -210,3 +213,6 @@ def test_a_frozen_trunk_stays_and_its_heads_learn(tmp_path: Path) -> None:
     card = ModelCard.read(fetch(store, found, cache).path("model.json"))
     assert (card.colours, card.colour_bits) == (147, recipe.bits // 8)
     assert card.metrics["top1"] > 0.9
+    validated = card.metrics["photos_validated"]
+    judged = {measured["held_out"] for measured in card.metrics["aspects"].values()}
+    assert max(judged) <= validated, "this trunk has learned from the training photos, so they judge nothing"

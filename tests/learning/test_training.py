@@ -166,7 +166,7 @@ def test_a_training_that_version_0_1_finished_is_found(tmp_path: Path) -> None:
     place = Place(tmp_path)
     curated = place.curate(make_listings(2))
     recipe = json.loads(json.dumps(dataclasses.asdict(FAST)))
-    for later in ("weights", "frozen", "looks", "aspects"):
+    for later in ("weights", "frozen", "looks", "aspects", "variants"):
         del recipe[later]  # version 0.1 had no such field
     for stage in ("category_stage", "hash_stage"):
         for later in (

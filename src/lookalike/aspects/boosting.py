@@ -28,3 +28,6 @@ class AspectTraining:
     """Training rows that a value must have; rarer values are left out."""
     maximum_values: int = 64
     """The most frequent values are kept: each costs a tree a round."""
+    folds: int = 0
+    """Into so many parts all labelled rows are cut, each judged by models of the others, and the models that are kept
+    learn from all of them. For features that learned from none of them (`frozen`). 0: judged by held-out rows alone."""

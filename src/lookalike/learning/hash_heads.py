@@ -2,12 +2,13 @@
 
 `HashHead` is the paper's: one fully connected layer and a sigmoid. What trains it is another matter (`hashing`).
 
-`SplitHashHead` is not trained at all. Part of its bits say which category the photo is of: signs of random projections
-of the category head's probabilities. The others say what it looks like: signs of random projections of the
-features (Charikar, STOC 2002), orthogonal in blocks (Ji et al., NIPS 2012). Hamming distances add, so photos of one
-category come first and, among them, those that look alike; a layer trained to tell categories apart does the
-first at the cost of the second. Where the features end in the object's colours, an eighth of the bits is about those
-alone: among thousands of features they would drown. `docs/quality.md` has the numbers.
+`SplitHashHead` is not trained at all. Part of its bits say which category the photo is of: signs of random
+projections of the category head's probabilities. The others say what it looks like: signs of random projections of
+the features (Charikar, STOC 2002), orthogonal in blocks (Ji et al., NIPS 2012). Hamming distances add, so photos of
+one category come first and, among them, those that look alike; a layer trained to tell categories apart does the
+first at the cost of the second. Half of these may be projections of what a matrix makes of the features, which has
+learned which photos show the same variant (`variants`). Where the features end in the object's colours, an eighth of
+the bits is about those alone: among thousands of features they would drown. `docs/quality.md` has the numbers.
 """
 
 from __future__ import annotations
@@ -96,6 +97,17 @@ class SplitHashHead(nn.Module):
         if self.of_colours is not None:
             _project(self.of_colours, features[:, self.features :])
         _centre(self.of_category, seen, self._probabilities)
+
+    @torch.no_grad()
+    def learn(self, features: Tensor, matrix: Tensor) -> None:
+        """Give half of the bits about the look to what `matrix` f32 [m, d] makes of features: what it brings together
+        lies close together there. After `fit`, centred on the same `features`."""
+        half = self.of_look.weight[len(self.of_look.weight) // 2 :]
+        mixed = torch.empty(len(half), len(matrix), device=half.device)
+        for rows in torch.split(mixed, len(matrix)):
+            nn.init.orthogonal_(rows)
+        half.copy_(mixed @ matrix)
+        _centre(self.of_look, features[:, : self.features], lambda rows: rows)
 
     def _probabilities(self, features: Tensor) -> Tensor:
         return torch.softmax(_SHARPNESS * self.category(features), dim=1)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from lookalike.aspects.boosting import AspectTraining
@@ -79,10 +79,11 @@ def _without_effect(recipe: Recipe) -> frozenset[str]:
     learned = recipe.hash_head != "split" and hashing.epochs > 0  # `split` is fitted, not trained
     tuned = learned and hashing.trunk_share > 0
     found = {"name", "weights", "preset.name", "category_stage.trunk_share"}
-    if recipe.aspects == AspectTraining():  # the only way there was when recipes did not say
+    folds = recipe.aspects.folds if recipe.frozen else 0
+    if replace(recipe.aspects, folds=folds) == AspectTraining():  # the only way when recipes did not say
         found.add("aspects")
     if not recipe.frozen:
-        found.add("category_stage.views")
+        found |= {"category_stage.views", "aspects.folds"}
     found |= _unused(category, "category_stage") | _unused(hashing, "hash_stage")
     if not category.epochs:
         found.add("category_stage")
@@ -91,6 +92,8 @@ def _without_effect(recipe: Recipe) -> frozenset[str]:
     found.add(
         "hash_stage.views" if tuned else "hash_stage.sizes"
     )  # features are computed anew, or once per view
+    if recipe.hash_head != "split":
+        found.add("variants")
     if recipe.frozen:
         found |= {f"category_stage.{name}" for name in ("sizes", *_TRUNK_ALONE)}
     found |= {f"hash_stage.{name}" for name in _TRUNK_ALONE}

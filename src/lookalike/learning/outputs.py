@@ -153,8 +153,11 @@ class PhotoOutputs:
 
     def sampled(self) -> Tensor:
         """Features f32 [n, d] of the training photos as search sees them, of at most `_CENTRED` drawn by the seed."""
-        examples = _some(self.data.train, _CENTRED, self.recipe.seed)
-        return self.plain(examples, "features", names=("features",))["features"]
+        return self.plain(self.sample(), "features", names=("features",))["features"]
+
+    def sample(self) -> Examples:
+        """The training photos that `sampled` is about."""
+        return _some(self.data.train, _CENTRED, self.recipe.seed)
 
     def _tell(self, name: str, rows: NDArray[np.int64], count: int) -> None:
         """Progress of all ranks, as this one sees it: they are equally fast."""

@@ -110,6 +110,9 @@ class Recipe:
     """Leave the trunk as its starting weights have it, and train the heads alone."""
     looks: bool = False
     """See the object: pool the trunk's features over it, and give its colours bits of their own (`looks`)."""
+    variants: bool = False
+    """Learn by half of the bits about the look of a `split` head which photos show the same product and colour
+    (`variants`)."""
     bf16: bool = True
     """Compute in bfloat16 where the machine has instructions for it; weights and losses stay in float32."""
     seed: int = 0
@@ -208,6 +211,7 @@ def frozen() -> Recipe:
         weights="lite0",
         frozen=True,
         looks=True,
+        variants=True,
         bf16=False,
         hash_head="split",
         category_stage=Stage(
@@ -332,18 +336,8 @@ def tiny() -> Recipe:
     )
 
 
-_OURS = (
-    small_cpu,
-    frozen,
-    tuned,
-    tuned_adamw,
-    ebay_resnet50,
-    paper,
-    fashion_mnist,
-    fashion_mnist_finish,
-    demo,
-    tiny,
-)
+_SMALL = (fashion_mnist, fashion_mnist_finish, demo, tiny)
+_OURS = (small_cpu, frozen, tuned, tuned_adamw, ebay_resnet50, paper, *_SMALL)
 RECIPES: Registry[Callable[[], Recipe]] = Registry(
     "lookalike.recipes", "recipe", {recipe.__name__: recipe for recipe in _OURS}
 )

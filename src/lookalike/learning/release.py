@@ -236,6 +236,7 @@ def _fit_aspects(trained: Trained, snapshot: CuratedSnapshot, threads: int) -> A
         seed=trained.recipe.seed,
         threads=threads,
         training=trained.recipe.aspects,
+        groups=table["group"].to_pylist(),
     )
     trained.progress("fit aspect models", len(values), len(values))
     return models

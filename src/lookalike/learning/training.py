@@ -39,7 +39,7 @@ from lookalike.learning.checkpoint import Checkpoints
 from lookalike.learning.dataset import Decoding, TrainingData, load_training_data, shuffled_batches
 from lookalike.learning.distributed import Ranks
 from lookalike.learning.feed import Feed, batch_size, for_ranks
-from lookalike.learning.hash_heads import FittedHead
+from lookalike.learning.hash_heads import FittedHead, SplitHashHead
 from lookalike.learning.hashing import TunedHashing, ViewedHashing, hash_objective
 from lookalike.learning.loop import Batch, Loop, Run
 from lookalike.learning.network import HashNetwork
@@ -51,6 +51,7 @@ from lookalike.learning.starting import StartingWeights, begun
 from lookalike.learning.stopping import StopRequest
 from lookalike.learning.transforms import seeded
 from lookalike.learning.trunks import check_size
+from lookalike.learning.variants import learned, variants_of
 from lookalike.progress import Progress, silent
 from lookalike.settings import available_cores
 from lookalike.storage.artefacts import ArtefactWriter, Kind, Ref
@@ -70,6 +71,7 @@ class Trainer:
     run: Run
     bf16: bool
     outputs: PhotoOutputs
+    snapshot: CuratedSnapshot
 
     @property
     def ranks(self) -> Ranks:
@@ -118,6 +120,8 @@ class Trainer:
         with seeded(recipe.seed, _HASH):
             if isinstance(head, FittedHead):
                 head.fit(catalogue, network.category_head)
+                if recipe.variants and isinstance(head, SplitHashHead):
+                    self._learn_variants(head, catalogue)
                 return
             if recipe.hash_head != "paper":
                 head.centre(catalogue)
@@ -129,6 +133,14 @@ class Trainer:
             self._train_on_photos(hashing, ViewedHashing(network, hashing, stage, bf16=self.bf16), state)
         else:
             self._train_on_views(hashing, stage, views, state, _HASH)
+
+    def _learn_variants(self, head: SplitHashHead, catalogue: Tensor) -> None:
+        variants = variants_of(self.snapshot.listings.take(self.outputs.sample().listing_rows))
+        self.run.progress("learn variants", 0, 1)
+        matrix = learned(catalogue[:, : head.features], variants, self.ranks.device)
+        if matrix is not None:
+            head.learn(catalogue, matrix)
+        self.run.progress("learn variants", 1, 1, "" if matrix is not None else "too few of any")
 
     def _train_on_views(
         self, head: Objective, stage: Stage, views: list[Tensor], state: dict[str, Any] | None, number: int
@@ -240,8 +252,10 @@ def train(
         run = Run(network, checkpoints, ranks, recipe.seed, progress, stop, compiled)
         run.metrics.extend(state["metrics"] if state else ())
         bf16 = recipe.bf16 and has_bf16(ranks.device)
+        strangers = recipe.frozen and start is not None and start.published is not None
         recipe = replace(
             recipe,
+            aspects=recipe.aspects if strangers else replace(recipe.aspects, folds=0),
             category_stage=for_ranks(recipe.category_stage, ranks),
             hash_stage=for_ranks(recipe.hash_stage, ranks),
         )
@@ -249,7 +263,7 @@ def train(
         outputs = PhotoOutputs(recipe, data, network, ranks, progress, bf16)
         if recipe.frozen and ranks.device.type == "cpu":
             graph, outputs.as_served = release.as_served(network, data, recipe, cores)
-        trainer = Trainer(recipe, data, network, run, bf16, outputs)
+        trainer = Trainer(recipe, data, network, run, bf16, outputs, snapshot)
         if state is None or state["stage"] == _CATEGORY:
             trainer.category_stage(state)
         else:
