@@ -27,6 +27,7 @@ import pytest
 
 from lookalike.catalogue.curation import CurationConfig, curate
 from lookalike.coding.extraction import extract
+from lookalike.coding.shoppers import Shoppers
 from lookalike.index.builder import build
 from lookalike.publishing import live_ref, publication
 from lookalike.storage.artefacts import Ref, read_manifest
@@ -140,7 +141,8 @@ class Shop:
     def index(self, curated: Ref, release: Ref) -> Ref:
         """Codes and index of a snapshot by a release."""
         extraction = extract(self.store, curated, release, cache_dir=self.cache, threads=1)
-        return build(self.store, curated, extraction, cache_dir=self.cache)
+        take = Shoppers.of(self.store, extraction, self.cache, 1).take
+        return build(self.store, curated, extraction, take=take, cache_dir=self.cache)
 
     def where(self) -> dict[str, Any]:
         return {"store": self.store.uri, "catalogue": str(self.catalogue), "threads": 1}

@@ -31,7 +31,7 @@ def test_freed_memory_is_taken_again_and_given_back_at_the_end() -> None:
         inside = _resident()
         block = torch.ones(8 * BLOCK, dtype=torch.uint8)
         del block
-        assert _resident() > inside + 7 * BLOCK
+        assert _resident() > inside + 6 * BLOCK  # one of the eight may be there already
     assert _resident() < inside + BLOCK
 
 
