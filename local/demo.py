@@ -5,6 +5,7 @@ Prefect's database lies in the demo's directory, so `make up` shows this run amo
 
 from __future__ import annotations
 
+import signal
 import threading
 from dataclasses import asdict
 from pathlib import Path
@@ -58,8 +59,11 @@ def demo(
 def _start_server() -> None:
     """Prefect's embedded server takes seconds to start, while the drawing of the sample leaves a core free.
 
-    Any question starts it. Where it does not come up, the flow will say so.
+    Any question starts it. Where it does not come up, the flow will say so. It inherits which signals this thread
+    blocks: Ctrl-C, which a terminal sends to every process of the demo, must end the flow, and the flow tells the
+    server of its end. Without a server it asked again for minutes.
     """
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     from prefect.client.orchestration import get_client
 
     with get_client(sync_client=True) as client:
