@@ -188,11 +188,11 @@ def test_a_training_that_version_0_1_finished_is_found(tmp_path: Path) -> None:
     assert finished(place.store, curated, replace(FAST, name="renamed")) is None
 
 
-_KILLED = """
+_RUN = """
 import os, signal, sys
 from pathlib import Path
 from lookalike.storage.artefacts import Ref
-from tests.learning.test_training import Place
+from tests.learning.test_training import FAST, Place, train
 
 root, curated, calls = Path(sys.argv[1]), Ref.parse(sys.argv[2]), int(sys.argv[3])
 place, count = Place(root), 0
@@ -203,28 +203,35 @@ def progress(stage, done, total, note=""):
     if count == calls:
         os.kill(os.getpid(), signal.SIGKILL)
 
-from lookalike.learning.training import train
-from tests.learning.test_training import FAST
 train(place.store, curated, FAST, cache_dir=root / "cache", threads=1, progress=progress)
 """
+_UNDISTURBED = -1
 
 
-def test_a_run_killed_at_any_step_ends_with_the_same_bytes(
-    trained: tuple[Place, Ref, Ref], tmp_path: Path
-) -> None:
-    """Killed in the trunk's stage and in the hash head's: the same reference, so the same weights and metrics."""
-    undisturbed, _, reference = trained
-    place = Place(tmp_path)
-    curated = place.curate(make_listings(20))
+def _run(place: Place, curated: Ref, calls: int) -> int:
+    """Train in a process of its own, killed at its `calls`-th step; its exit status."""
+    command = [sys.executable, "-c", _RUN, str(place.root), str(curated), str(calls)]
+    return subprocess.run(command, cwd=Path(__file__).parents[2], timeout=280, check=False).returncode
+
+
+def test_a_run_killed_at_any_step_ends_with_the_same_bytes(tmp_path: Path) -> None:
+    """Killed in the trunk's stage and in the hash head's: the same reference, so the same weights and metrics.
+
+    All in processes of their own: what other tests leave in this one must not decide.
+    """
+    places = [Place(tmp_path / name) for name in ("undisturbed", "killed")]
+    curated = [place.curate(make_listings(20)) for place in places]
+    assert curated[0] == curated[1]
+    assert _run(places[0], curated[0], _UNDISTURBED) == 0
     for calls in (6, 9):
-        command = [sys.executable, "-c", _KILLED, str(tmp_path), str(curated), str(calls)]
-        killed = subprocess.run(command, cwd=Path(__file__).parents[2], timeout=120, check=False)
-        assert killed.returncode == -signal.SIGKILL
-        assert not list(place.store.list("releases/"))
-    assert list(place.store.list("checkpoints/"))
-    again = place.train(curated)
-    assert read_manifest(place.store, again).files == read_manifest(undisturbed.store, reference).files
-    assert again == reference
+        assert _run(places[1], curated[1], calls) == -signal.SIGKILL
+        assert not list(places[1].store.list("releases/"))
+    assert list(places[1].store.list("checkpoints/"))
+    assert _run(places[1], curated[1], _UNDISTURBED) == 0
+    references = [finished(place.store, curated[0], FAST) for place in places]
+    files = [read_manifest(place.store, ref).files for place, ref in zip(places, references, strict=True) if ref]
+    assert files[0] == files[1]
+    assert references[0] == references[1]
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
