@@ -15,6 +15,7 @@ re-scores, here or in a ranker, needs to know of no weights.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -39,21 +40,24 @@ class Emphasis:
         """f32[bits]: the probabilities that each bit is 1, drawn towards 1/2 where a bit is to count less."""
         if self.colour == 1:
             return probabilities
-        found: np.ndarray = (0.5 + self._shares() * (probabilities - 0.5)).astype(np.float32)
+        found: np.ndarray = (0.5 + _shares(self) * (probabilities - 0.5)).astype(np.float32)
         return found
 
     def distances(self, expected: np.ndarray) -> np.ndarray:
         """f64[m]: the weighted mean difference of a bit times `bits`, from distances by `moved` probabilities."""
         if self.colour == 1:
             return expected
-        total = float(self._shares().sum())
+        total = float(_shares(self).sum())
         found: np.ndarray = (expected - (self.bits - total) / 2) * (self.bits / total)
         return found
 
-    def _shares(self) -> np.ndarray:
-        """f64[bits]: the weight of each bit over the largest."""
-        weights = np.ones(self.bits)
-        weights[: self.category_bits] = max(1.0, self.colour**0.5)
-        weights[self.bits - self.colour_bits :] = self.colour
-        shares: np.ndarray = weights / weights.max()
-        return shares
+
+@lru_cache(64)
+def _shares(emphasis: Emphasis) -> np.ndarray:
+    """f64[bits]: the weight of each bit over the largest. Shoppers mostly leave it as it is configured."""
+    weights = np.ones(emphasis.bits)
+    weights[: emphasis.category_bits] = max(1.0, emphasis.colour**0.5)
+    weights[emphasis.bits - emphasis.colour_bits :] = emphasis.colour
+    shares: np.ndarray = weights / weights.max()
+    shares.flags.writeable = False
+    return shares

@@ -50,11 +50,9 @@ def boxes_in(regions: NDArray[np.floating], count: int = MAXIMUM_BOXES) -> tuple
     apart = inside / held - (sums[-1, -1] - inside) / others
     between = held * others * np.maximum(apart, 0) ** 2
     found: list[int] = []
-    for at in np.argsort(-between, kind="stable"):
-        if len(found) == count or between[at] <= 0:
-            break
-        if all(_overlap(edges[at], edges[other]) < _SAME for other in found):
-            found.append(int(at))
+    while len(found) < count and (between > 0).any():
+        found.append(at := int(between.argmax()))
+        between[_overlaps(edges[at], edges) >= _SAME] = 0
     share = step / size
     return tuple(
         (float(x * share), float(y * share), float((x1 - x) * share), float((y1 - y) * share))
@@ -121,9 +119,11 @@ def _windows(cells: int) -> NDArray[np.int64]:
     return kept
 
 
-def _overlap(one: NDArray[np.int64], other: NDArray[np.int64]) -> float:
-    high = min(one[1], other[1]) - max(one[0], other[0])
-    wide = min(one[3], other[3]) - max(one[2], other[2])
-    both = max(0, high) * max(0, wide)
-    areas = sum((each[1] - each[0]) * (each[3] - each[2]) for each in (one, other))
-    return float(both / (areas - both))
+def _overlaps(one: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.float64]:
+    """f64[windows]: the area that a window shares with each of `others`, over that of both together."""
+    high = np.minimum(one[1], others[:, 1]) - np.maximum(one[0], others[:, 0])
+    wide = np.minimum(one[3], others[:, 3]) - np.maximum(one[2], others[:, 2])
+    both = np.maximum(0, high) * np.maximum(0, wide)
+    area, areas = ((each[..., 1] - each[..., 0]) * (each[..., 3] - each[..., 2]) for each in (one, others))
+    shares: NDArray[np.float64] = both / (area + areas - both)
+    return shares

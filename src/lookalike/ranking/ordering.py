@@ -171,9 +171,9 @@ class Ordering:
             order = [order[i] for i in first_of_each_group(groups, limit=limit, seen=before.groups)]
         best = order[:limit]
         before.passed(scores[best])
-        shown = candidates.take(best)
-        distances = [near.get(each) for each in shown.listing_ids()]
-        carried = self.shown(request)
+        shown, carried = candidates.take(best), self.shown(request)
+        listings = shown.listings(dict.fromkeys((*query.expected.aspects, *carried)))
+        distances = [near.get(each.listing_id) for each in listings]
         alike = in_words_of(self.measure(query), self.least(request), distances, same[best].tolist())
         return tuple(
             Hit(
@@ -194,7 +194,7 @@ class Ordering:
                 explain=explained,
             )
             for found, explained, distance, score, (likeness, words) in zip(
-                shown.listings(dict.fromkeys((*query.expected.aspects, *carried))),
+                listings,
                 self._explained(query, request, shown, before) if request.explain else [None] * len(shown),
                 shown.distance.tolist(),
                 scores[best].tolist(),

@@ -8,7 +8,7 @@ default; a request may change the blend for itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -252,12 +252,10 @@ class Hit:
 
     def to_json(self) -> dict[str, Any]:
         """The hit as one flat object, as the search API has it."""
-        body = asdict(self)
-        columns: dict[str, Any] = body.pop("columns")
-        for name in ("aspects", "explain"):
-            if body[name] is None:
-                del body[name]
-        return body | columns
+        left_out = {"columns", *(name for name in ("aspects", "explain") if getattr(self, name) is None)}
+        # Not `asdict`: it copies all that a hit holds, which took a sixth of a search besides encode and scan.
+        body = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in left_out}
+        return {**body, **self.columns}
 
 
 @dataclass(frozen=True, slots=True)

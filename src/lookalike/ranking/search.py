@@ -9,7 +9,7 @@ its `Listings`.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -169,11 +169,11 @@ class Searcher:
         ):
             started = time.perf_counter()
             near = {} if shape is None else distances_by_listing(shape, self.card.bits, self.summary.likeness)
+            judged = self._judge(query, request, shape, near)
             hits, missing = order.hits(query, request, want, found, near)
             if look is not None:
                 others, _ = order.hits(look[0], request, look[1], next(more), {})
                 hits = order.mixed(query, request, hits, others)
-            judged = self._judge(query, request, shape)
             answers.append(
                 Answer(
                     hits=hits[request.offset :],
@@ -254,13 +254,15 @@ class Searcher:
         look = by_look(query, self.card.category_bits)
         return look, self._ordering.wanted_of(look, request, others)
 
-    def _judge(self, query: EncodedQuery, request: SearchRequest, shape: Candidates | None) -> Judged:
+    def _judge(
+        self, query: EncodedQuery, request: SearchRequest, shape: Candidates | None, near: Mapping[str, float]
+    ) -> Judged:
+        """What the answer is worth by the distances `near` of the candidates `shape`."""
         if shape is None:
             return UNKNOWN
-        others = self._ordering.pool(query, request, shape)
-        nearest = np.sort(
-            np.array(list(distances_by_listing(others, self.card.bits, self.summary.likeness).values()))
-        )
+        pool = self._ordering.pool(query, request, shape)
+        kept: Collection[str] = near if pool is shape else set(pool.listing_ids())
+        nearest = np.sort(np.array([near[listing_id] for listing_id in kept]))
         return judge(self._ordering.measure(query), nearest, self._ordering.least(request))
 
     def _unlearned_rows(self, query: EncodedQuery, request: SearchRequest, opened: Collection[str]) -> int:

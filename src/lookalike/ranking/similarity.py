@@ -76,12 +76,16 @@ def in_words_of(
     measure: Likeness | None, least: float, distances: Sequence[float | None], same: Sequence[bool]
 ) -> list[tuple[float | None, str | None]]:
     """The likeness of hits at these distances, as a number and in words; None where they are not known."""
-    found: list[tuple[float | None, str | None]] = [(None, None)] * len(distances)
-    for i, distance in enumerate(distances):
-        if measure is not None and distance is not None:
-            likeness = round(float(measure.of(np.array([distance]))[0]), 4)
-            found[i] = likeness, in_words(likeness, least, same_photo=same[i])
-    return found
+    if measure is None:
+        return [(None, None)] * len(distances)
+    found = measure.of(np.array(distances, np.float64)).tolist()  # None becomes NaN and stays one
+    likenesses = [
+        None if distance is None else round(near, 4) for distance, near in zip(distances, found, strict=True)
+    ]
+    return [
+        (each, None if each is None else in_words(each, least, same_photo=itself))
+        for each, itself in zip(likenesses, same, strict=True)
+    ]
 
 
 class Measurable(Protocol):

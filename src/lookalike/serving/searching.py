@@ -85,7 +85,7 @@ class Searches:
             "total": (time.perf_counter() - started) * 1e3,
         }
         answer_id = self.events.keep_answer(answer, asked) if kept else None
-        body = answer_json(answer if asked.explain else answer.unexplained(), milliseconds)
+        body = answer_json(answer.unexplained() if kept and not asked.explain else answer, milliseconds)
         body["answer_id"] = answer_id
         body["query_id"] = snapshot.query_ids.issue(answer.carried, key) if answer.carried else None
         for hit in body["hits"]:
