@@ -229,7 +229,9 @@ def test_a_run_killed_at_any_step_ends_with_the_same_bytes(tmp_path: Path) -> No
     assert list(places[1].store.list("checkpoints/"))
     assert _run(places[1], curated[1], _UNDISTURBED) == 0
     references = [finished(place.store, curated[0], FAST) for place in places]
-    files = [read_manifest(place.store, ref).files for place, ref in zip(places, references, strict=True) if ref]
+    files = [
+        read_manifest(place.store, ref).files for place, ref in zip(places, references, strict=True) if ref
+    ]
     assert files[0] == files[1]
     assert references[0] == references[1]
 
