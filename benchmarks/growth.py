@@ -1,13 +1,15 @@
 """What a changed catalogue costs, step by step: photo reads, decodes, bytes moved, seconds, CPU and peak memory.
 
     python -m benchmarks.growth --listings 10000 --release STORE --json growth.json
+    python -m benchmarks.growth --listings 1000000 --release STORE --pool 20000
     python -m benchmarks.growth --listings 1000000 --release STORE --after-curation
 
 A catalogue of that many listings, one photo each, in 40 leaf categories; photos are JPEGs of 96 x 96 pixels and some
 2 kB, blots of colour from a seed, so that each is another one. It is curated four times, each time in a process of its
 own: as it is; unchanged; with 10 listings changed (4 have new photos, 3 new prices, 3 are sold); and with 10 more, each
 with a new photo. Reads are counted as the process opens photos (`sys.addaudithook`), decodes as the log gains rows.
-`--without-looks` doubts no labels by looks, as in catalogues of more than 30,000 photos.
+`--without-looks` doubts no labels by looks, as in catalogues of more than 30,000 photos. With `--pool` so many photos
+are shared by all listings, each by those of one category, since a million take hours to take in.
 
 With `--release`, a store in which a model release is live, each curation is followed by extraction, a re-index and
 what a search pod fetches then. Each step is a process on a machine that has nothing yet, as a Job has; the pod alone
@@ -62,6 +64,9 @@ def main() -> None:
     parser.add_argument("--root", type=Path, help="where the catalogue and the store are made")
     parser.add_argument("--release", help="a store whose live model release makes the codes")
     parser.add_argument("--after-curation", action="store_true", help="steps after curation alone")
+    parser.add_argument(
+        "--pool", type=int, help="photos of all listings, a multiple of 40; else each has its own"
+    )
     parser.add_argument("--json", type=Path)
     parser.add_argument("--without-looks", action="store_true", help="as with more than 30,000 photos")
     parser.add_argument("--step", nargs="+", help=argparse.SUPPRESS)
@@ -80,7 +85,7 @@ def main() -> None:
 def measure(shop: Growth, options: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """Every step of every state of the catalogue."""
     curated = shop.tabulate if options.after_curation else shop.curate
-    rows = [listing(number) for number in range(options.listings)]
+    rows = [listing(number, options.pool or options.listings) for number in range(options.listings)]
     first, release = curated(rows), ""
     if options.release:
         release = copy_release(options.release, shop.store)
@@ -96,7 +101,7 @@ def measure(shop: Growth, options: argparse.Namespace) -> dict[str, dict[str, An
     rows = rows[:7] + rows[10:]
     found |= shop.chain("10 changed", curated(rows), release)
     for number in range(10):
-        more = listing(options.listings + number)
+        more = listing(options.listings + number, options.listings + 10)
         rows.append(more | {"image": f"new-{more['image']}"})
     return found | shop.chain("10 more", curated(rows), release)
 
@@ -199,11 +204,11 @@ def what_of(key: str) -> str:
     return key.split("/")[0]
 
 
-def listing(number: int) -> dict[str, str]:
-    """One row of the catalogue."""
+def listing(number: int, photos: int) -> dict[str, str]:
+    """One row of the catalogue, which has so many photos."""
     return {
         "listing_id": f"L{number:08d}",
-        "image": f"{number}.jpg",
+        "image": f"{number % photos}.jpg",
         "category": f"things/kind-{number % CATEGORIES:02d}",
         "price": f"{5 + number % 90}.90",
         "title": f"Thing no. {number}",

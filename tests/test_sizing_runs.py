@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from lookalike.catalogue import intake, suspects
+from lookalike.catalogue import intake, snapshot_tables, suspects
 from lookalike.catalogue.rules import CurationConfig
 from lookalike.cli.app import app
 from lookalike.coding.encoder import Encoding
@@ -91,6 +91,7 @@ def test_numbers_of_the_code_are_those_of_the_plan() -> None:
     from lookalike import sizing_runs
 
     assert suspects.MOST_PHOTOS == sizing_runs._MOST_LOOKS
+    assert snapshot_tables.ROWS == sizing_runs._ROW_GROUP
     assert CurationConfig().shard_bytes == sizing_runs._PACK_BYTES
     assert likeness.SHOPPERS == sizing_runs._TAKEN_ANEW
     assert intake._ROWS_OF_A_LOT == sizing_runs._MOST_IN_A_LOT
@@ -120,7 +121,7 @@ def test_pages_state_how_many_listings_the_template_holds() -> None:
 
 def test_job_variables_are_asked_for_where_a_template_has_too_little_and_suffice() -> None:
     assert runs(1e5, changed=100).asks == {}
-    found = runs(3e6, changed=3000)
+    found = runs(5e6, changed=5000)
     asked = found.asks
     assert {"curate", "extract"} <= set(asked)
     for run in (*found.first, *found.hourly):

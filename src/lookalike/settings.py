@@ -169,6 +169,10 @@ class CatalogueSettings(Layered):
     decoding_mb: int = Field(default=400, ge=1)
     """Megabytes that photos being decoded may take together while a catalogue's photos are read, by 16 threads where
     they lie elsewhere. A photo that takes more is decoded alone; the largest that is allowed takes 920."""
+    curation_gib: float = Field(default=2, gt=0)
+    """GiB of memory that a curation of many listings may take: columns beyond a quarter of it lie in `cache_dir`, and
+    what is put in order is put in order by parts. Beside it count photos: some 0.7 kB each. The snapshot is the same
+    with any."""
     photo_roots: Annotated[tuple[str, ...], Env("LOOKALIKE_PHOTO_ROOTS")] = ()
     """Folders and ``s3://bucket/prefix`` that a catalogue's photos may lie in; a variable separates them by commas.
     Photos below the catalogue's own folder, or in its bucket, are always read. What else it names is left out, since

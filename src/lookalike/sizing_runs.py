@@ -43,9 +43,10 @@ class MeasuredRuns:
 
     curation_gb: float = 0.25
     """Memory of a curation without listings, and its packages (benchmarks/growth.py, 2,000 and 10,000 listings)."""
-    listing_bytes: float = 700.0
-    """Memory of a listing in a curation, as columns: up to a million 300 of them are the rows that are written at a
-    time (benchmarks/rows.py, 100,000 and 1,000,000 listings)."""
+    listing_bytes: float = 130.0
+    """Memory of a listing in a curation, as columns (benchmarks/rows.py, 1,000,000 listings)."""
+    row_bytes: float = 330.0
+    """Memory of a listing in the row group that is written, of a million at most (benchmarks/rows.py)."""
     photo_bytes: float = 700.0
     """Memory of a photo in a curation: 400 of the photo log, 300 to find copies (docs/scale.md)."""
     looks_bytes: float = 14_000.0
@@ -117,6 +118,8 @@ _MOST_LOOKS = 30_000
 """Photos up to which labels are doubted by looks (`catalogue.suspects.MOST_PHOTOS`)."""
 _MOST_IN_A_LOT, _PACK_BYTES = 20_000, 64 << 20
 """Photos and bytes after which a pack is stored (`catalogue.intake`, `CurationConfig.shard_bytes`)."""
+_ROW_GROUP = 1 << 20
+"""Rows that are written at a time (`catalogue.snapshot_tables.ROWS`)."""
 _CENTRED, _TAUGHT = 100_000, 200_000
 
 
@@ -229,7 +232,8 @@ class _Steps:
         m, new = self.m, listings * self.catalogue.photos
         looked = self.photos if self.photos <= _MOST_LOOKS else 0.0
         lot = min(new, _MOST_IN_A_LOT, _PACK_BYTES / self.inventory.stored_bytes)
-        held = self.listings * m.listing_bytes + self.photos * m.photo_bytes
+        held = self.listings * m.listing_bytes + min(self.listings, _ROW_GROUP) * m.row_bytes
+        held += self.photos * m.photo_bytes
         held += looked * m.looks_bytes + lot * m.lot_bytes
         work = self.listings * m.listing_ms + looked * m.looks_ms + new * (m.photo_ms + m.copies_ms)
         log = (self.photos - new) * m.log_row_bytes

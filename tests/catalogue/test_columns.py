@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lookalike.catalogue import cells, fields
+from lookalike.catalogue.coded import Coded
 from lookalike.catalogue.duplicates import joined
-from lookalike.catalogue.facts import Coded, Facts
+from lookalike.catalogue.facts import Facts
 from lookalike.catalogue.listings import LeftOut, Losses
 from lookalike.catalogue.pictures import Pictured, digest_of_photos
 from lookalike.catalogue.places import PhotoPlaces
@@ -103,15 +104,14 @@ def test_rows_come_back_in_any_order(lengths: list[int], seed: int, block: int, 
 def test_the_digest_of_photos_is_that_of_the_objects(
     photos: dict[str, list[int]], lost: list[tuple[str, str]]
 ) -> None:
-    ids = pa.chunked_array([list(photos)], pa.string())
-    nothing = Coded.of(ids)
-    order = np.array(sorted(range(len(photos)), key=list(photos).__getitem__), np.int64)
-    starts = np.append(0, np.cumsum([len(x) for x in photos.values()])).astype(np.int64)
+    ids = Coded.of([pa.array(list(photos), pa.string())])
+    order = np.array(sorted(range(len(photos)), key=list(photos).__getitem__), np.int32)
+    starts = np.append(0, np.cumsum([len(x) for x in photos.values()])).astype(np.int32)
     flat = np.array([photo for x in photos.values() for photo in x], np.int32)
-    pictured = Pictured(np.arange(len(photos)), starts, flat)
+    pictured = Pictured(np.arange(len(photos), dtype=np.int32), starts, flat)
     names = pa.array([f"{at:032x}" for at in range(6)])
     gone = Losses.of([LeftOut(at, text, why, "") for at, (text, why) in enumerate(dict(lost).items())])
-    found = digest_of_photos(Facts(ids, order, *[nothing] * 4), pictured, names, gone, gone, gone)
+    found = digest_of_photos(Facts(ids, order, *[ids] * 4), pictured, names, gone, gone, gone)
     used = {
         text: f"{own[0]:032x}" if len(own) == 1 else [f"{at:032x}" for at in own]
         for text, own in photos.items()
@@ -126,9 +126,9 @@ def test_the_digest_of_photos_is_that_of_the_objects(
 @given(st.integers(1, 30), st.lists(st.lists(st.integers(-1, 8), max_size=30), min_size=1, max_size=3))
 def test_groups_are_those_of_a_walk_from_node_to_node(count: int, columns: list[list[int]]) -> None:
     ties = [np.resize([-1, *column], count) for column in columns]
-    labels = np.arange(count)
+    labels = np.arange(count, dtype=np.int32)
     for codes in ties:
-        own = np.flatnonzero(codes >= 0)
+        own = np.flatnonzero(codes >= 0).astype(np.int32)
         labels = joined(labels, own, codes[own])
     for node in range(count):
         seen, open_ = {node}, [node]

@@ -11,7 +11,7 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lookalike.catalogue.facts import Coded
+from lookalike.catalogue.coded import Coded
 from lookalike.catalogue.splits import SIDES, Tied, assign_splits
 from tests.catalogue.conftest import Shop, photos, plain
 
@@ -43,7 +43,7 @@ def columns(rows: list[Row]) -> tuple[Tied, list[str]]:
     place = {name: at for at, name in enumerate(photo_ids)}
     sides = [*SIDES, *sorted({x.given for x in rows} - {"", *SIDES})]
     coded = {
-        name: Coded.of(pa.chunked_array([[getattr(x, name) for x in rows]], pa.string()))
+        name: Coded.of([pa.array([getattr(x, name) for x in rows], pa.string())])
         for name in ("product", "seller", "category")
     }
     given, before = (
@@ -51,8 +51,8 @@ def columns(rows: list[Row]) -> tuple[Tied, list[str]]:
         for found in ([x.given for x in rows], [x.before for x in rows])
     )
     found = Tied(
-        np.array([at for at, x in enumerate(rows) for _ in x.photo_groups], np.int64),
-        np.array([place[group] for x in rows for group in x.photo_groups], np.int64),
+        np.array([at for at, x in enumerate(rows) for _ in x.photo_groups], np.int32),
+        np.array([place[group] for x in rows for group in x.photo_groups], np.int32),
         coded["product"].codes,
         coded["seller"].codes,
         given,

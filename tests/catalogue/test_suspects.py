@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from lookalike.catalogue.facts import Coded
+from lookalike.catalogue.coded import Coded
 from lookalike.catalogue.looks import NEIGHBOURS, Looks, described, updated
 from lookalike.catalogue.prints import Prints, add_prints
 from lookalike.catalogue.suspects import Labelled, Suspects, find_suspects, nearest
@@ -42,10 +42,10 @@ def listing(number: int, category: str, photo: str = "", product: str = "") -> R
 
 def labelled(rows: list[Row]) -> Labelled:
     photos = pa.array(sorted({x.photo_id for x in rows} | {x.photo_group for x in rows}))
-    category = Coded.of(pa.chunked_array([[x.category for x in rows]], pa.string()))
-    product = Coded.of(pa.chunked_array([[x.product for x in rows]], pa.string()))
+    category = Coded.of([pa.array([x.category for x in rows], pa.string())])
+    product = Coded.of([pa.array([x.product for x in rows], pa.string())])
     photo, group = (
-        pc.index_in(pa.array(names), photos).to_numpy().astype(np.int64)
+        pc.index_in(pa.array(names), photos).to_numpy().astype(np.int32)
         for names in ([x.photo_id for x in rows], [x.photo_group for x in rows])
     )
     ids = pa.array([x.listing_id for x in rows])

@@ -7,7 +7,7 @@ listings are made when they are written (`snapshot_tables`).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +17,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from lookalike.catalogue.categories import CategoryPlan, plan_categories
+from lookalike.catalogue.coded import Coded, below
 from lookalike.catalogue.examination import Examined
-from lookalike.catalogue.facts import Coded, Facts, same_reason
+from lookalike.catalogue.facts import Facts, same_reason
 from lookalike.catalogue.kept import Kept
 from lookalike.catalogue.listings import Catalogue, Losses
 from lookalike.catalogue.looks import Looks
@@ -27,6 +28,7 @@ from lookalike.catalogue.photo_log import packs_of
 from lookalike.catalogue.pictures import Pictured, digest_of_texts
 from lookalike.catalogue.report import Findings
 from lookalike.catalogue.rules import CurationConfig
+from lookalike.catalogue.shelf import Places, Shelf
 from lookalike.catalogue.snapshot import PHOTOS_SCHEMA
 from lookalike.catalogue.splits import SIDES, TRAIN, Splits, Tied, assign_splits, leaves_two_sides
 from lookalike.catalogue.stock import MOST_SHARING, find_stock
@@ -41,7 +43,7 @@ class Assembled:
     photos: pa.Table
     group: Coded
     """The product that a shopper would call a listing's group; where it has none, its group of near duplicates is."""
-    group_photo: NDArray[np.int64]
+    group_photo: Places
     """The photo that names that group."""
     findings: Findings
     packs: Sequence[Pack]
@@ -70,13 +72,14 @@ def assemble(
     examined: Examined,
     left_out: Losses,
     lost: Losses,
-    before: pa.Table | None,
-    same: NDArray[np.int64],
+    before: Iterable[pa.RecordBatch] | None,
+    same: Places,
     looks: Looks,
+    shelf: Shelf,
 ) -> Assembled:
     """Everything between good photos and files. `left_out` are rows that have gone before, without the catalogue's own,
-    and `lost` the photos of pictured listings. `before` has columns listing_id and split of the parent snapshot, `same`
-    says which photos show one picture (`find_copies`). `looks` knows all photos.
+    and `lost` the photos of pictured listings. `before` has columns listing_id and split of the parent snapshot, in the
+    order of ids; `same` says which photos show one picture (`find_copies`). `looks` knows all photos.
 
     Raises `CatalogueError` where too little is left to learn from.
     """
@@ -89,7 +92,8 @@ def assemble(
     source = facts.category.values.to_pylist()
     learned = [plan.becomes.get(name, "") for name in source]
     fits = np.array([bool(name) for name in learned], bool)[facts.category.codes[pictured.rows]]
-    small = pictured.rows[~fits]
+    small, fitting = pictured.rows[~fits], pictured.rows[fits]
+    del fits
     names = facts.category.take(small).texts()
     detail = pc.binary_join_element_wise(
         names, f" has fewer than {config.min_category} photos to learn from", ""
@@ -99,22 +103,25 @@ def assemble(
     of_small = pc.is_in(lost.table["listing_id"], too_small.table["listing_id"].combine_chunks())
     lost = Losses(lost.table.filter(pc.invert(of_small))).in_order("listing_id")
 
-    rows = facts.by_id(pictured.rows[fits])
-    place = np.empty(len(facts.category), np.int64)
-    place[pictured.rows] = np.arange(len(pictured.rows))
-    kept = pictured.take(place[rows])
+    tally = Tally.of(catalogue, fitting, gone, lost)
+    rows = facts.by_id(fitting)
+    place = np.empty(len(facts.category), np.int32)
+    place[pictured.rows] = np.arange(len(pictured.rows), dtype=np.int32)
+    kept = pictured.take(place[rows]).on(shelf)
+    del pictured, place, fitting, small
+    rows = kept.rows
     used = np.unique(facts.category.codes[rows]).tolist()
     categories = sorted({learned[code] for code in used})
     at = {name: number for number, name in enumerate(categories)}
     category = np.array([at.get(name, -1) for name in learned], np.int32)[facts.category.codes[rows]]
-    tally = Tally.of(catalogue, np.sort(rows), gone, lost)
+    category = shelf.keep(category)
     _check(catalogue, facts, config, categories, tally, gone, at_least=1 if known else 2)
 
     sides, given = _sides(facts.split.take(rows))
-    listing_ids = facts.listing_ids.take(pa.array(rows))
-    product, seller = facts.product.take(rows), facts.seller.take(rows)
-    own_group = same[kept.main]
-    owners, groups = _ties(kept, same, own_group, shared)
+    listing_ids = shelf.texts(facts.ids_in_blocks(rows))
+    source, product, seller = (x.take(rows, shelf) for x in (facts.category, facts.product, facts.seller))
+    own_group = shelf.keep(same[kept.main])
+    owners, groups = map(shelf.keep, _ties(kept, same, own_group, shared))
     tied = Tied(
         owners,
         groups,
@@ -133,13 +140,14 @@ def assemble(
     moved = np.flatnonzero(
         splits.split != (splits if before is None else _split(tied.anew(), ties, config)).split
     )
+    del tied, owners, groups, given
     moved_to = pa.array(sides, pa.string()).take(pa.array(splits.split[moved]))
     whole = Kept(
         kept,
         listing_ids,
         category,
         categories,
-        facts.category.take(rows),
+        source,
         product,
         seller,
         splits,
@@ -149,7 +157,7 @@ def assemble(
     labelled = Labelled(
         listing_ids,
         whole.source.codes,
-        kept.main.astype(np.int64),
+        kept.main,
         own_group,
         product.codes,
         whole.source.values,
@@ -173,7 +181,7 @@ def assemble(
     return Assembled(
         whole,
         photos,
-        _groups(product, own_group, len(same)),
+        _groups(product, own_group, len(same), shelf),
         own_group,
         findings,
         packs,
@@ -182,7 +190,7 @@ def assemble(
     )
 
 
-def _sides(split: Coded) -> tuple[list[str], NDArray[np.int32]]:
+def _sides(split: Coded) -> tuple[list[str], Places]:
     """Names of sides, and which of them the catalogue gives each listing."""
     given = split.values.to_pylist()
     sides = [*SIDES, *(name for name in given if name not in SIDES)]
@@ -190,17 +198,21 @@ def _sides(split: Coded) -> tuple[list[str], NDArray[np.int32]]:
     return sides, number[split.codes]
 
 
-def _before(listing_ids: pa.ChunkedArray, parent: pa.Table) -> NDArray[np.int32]:
-    """The sides that listings have in the parent snapshot; -1 for other names."""
-    side = pc.fill_null(pc.index_in(parent["split"], pa.array(SIDES)), -1)
-    at = pc.index_in(listing_ids, parent["listing_id"].combine_chunks())
-    found: NDArray[np.int32] = pc.fill_null(side.take(at), -1).to_numpy().astype(np.int32)
+def _before(listing_ids: pa.StringArray, parent: Iterable[pa.RecordBatch]) -> Places:
+    """The sides that listings have in the parent snapshot; -1 for other names. Both are in the order of ids."""
+    found = np.full(len(listing_ids), -1, np.int32)
+    start = 0
+    for batch in parent:
+        ids = batch["listing_id"]
+        stop = below(listing_ids, ids[-1].as_py(), inclusive=True)
+        side = pc.fill_null(pc.index_in(batch["split"], pa.array(SIDES)), -1)
+        at = pc.index_in(listing_ids[start:stop], ids)
+        found[start:stop] = pc.fill_null(side.take(at), -1).to_numpy()
+        start = stop
     return found
 
 
-def _ties(
-    kept: Pictured, same: NDArray[np.int64], own_group: NDArray[np.int64], stock: NDArray[np.bool_]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _ties(kept: Pictured, same: Places, own_group: Places, stock: NDArray[np.bool_]) -> tuple[Places, Places]:
     """The groups of near duplicates that tie each listing to others: of its main photo, and of its further ones.
 
     Stock photos tie nothing, nor do further photos that many listings share; a listing with no other has itself alone.
@@ -209,16 +221,18 @@ def _ties(
     own = ~stock[kept.photos]
     owners, groups = kept.owners[own], same[kept.photos[own]]
     if len(kept.photos) > len(kept.rows):
-        first = np.unique(owners * len(same) + groups, return_index=True)[1]
+        first = np.unique(owners.astype(np.int64) * len(same) + groups, return_index=True)[1]
         first.sort()
         owners, groups = owners[first], groups[first]
     often = np.bincount(groups, minlength=len(same)) > MOST_SHARING
     ties = (groups == own_group[owners]) | ~often[groups]
     owners, groups = owners[ties], groups[ties]
-    alone = np.flatnonzero(np.bincount(owners, minlength=len(kept.rows)) == 0)
-    if not len(alone):
+    alone = np.ones(len(kept.rows), bool)
+    alone[owners] = False
+    if not alone.any():
         return owners, groups
-    owners, groups = np.append(owners, alone), np.append(groups, len(same) + alone)
+    lonely = np.flatnonzero(alone).astype(np.int32)
+    owners, groups = np.append(owners, lonely), np.append(groups, lonely + np.int32(len(same)))
     order = np.argsort(owners, kind="stable")
     return owners[order], groups[order]
 
@@ -292,15 +306,15 @@ def _check(
     raise NothingLeft(f"{message} (each with {config.min_category} photos){why}", left_out)
 
 
-def _groups(product: Coded, own_group: NDArray[np.int64], photos: int) -> Coded:
+def _groups(product: Coded, own_group: Places, photos: int, shelf: Shelf) -> Coded:
     """What a shopper would call the same thing: the product; else the one product that others offer by the same
     main photo; else, where it is empty, the group of near duplicates of the main photo."""
     named = product.codes >= 0
     low, high = np.full(photos, np.iinfo(np.int32).max, np.int32), np.full(photos, -1, np.int32)
     np.minimum.at(low, own_group[named], product.codes[named])
     np.maximum.at(high, own_group[named], product.codes[named])
-    one = np.where(low == high, high, -1)
-    return Coded(np.where(named, product.codes, one[own_group]).astype(np.int32), product.values)
+    one = np.where(low == high, high, np.int32(-1))
+    return Coded(shelf.keep(np.where(named, product.codes, one[own_group])), product.values)
 
 
 def _photos_table(

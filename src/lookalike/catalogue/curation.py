@@ -45,11 +45,12 @@ from lookalike.catalogue.reading import read_catalogue
 from lookalike.catalogue.report import Findings, plan_in, report_json
 from lookalike.catalogue.report_page import refusal_page, report_page
 from lookalike.catalogue.rules import CurationConfig
+from lookalike.catalogue.shelf import GIB, Places, Shelf
 from lookalike.catalogue.snapshot import LEFT_OUT, LISTING_PHOTOS, LISTINGS, PHOTOS, REPORT, REPORT_PAGE
 from lookalike.catalogue.snapshot_tables import write_listing_photos, write_listings
 from lookalike.errors import CatalogueError, NothingLeft, StorageError
 from lookalike.progress import Progress, silent
-from lookalike.settings import S3Settings
+from lookalike.settings import CatalogueSettings, S3Settings, load
 from lookalike.storage import keys, sequence
 from lookalike.storage.artefacts import (
     ArtefactWriter,
@@ -101,18 +102,19 @@ def curate(
     layout = layout or Layout()
     with _losses_kept(store, catalogue_uri, cache_dir):
         cache_dir.mkdir(parents=True, exist_ok=True)
+        shelf = Shelf(cache_dir, int(load(CatalogueSettings).curation_gib * GIB))
         catalogue = read_catalogue(
             catalogue_uri,
             columns=columns,
             photo_roots=photo_roots,
             layout=layout,
             s3=s3,
-            scratch=cache_dir,
+            shelf=shelf,
         )
-        spool, facts = catalogue.listings.spool, Facts.of(catalogue.listings)
+        spool, facts = catalogue.listings.spool, Facts.of(catalogue.listings, shelf)
         wanted, named = _without(catalogue, facts, excluded)
         chosen, over_cap = _capped(catalogue, facts, wanted, config.seller_cap)
-        images = Named.by(spool, chosen)
+        images = Named.by(spool, chosen, shelf)
         with (
             _under_way(store) as note,
             tempfile.TemporaryDirectory(prefix="curate-", dir=cache_dir) as folder,
@@ -130,7 +132,7 @@ def curate(
             )
             catalogue.check_unchanged()
             photo_ids = taken.photo_ids()
-            pictured, without, lost = picture(spool, images, photos_of(taken, photo_ids, {}))
+            pictured, without, lost = picture(spool, images, photos_of(taken, photo_ids, {}), shelf)
             digest = digest_of_photos(facts, pictured, photo_ids, without, lost, catalogue.left_out)
 
             def writer_for(known: Collection[str], sides: str) -> ArtefactWriter:
@@ -158,14 +160,26 @@ def curate(
             examined = examine(log, photo_ids, config)
             if examined.refused:
                 good = photos_of(taken, examined.photo_ids, examined.refused)
-                pictured, without, lost = picture(spool, images, good)
-            del images, taken  # some 40 bytes a listing
-            same = _compared(log, examined, config, note, progress)
+                pictured, without, lost = picture(spool, images, good, shelf)
+            del images, taken
+            same = _compared(log, examined, config, note, progress).astype(np.int32)
             gone = Losses.together([named, over_cap, without])
             before = None if parent is None else _splits_in(store, parent, cache_dir)
             snapshot = assemble(
-                catalogue, facts, config, known, pictured, examined, gone, lost, before, same, log.looks
+                catalogue,
+                facts,
+                config,
+                known,
+                pictured,
+                examined,
+                gone,
+                lost,
+                before,
+                same,
+                log.looks,
+                shelf,
             )
+            del facts, pictured
             writer = writer_for(snapshot.known, snapshot.sides)
             if (done := writer.existing()) is not None:
                 return done
@@ -194,10 +208,10 @@ def _compared(
     return find_copies(ids, log.prints.sketches(photo_ids), read, log.verdicts(ids), tell)
 
 
-def _splits_in(store: ObjectStore, ref: Ref, cache_dir: Path) -> pa.Table:
-    """Columns listing_id and split of a curated snapshot."""
+def _splits_in(store: ObjectStore, ref: Ref, cache_dir: Path) -> Iterator[pa.RecordBatch]:
+    """Columns listing_id and split of a curated snapshot, in the order of ids."""
     path = fetch(store, ref, cache_dir, [LISTINGS]).path(LISTINGS)
-    return pq.read_table(path, columns=["listing_id", "split"])
+    yield from pq.ParquetFile(path).iter_batches(columns=["listing_id", "split"])
 
 
 def _made_alike(store: ObjectStore, ref: Ref, writers: Sequence[ArtefactWriter]) -> bool:
@@ -308,18 +322,17 @@ def _page(store: ObjectStore, findings: Findings, report: bytes, examined: Exami
     return report_page(findings, report, refused, asked.__getitem__)
 
 
-def _without(
-    catalogue: Catalogue, facts: Facts, excluded: Collection[str]
-) -> tuple[NDArray[np.int64], Losses]:
+def _without(catalogue: Catalogue, facts: Facts, excluded: Collection[str]) -> tuple[Places, Losses]:
     """Places of listings that nobody excludes, and the others."""
-    away = pc.is_in(facts.listing_ids, pa.array(sorted(excluded), pa.string())).to_numpy()
+    number = pc.index_in(pa.array(sorted(excluded), pa.string()), facts.listing_ids.values).drop_null()
+    away = np.zeros(len(facts.order), bool)
+    away[facts.order[number.to_numpy()]] = True
     detail = "the list of excluded listings names it"
-    return np.flatnonzero(~away), same_reason(catalogue, np.flatnonzero(away), "excluded", detail)
+    gone = same_reason(catalogue, np.flatnonzero(away), "excluded", detail)
+    return np.flatnonzero(~away).astype(np.int32), gone
 
 
-def _capped(
-    catalogue: Catalogue, facts: Facts, rows: NDArray[np.int64], cap: int
-) -> tuple[NDArray[np.int64], Losses]:
+def _capped(catalogue: Catalogue, facts: Facts, rows: Places, cap: int) -> tuple[Places, Losses]:
     """At most `cap` listings of a seller in a category: those whose ids have the lowest SHA-256."""
     over = np.zeros(len(facts.category), bool)
     sold = rows[facts.seller.codes[rows] >= 0] if cap else rows[:0]
@@ -329,7 +342,7 @@ def _capped(
     order = np.argsort(numbers, kind="stable")
     for shelf in np.split(sold[order], np.flatnonzero(np.diff(numbers[order])) + 1):
         if len(shelf) > cap:
-            ids = facts.listing_ids.take(pa.array(shelf)).to_pylist()
+            ids = facts.ids(shelf).to_pylist()
             digests = [hashlib.sha256(listing_id.encode()).digest() for listing_id in ids]
             over[shelf[sorted(range(len(shelf)), key=digests.__getitem__)[cap:]]] = True
     gone = np.flatnonzero(over)

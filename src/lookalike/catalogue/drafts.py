@@ -12,6 +12,7 @@ the hashes of their ids and go through Python one listing at a time, and all oth
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -23,12 +24,15 @@ from numpy.typing import NDArray
 from lookalike.catalogue import fields
 from lookalike.catalogue.fields import ASPECT_PREFIX, FURTHER, OPTIONAL
 from lookalike.catalogue.listings import Listed, Losses
+from lookalike.catalogue.shelf import Places
 from lookalike.catalogue.spool import Spool
 from lookalike.columns import own_columns
 
 IMPLIED = "implied_currency"
 """Column of rows beside those of listings: what a price says its currency is."""
 _BLOCK, _AT_ONCE = 1 << 16, 1 << 12
+_MOST_BLOCKS = 256
+"""Blocks of rows, each a file for a while."""
 
 
 class Spellings:
@@ -42,25 +46,18 @@ class Spellings:
         return [self._first.setdefault((aspect, value.casefold()), value) for value in values]
 
 
-def merged(rows: Spool, hashes: NDArray[np.int64], unit: str) -> tuple[Spool, Losses]:
+def merged(rows: Spool, hashes: array[int], unit: str) -> tuple[Spool, Losses]:
     """Listings of rows, in the order of their first ones, and rows of listings that lack a photo or a category.
 
-    `rows` have the columns of listings and `IMPLIED`; `hashes` are those of their ids, equal for equal ids.
+    `rows` have the columns of listings and `IMPLIED`; `hashes` are those of their ids, equal for equal ids, 64 bits
+    each.
     """
-    order = np.argsort(hashes, kind="stable")
-    again = hashes[order[1:]] == hashes[order[:-1]]
-    blocks: Iterator[tuple[pa.Table, NDArray[np.int64]]]
-    if again.any():
-        starts = np.flatnonzero(np.append(True, ~again))
-        group = np.empty(len(hashes), np.int64)
-        group[order] = np.repeat(order[starts], np.diff(np.append(starts, len(order))))
-        del order, again, starts
-        together = np.argsort(group, kind="stable")
-        blocks = _blocks(rows, together, group[together])
+    blocks: Iterator[tuple[pa.Table, NDArray[np.integer]]]
+    if (group := _groups(np.frombuffer(hashes, np.int64))) is not None:
+        blocks = _blocks(rows, group)
     else:
-        del order, again
         blocks = ((pa.Table.from_batches([batch]), np.arange(batch.num_rows)) for batch in rows.batches())
-    found, lost = Spool(Listed.schema_of(rows.schema), rows.folder), []
+    found, lost = Spool(Listed.schema_of(rows.schema), rows.folder, rows.held), []
     for table, groups in blocks:
         listings = _finished(_joined(table, groups, unit))
         lacking = pc.or_(_empty(listings["images"]), pc.equal(listings["category"], ""))
@@ -71,12 +68,33 @@ def merged(rows: Spool, hashes: NDArray[np.int64], unit: str) -> tuple[Spool, Lo
     return found, Losses.together(lost)
 
 
-def _blocks(
-    rows: Spool, order: NDArray[np.int64], groups: NDArray[np.int64]
-) -> Iterator[tuple[pa.Table, NDArray[np.int64]]]:
-    """Rows in this order, no group of which is parted, and the groups."""
+def _groups(hashes: NDArray[np.int64]) -> Places | None:
+    """For each row the first one of the same hash; None where each has its own."""
+    ordered = np.sort(hashes)
+    common = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+    del ordered
+    if not len(common):
+        return None
+    group = np.arange(len(hashes), dtype=np.int32)
+    first = np.full(len(common), -1, np.int32)
+    for at in range(0, len(hashes), _BLOCK):
+        own = hashes[at : at + _BLOCK]
+        number = np.searchsorted(common, own).clip(max=len(common) - 1)
+        several = np.flatnonzero(common[number] == own)
+        number = number[several]
+        rows = several.astype(np.int32) + np.int32(at)
+        new = first[number] < 0
+        first[number[new][::-1]] = rows[new][::-1]
+        group[rows] = first[number]
+    return group
+
+
+def _blocks(rows: Spool, group: Places) -> Iterator[tuple[pa.Table, NDArray[np.integer]]]:
+    """Rows in the order of their groups, none of which is parted, and the groups."""
+    order = np.argsort(group, kind="stable").astype(np.int32)
+    groups = group[order]
     rest, before = rows.schema.empty_table(), 0
-    for block in rows.in_order(order, _BLOCK):
+    for block in rows.in_order(order, max(_BLOCK, len(order) // _MOST_BLOCKS)):
         table = pa.concat_tables([rest, block])
         own = groups[before : before + table.num_rows]
         last = before + table.num_rows == len(groups)
@@ -85,7 +103,7 @@ def _blocks(
         rest, before = table.slice(cut), before + cut
 
 
-def _joined(rows: pa.Table, groups: NDArray[np.int64], unit: str) -> pa.Table:
+def _joined(rows: pa.Table, groups: NDArray[np.integer], unit: str) -> pa.Table:
     """Rows of one listing each; `groups` are in order."""
     first = np.flatnonzero(np.append(True, groups[1:] != groups[:-1]))[: len(groups)]
     sizes = np.diff(np.append(first, len(groups)))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
+
+from lookalike.catalogue.shelf import Places
 
 
 def components(count: int, pairs: np.ndarray) -> np.ndarray:
@@ -19,22 +20,23 @@ def components(count: int, pairs: np.ndarray) -> np.ndarray:
     return found
 
 
-def joined(
-    labels: NDArray[np.int64], nodes: NDArray[np.int64], codes: NDArray[np.integer]
-) -> NDArray[np.int64]:
+def joined(labels: Places, nodes: Places, codes: Places) -> Places:
     """Groups that hang together by `labels`, each named by its smallest node, or by a code that their nodes share:
-    node `nodes[i]` has `codes[i]`, at least 0. For each node the smallest of its group."""
-    if not len(codes):
-        return labels
-    own = labels[nodes]
-    first = np.full(int(codes.max()) + 1, -1, np.int64)
-    first[codes[::-1]] = own[::-1]
-    one = first[codes]
-    apart = one != own
-    pairs = np.unique(np.stack([one[apart], own[apart]], axis=1), axis=0)
-    if not len(pairs):
-        return labels
-    ends, places = np.unique(pairs, return_inverse=True)
-    target = np.arange(len(labels))
-    target[ends] = ends[components(len(ends), places.reshape(-1, 2))]
-    return target[labels]
+    node `nodes[i]` has `codes[i]`, at least 0. For each node the smallest of its group.
+
+    The first node of each code draws the others' groups to it, until nothing moves.
+    """
+    while len(codes):
+        own = labels[nodes]
+        least = np.full(int(codes.max()) + 1, len(labels), np.int32)
+        np.minimum.at(least, codes, own)
+        towards = np.arange(len(labels), dtype=np.int32)
+        np.minimum.at(towards, own, least[codes])
+        del own, least
+        while not np.array_equal(further := towards[towards], towards):
+            towards = further
+        moved = towards[labels]
+        if np.array_equal(moved, labels):
+            break
+        labels = moved
+    return labels

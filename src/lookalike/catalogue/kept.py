@@ -9,8 +9,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from lookalike.catalogue.facts import Coded
+from lookalike.catalogue.coded import Coded
 from lookalike.catalogue.pictures import Pictured
+from lookalike.catalogue.shelf import Places
 from lookalike.catalogue.splits import Splits
 
 
@@ -20,8 +21,8 @@ class Kept:
 
     pictured: Pictured
     """Where they stand in the catalogue, and their photos."""
-    listing_ids: pa.ChunkedArray
-    category: NDArray[np.int32]
+    listing_ids: pa.StringArray
+    category: Places
     """Place of the category to learn in `categories`."""
     categories: Sequence[str]
     source: Coded
@@ -41,7 +42,7 @@ class Kept:
         """How many listings show each photo."""
         return np.bincount(self.pictured.photos, minlength=len(self.photo_ids))
 
-    def ids(self, places: NDArray[np.int64]) -> list[str]:
+    def ids(self, places: NDArray[np.integer]) -> list[str]:
         """Of the listings at these places."""
         found: list[str] = self.listing_ids.take(pa.array(places)).to_pylist()
         return found

@@ -15,9 +15,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from lookalike.catalogue.coded import Coded
 from lookalike.catalogue.facts import Facts, losses
 from lookalike.catalogue.listings import Losses
-from lookalike.catalogue.spool import Spool
+from lookalike.catalogue.shelf import Places, Shelf
+from lookalike.catalogue.spool import Spool, between
 from lookalike.storage.artefacts import json_text
 
 _BLOCK = 1 << 16
@@ -28,39 +30,48 @@ _LOST = Losses.SCHEMA.append(pa.field("first", pa.int64()))
 class Named:
     """The photos that listings name."""
 
-    rows: NDArray[np.int64]
+    rows: Places
     """Places of the listings in the catalogue."""
-    starts: NDArray[np.int64]
+    starts: Places
     """Of each listing's references in `places`, and the end of the last one's."""
-    places: NDArray[np.int32]
+    places: Places
     """References, by their place in `images`."""
     images: pa.StringArray
     """Each reference once, as they come."""
 
     @classmethod
-    def by(cls, spool: Spool, rows: NDArray[np.int64]) -> Named:
+    def by(cls, spool: Spool, rows: Places, shelf: Shelf) -> Named:
         """Those of the listings at `rows`, which are in order."""
-        lengths, texts, before = [np.zeros(1, np.int64)], [], 0
-        for batch in spool.batches(["images"]):
-            low, high = np.searchsorted(rows, [before, before + batch.num_rows])
-            lists = batch["images"]
-            if high - low < len(lists):
-                lists = lists.take(pa.array(rows[low:high] - before))
-            lengths.append(pc.list_value_length(lists).to_numpy().astype(np.int64))
-            texts.append(lists.flatten())
-            before += batch.num_rows
-        coded = pa.chunked_array(texts, pa.string()).dictionary_encode()
-        places = [chunk.indices.to_numpy() for chunk in coded.chunks]
-        images = coded.chunk(0).dictionary if places else pa.array([], pa.string())
-        whole = np.concatenate([np.zeros(0, np.int32), *places])
-        return cls(rows, np.cumsum(np.concatenate(lengths)), whole, images)
+        lengths = [np.zeros(1, np.int32)]
+
+        def texts() -> Iterator[pa.StringArray]:
+            before = 0
+            for batch in spool.batches(["images"]):
+                own = rows[between(rows, before, before + batch.num_rows)]
+                lists = batch["images"]
+                if len(own) < len(lists):
+                    lists = lists.take(pa.array(own - before))
+                lengths.append(pc.list_value_length(lists).to_numpy())
+                before += batch.num_rows
+                yield lists.flatten()
+
+        coded = Coded.of(texts(), shelf)
+        starts = shelf.keep(np.cumsum(np.concatenate(lengths), dtype=np.int32))
+        first = np.empty(len(coded.values), np.int32)
+        first[coded.codes[::-1]] = np.arange(len(coded), dtype=np.int32)[::-1]
+        order = np.argsort(first).astype(np.int32)
+        number = first
+        number[order] = np.arange(len(order), dtype=np.int32)
+        places = shelf.keep(number[coded.codes])
+        blocks = (pa.array(order[at : at + _BLOCK]) for at in range(0, len(order), _BLOCK))
+        return cls(rows, starts, places, shelf.texts(map(coded.values.take, blocks)))
 
 
 @dataclass(frozen=True, slots=True)
 class Photos:
     """What each reference leads to."""
 
-    codes: NDArray[np.int32]
+    codes: Places
     """Place of its photo among all photos; -1 where there is none to use."""
     reasons: pa.StringArray
     """Why not; null where there is one."""
@@ -71,43 +82,62 @@ class Photos:
 class Pictured:
     """Listings that have a photo."""
 
-    rows: NDArray[np.int64]
+    rows: Places
     """Places in the catalogue."""
-    starts: NDArray[np.int64]
+    starts: Places
     """Of each listing's photos in `photos`, and the end of the last one's. Each has one at least."""
-    photos: NDArray[np.int32]
+    photos: Places
     """Places among all photos; of a listing each once, the main photo first."""
 
     @property
-    def main(self) -> NDArray[np.int32]:
-        return self.photos[self.starts[:-1]]
+    def main(self) -> Places:
+        return self.photos if self._one_each else self.photos[self.starts[:-1]]
 
     @property
-    def owners(self) -> NDArray[np.int64]:
+    def owners(self) -> Places:
         """The place here of the listing that each of `photos` belongs to."""
-        return np.repeat(np.arange(len(self.rows)), np.diff(self.starts))
+        return _owners(self.starts)
 
-    def take(self, places: NDArray[np.int64]) -> Pictured:
+    @property
+    def _one_each(self) -> bool:
+        return len(self.photos) == len(self.rows)
+
+    def take(self, places: NDArray[np.integer]) -> Pictured:
         """Some of them, in this order."""
-        lengths = np.diff(self.starts)[places]
-        starts = np.append(0, np.cumsum(lengths))
-        if len(self.photos) == len(self.rows):
+        if self._one_each:
+            starts = np.arange(len(places) + 1, dtype=np.int32)
             return Pictured(self.rows[places], starts, self.photos[places])
-        at = np.arange(starts[-1]) + np.repeat(self.starts[:-1][places] - starts[:-1], lengths)
+        lengths = np.diff(self.starts)[places]
+        starts = np.append(np.int32(0), np.cumsum(lengths, dtype=np.int32))
+        at = np.arange(starts[-1], dtype=np.int32)
+        at += np.repeat(self.starts[:-1][places] - starts[:-1], lengths)
         return Pictured(self.rows[places], starts, self.photos[at])
 
+    def on(self, shelf: Shelf) -> Pictured:
+        """The same, on a shelf."""
+        return Pictured(shelf.keep(self.rows), shelf.keep(self.starts), shelf.keep(self.photos))
 
-def picture(spool: Spool, named: Named, photos: Photos) -> tuple[Pictured, Losses, Losses]:
+
+def _owners(starts: Places) -> Places:
+    return np.repeat(np.arange(len(starts) - 1, dtype=np.int32), np.diff(starts))
+
+
+def picture(spool: Spool, named: Named, photos: Photos, shelf: Shelf) -> tuple[Pictured, Losses, Losses]:
     """Listings that have a photo, those that have none, and photos that are lost to the former."""
     codes = photos.codes[named.places]
-    owner = np.repeat(np.arange(len(named.rows)), np.diff(named.starts))
-    kept = np.flatnonzero(codes >= 0)
+    owner = _owners(named.starts)
+    good = codes >= 0
     if len(codes) > len(named.rows):  # some photos may be one of a listing twice, under two names
-        number = owner[kept] * (int(codes.max(initial=0)) + 1) + codes[kept]
-        kept = kept[np.sort(np.unique(number, return_index=True)[1])]
-    lengths = np.bincount(owner[kept], minlength=len(named.rows))
+        kept = np.flatnonzero(good)
+        number = owner[kept].astype(np.int64) * (int(codes.max(initial=0)) + 1) + codes[kept]
+        again = np.ones(len(kept), bool)
+        again[np.unique(number, return_index=True)[1]] = False
+        good[kept[again]] = False
+        del kept, number, again
+    lengths = np.bincount(owner[good], minlength=len(named.rows)).astype(np.int32)
     has = lengths > 0
-    pictured = Pictured(named.rows[has], np.append(0, np.cumsum(lengths[has])), codes[kept])
+    starts = np.append(np.int32(0), np.cumsum(lengths[has], dtype=np.int32))
+    pictured = Pictured(named.rows[has], starts, codes[good]).on(shelf)
     first = named.places[named.starts[:-1][~has]]
     without = losses(spool, named.rows[~has], *_why(photos, first), whole=True)
     refused = np.flatnonzero((codes < 0) & has[owner])
@@ -115,18 +145,18 @@ def picture(spool: Spool, named: Named, photos: Photos) -> tuple[Pictured, Losse
     return pictured, without, _with_unusable(spool, pictured.rows, lost)
 
 
-def _why(photos: Photos, places: NDArray[np.int32]) -> tuple[pa.StringArray, pa.StringArray]:
+def _why(photos: Photos, places: Places) -> tuple[pa.StringArray, pa.StringArray]:
     at = pa.array(places)
     return photos.reasons.take(at), photos.details.take(at)
 
 
-def _with_unusable(spool: Spool, rows: NDArray[np.int64], lost: Losses) -> Losses:
+def _with_unusable(spool: Spool, rows: Places, lost: Losses) -> Losses:
     """Photos of listings at `rows` that the table names in a way that cannot be used, and before each listing's
     `lost` ones."""
     found, before = [], 0
     for batch in spool.batches(["listing_id", "line", "lost"]):
-        low, high = np.searchsorted(rows, [before, before + batch.num_rows])
-        own = batch.take(pa.array(rows[low:high] - before))
+        at = between(rows, before, before + batch.num_rows)
+        own = batch.take(pa.array(rows[at] - before))
         before += batch.num_rows
         own = own.filter(pc.is_valid(own["lost"]))
         if own.num_rows:
@@ -177,23 +207,23 @@ def digest_of_photos(
     return sha.hexdigest()
 
 
-def digest_of_texts(names: pa.ChunkedArray, values: pa.StringArray) -> str:
+def digest_of_texts(names: pa.StringArray, values: pa.StringArray) -> str:
     """`artefacts.digest_of` of a mapping whose names are in order."""
     sha = hashlib.sha256(b"{")
-    for text in _separated(_pairs(names, pa.chunked_array([values]), '"{}": "{}"')):
+    for text in _separated(_pairs(pa.chunked_array([names]), pa.chunked_array([values]), '"{}": "{}"')):
         sha.update(text)
     sha.update(b"}")
     return sha.hexdigest()
 
 
 def _used(facts: Facts, pictured: Pictured, photo_ids: pa.StringArray) -> Iterator[pa.StringArray]:
-    row_of = facts.by_id(pictured.rows)
-    place = np.empty(len(facts.listing_ids), np.int64)
-    place[pictured.rows] = np.arange(len(pictured.rows))
-    order = place[row_of]
+    place = np.empty(len(facts.order), np.int32)
+    place[pictured.rows] = np.arange(len(pictured.rows), dtype=np.int32)
+    order = place[facts.by_id(pictured.rows)]
+    del place
     for at in range(0, len(order), _BLOCK):
         own = pictured.take(order[at : at + _BLOCK])
-        ids = json_text(facts.listing_ids.take(pa.array(own.rows)).combine_chunks())
+        ids = json_text(facts.ids(own.rows))
         photos = photo_ids.take(pa.array(own.photos))
         lists = pa.ListArray.from_arrays(pa.array(own.starts, pa.int32()), photos)
         joined = pc.binary_join(lists, '", "')

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import difflib
 import re
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import compress, islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,7 @@ from lookalike.catalogue.listings import Catalogue, LeftOut, Listed, Losses
 from lookalike.catalogue.places import PhotoPlaces
 from lookalike.catalogue.presets import folded
 from lookalike.catalogue.prices import decimal_mark
+from lookalike.catalogue.shelf import Shelf
 from lookalike.catalogue.sources import databases
 from lookalike.catalogue.spool import Spool
 from lookalike.catalogue.tables import RowProblem, Table
@@ -58,27 +59,28 @@ def read_catalogue(
     layout: Layout | None = None,
     s3: S3Settings | None = None,
     most_rows: int | None = None,
-    scratch: Path | None = None,
+    shelf: Shelf | None = None,
 ) -> Catalogue:
     """Read the export at `uri`: a path, ``file://`` or ``s3://`` of a file or folder, or a database's address.
 
-    `most_rows` reads so many from the start; a long table lies in the folder `scratch` meanwhile. `columns` maps our
-    name to the table's: ``{"seller": "sender_id"}``.
-    `photo_roots` are folders and ``s3://bucket/prefix`` that photos may lie in, beside the table's own folder or
-    bucket. Raises `CatalogueError` where the table as a whole cannot be used, `SettingsError` for a root that is
+    `most_rows` reads so many from the start; a long table lies where columns of `shelf` do. `columns` maps our
+    name to the table's: ``{"seller": "sender_id"}``. `photo_roots` are folders and ``s3://bucket/prefix`` that photos
+    may lie in, beside the table's own folder or bucket.
+
+    Raises `CatalogueError` where the table as a whole cannot be used, `SettingsError` for a root that is
     none or a name in `columns` that we do not know, and `StorageError`.
     """
     with open_export(uri, layout or Layout(), columns=columns, photo_roots=photo_roots, s3=s3) as export:
         if most_rows is not None:
             export = replace(export, table=export.table.first(most_rows))
-        return _read(databases.shown(uri), export, s3, scratch)
+        return _read(databases.shown(uri), export, s3, shelf or Shelf())
 
 
-def _read(uri: str, export: Export, s3: S3Settings | None, scratch: Path | None) -> Catalogue:
+def _read(uri: str, export: Export, s3: S3Settings | None, shelf: Shelf) -> Catalogue:
     table, places = export.table, export.places
     chosen, ignored = _choose(uri, table, export.columns)
     mark = export.preset.decimal or _decimal_mark(table, chosen)
-    rows = _Rows(chosen, places, mark, scratch)
+    rows = _Rows(chosen, places, mark, shelf)
     for lot in _lots(table.rows(list(dict.fromkeys(chosen.values())))):
         rows.add(lot)
     listings, lacking = merged(rows.spool, rows.hashes, table.unit)
@@ -115,26 +117,20 @@ def _lots(rows: Iterable[Row]) -> Iterator[list[Row]]:
 class _Rows:
     """The rows of a table that can be used, in columns, and those that cannot."""
 
-    def __init__(
-        self, chosen: Mapping[str, str], places: PhotoPlaces, mark: str, scratch: Path | None
-    ) -> None:
+    def __init__(self, chosen: Mapping[str, str], places: PhotoPlaces, mark: str, shelf: Shelf) -> None:
         self._chosen, self._places = chosen, places
         names = [name for name in chosen if is_aspect(name)]
         self.aspects = tuple(name.removeprefix(ASPECT_PREFIX) for name in names)
         self._own = own_columns(chosen)
         schema = Listed.schema(self.aspects, self._own).append(pa.field(IMPLIED, pa.string()))
-        self.spool = Spool(schema, scratch)
+        self.spool = Spool(schema, shelf.folder, shelf.at_once)
         self._left_out: list[pa.Table] = []
-        self._hashes: list[NDArray[np.int64]] = []
+        self.hashes = array("q")
+        """Of the ids of the rows in `spool`."""
         self._spellings = Spellings()
         self._category = Memory(cells.category)
         self._price = Memory(lambda cell: fields.price(cell, mark))
         self._aspects = {name: Memory(partial(fields.values, name)) for name in names}
-
-    @property
-    def hashes(self) -> NDArray[np.int64]:
-        """Of the ids of the rows in `spool`."""
-        return np.concatenate([np.zeros(0, np.int64), *self._hashes])
 
     @property
     def left_out(self) -> Losses:
@@ -166,7 +162,7 @@ class _Rows:
             lines, mask = lines[good], pa.array(good)
             ids, images, categories = (column.filter(mask) for column in (ids, images, categories))
         if len(lines):
-            self._hashes.append(np.fromiter(map(hash, ids.to_pylist()), np.int64, len(ids)))
+            self.hashes.extend(map(hash, ids.to_pylist()))
             self.spool.add(self._batch(lines, ids, images, categories, given, lost))
 
     def _batch(

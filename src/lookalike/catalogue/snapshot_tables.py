@@ -21,6 +21,8 @@ from lookalike.columns import own_columns
 
 ROWS = 1 << 20
 """Rows of a group, as pyarrow cuts a whole table."""
+_BLOCK, _MOST_BLOCKS = 1 << 16, 256
+"""Rows that are put in order at a time, at least, and how often, unless rows are very many."""
 
 
 def write_listings(path: Path, snapshot: Assembled) -> None:
@@ -52,7 +54,7 @@ def _listings(snapshot: Assembled) -> Iterator[pa.Table]:
     passed = ["title", "price", *FURTHER, *shops, *aspects]
     main = kept.pictured.main
     before = 0
-    for rows in catalogue.listings.spool.in_order(kept.pictured.rows, ROWS, passed):
+    for rows in _together(catalogue.listings.spool.in_order(kept.pictured.rows, _block(len(kept)), passed)):
         own = slice(before, before + rows.num_rows)
         before += rows.num_rows
         product = snapshot.group.values
@@ -74,6 +76,35 @@ def _listings(snapshot: Assembled) -> Iterator[pa.Table]:
         yield pa.table([columns[field.name] for field in schema], schema=schema)
 
 
+def _block(rows: int) -> int:
+    """Rows that are put in order at a time: `ROWS` are some of these."""
+    block = _BLOCK
+    while block < min(ROWS, rows / _MOST_BLOCKS):
+        block *= 2
+    return block
+
+
+def _together(blocks: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """`ROWS` at a time, each column in one piece, since pages of Parquet depend on it."""
+    held: list[pa.Table] = []
+
+    def whole() -> pa.Table:
+        table = pa.concat_tables(held)
+        held.clear()
+        names, columns = table.column_names, table.columns
+        del table
+        for at in range(len(columns)):  # one by one: only one column is there twice
+            columns[at] = columns[at].combine_chunks()
+        return pa.table(columns, names)
+
+    for block in blocks:
+        held.append(block)
+        if sum(table.num_rows for table in held) >= ROWS:
+            yield whole()
+    if held:
+        yield whole()
+
+
 def _texts(codes: np.ndarray, values: pa.StringArray) -> pa.StringArray:
     return values.take(pa.array(codes, mask=codes < 0))
 
@@ -82,11 +113,11 @@ def _listing_photos(snapshot: Assembled) -> Iterator[pa.Table]:
     pictured, kept = snapshot.kept.pictured, snapshot.kept
     for at in range(0, len(pictured.photos), ROWS):
         photos = pictured.photos[at : at + ROWS]
-        numbers = np.arange(at, at + len(photos))
+        numbers = np.arange(at, at + len(photos), dtype=np.int32)
         owner = np.searchsorted(pictured.starts, numbers, "right") - 1
         columns = [
             kept.listing_ids.take(pa.array(owner)),
-            pa.array((numbers - pictured.starts[owner]).astype(np.int32)),
+            pa.array(numbers - pictured.starts[owner]),
             kept.photo_ids.take(pa.array(photos)),
         ]
         yield pa.table(columns, schema=LISTING_PHOTOS_SCHEMA)

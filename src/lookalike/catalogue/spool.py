@@ -17,6 +17,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from lookalike.catalogue.shelf import Places
+
 _HELD = 32 << 20
 """Bytes that stay in memory, at most, unless a caller says otherwise."""
 
@@ -27,7 +29,7 @@ class Spool:
     def __init__(self, schema: pa.Schema, folder: Path | None = None, held: int = _HELD) -> None:
         """`held` bytes stay in memory, at most; the file lies in `folder`, or where temporary files do."""
         self.schema, self.folder = schema, folder
-        self._most = held
+        self.held = held
         self.num_rows = 0
         self._held: list[pa.RecordBatch] = []
         self._bytes = 0
@@ -43,7 +45,7 @@ class Spool:
                 continue
             self._held.append(batch)
             self._bytes += batch.nbytes
-            if self._bytes > self._most:
+            if self._bytes > self.held:
                 self._spill()
 
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
@@ -82,36 +84,45 @@ class Spool:
         return pa.Table.from_batches(found, self.schema)
 
     def in_order(
-        self, rows: NDArray[np.int64], block: int, columns: Sequence[str] | None = None
+        self, rows: NDArray[np.integer], block: int, columns: Sequence[str] | None = None
     ) -> Iterator[pa.Table]:
         """The rows of these numbers, each once, in this order, in tables of `block` rows; the last may have fewer."""
         schema = self.schema if columns is None else pa.schema([self.schema.field(name) for name in columns])
-        place = np.full(self.num_rows, -1, np.int64)
-        place[rows] = np.arange(len(rows))
-        parts = [Spool(schema, self.folder, _HELD // 8) for _ in range(-(-len(rows) // block))]
-        places: list[list[NDArray[np.int64]]] = [[] for _ in parts]
+        place = np.full(self.num_rows, -1, np.int32)
+        place[rows] = np.arange(len(rows), dtype=np.int32)
+        held = self.held if self._file is None else 0
+        parts = [Spool(schema, self.folder, held) for _ in range(-(-len(rows) // block))]
+        places: list[list[Places]] = [[] for _ in parts]
         before = 0
-        for batch in self.batches(columns):
-            at = place[before : before + batch.num_rows]
-            before += batch.num_rows
+        for table in self._together(columns):
+            at = place[before : before + table.num_rows]
+            before += table.num_rows
             wanted = np.flatnonzero(at >= 0)
-            to = at[wanted] // block
-            for number in np.unique(to).tolist():
-                chosen = wanted[to == number]
-                whole = len(chosen) == batch.num_rows
-                parts[number].add(batch if whole else batch.take(pa.array(chosen)))
-                places[number].append(at[chosen] - number * block)
+            wanted = wanted[np.argsort(at[wanted])]
+            at, table = at[wanted], table.take(pa.array(wanted))
+            numbers, starts = np.unique(at // block, return_index=True)
+            for number, low, high in zip(numbers, starts, [*starts[1:], len(at)], strict=False):
+                parts[number].add(table.slice(low, high - low))
+                places[number].append(at[low:high] - number * block)
         del place
         for number, part in enumerate(parts):
-            table = pa.Table.from_batches(list(part.batches()), schema)
+            table = pa.Table.from_batches(list(part.batches()), schema).combine_chunks()
             parts[number] = Spool(schema)
-            at = np.concatenate(places[number])
-            if (np.diff(at) == 1).all():
-                yield table
-            else:
-                order = np.empty(len(at), np.int64)
-                order[at] = np.arange(len(at))
-                yield table.combine_chunks().take(pa.array(order))
+            order = np.empty(table.num_rows, np.int32)
+            order[np.concatenate(places[number])] = np.arange(table.num_rows, dtype=np.int32)
+            places[number] = []
+            yield table.take(pa.array(order))
+
+    def _together(self, columns: Sequence[str] | None) -> Iterator[pa.Table]:
+        """All rows, some batches at a time."""
+        held: list[pa.RecordBatch] = []
+        for batch in self.batches(columns):
+            held.append(batch)
+            if sum(x.nbytes for x in held) > self.held:
+                yield pa.Table.from_batches(held).combine_chunks()
+                held = []
+        if held:
+            yield pa.Table.from_batches(held).combine_chunks()
 
     def _spill(self) -> None:
         self._file = tempfile.TemporaryFile(prefix="lookalike-rows-", dir=self.folder)  # noqa: SIM115
@@ -121,6 +132,11 @@ class Spool:
         for batch in self._held:
             self._writer.write_batch(batch)
         self._held = []
+
+
+def between(rows: NDArray[np.integer], start: int, stop: int) -> slice:
+    """Where those from `start` on and below `stop` stand among `rows`, which are in order."""
+    return slice(*np.searchsorted(rows, np.array([start, stop], rows.dtype)).tolist())
 
 
 class _Shared:

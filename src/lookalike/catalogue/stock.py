@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from lookalike.catalogue.facts import Facts
 from lookalike.catalogue.pictures import Pictured
+from lookalike.catalogue.shelf import Places
 
 MOST_SHARING = 20
 
@@ -32,15 +33,18 @@ class StockPhoto:
 
 
 def find_stock(
-    pictured: Pictured, facts: Facts, groups: NDArray[np.int64], photo_ids: pa.StringArray
+    pictured: Pictured, facts: Facts, groups: Places, photo_ids: pa.StringArray
 ) -> tuple[list[StockPhoto], NDArray[np.bool_]]:
     """Stock photos, those of most listings first, and which photos these are. `groups` is each photo's group of near
     copies: the first of them."""
-    owner, group = _each_once(pictured.owners, groups[pictured.photos])
+    owner, group = pictured.owners, groups[pictured.photos]
+    if len(owner) > len(pictured.rows):
+        owner, group = _each_once(owner, group)
     often = np.bincount(group, minlength=len(groups)) > MOST_SHARING
-    chosen = often[group]
-    owner, group = owner[chosen], group[chosen]
-    product, category = (coded.codes[pictured.rows[owner]] for coded in (facts.product, facts.category))
+    chosen = np.flatnonzero(often[group])
+    rows, group = pictured.rows[owner[chosen]], group[chosen]
+    del owner, chosen
+    product, category = facts.product.codes[rows], facts.category.codes[rows]
     named = product >= 0
     shown_by = np.bincount(group, minlength=len(groups))
     nameless = np.bincount(group[~named], minlength=len(groups))
@@ -63,10 +67,8 @@ def find_stock(
     return sorted(found, key=lambda x: (-x.listings, x.photo_ids)), shared
 
 
-def _each_once(
-    one: NDArray[np.integer], other: NDArray[np.int64]
-) -> tuple[NDArray[np.integer], NDArray[np.int64]]:
+def _each_once(one: Places, other: Places) -> tuple[Places, Places]:
     """Pairs, each once."""
     width = int(other.max(initial=0)) + 1
     numbers = np.unique(one.astype(np.int64) * width + other)
-    return numbers // width, numbers % width
+    return (numbers // width).astype(np.int32), (numbers % width).astype(np.int32)

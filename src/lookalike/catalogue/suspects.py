@@ -18,6 +18,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from lookalike.catalogue.looks import NEIGHBOURS, Looks
+from lookalike.catalogue.shelf import Places
 
 AGREEMENT = 0.75
 """Share of the neighbours' votes, weighed by the rarity of their category, that another category must have."""
@@ -31,12 +32,12 @@ EVIDENCE = ("same photo", "nearly the same photo", "same product", "looks")
 class Labelled:
     """Listings as far as their categories can be doubted: columns of numbers, which follow the order of their texts."""
 
-    listing_ids: pa.StringArray | pa.ChunkedArray
-    category: NDArray[np.int32]
-    photo: NDArray[np.int64]
-    group: NDArray[np.int64]
+    listing_ids: pa.StringArray
+    category: Places
+    photo: Places
+    group: Places
     """The first photo that shows the same picture."""
-    product: NDArray[np.int32]
+    product: Places
     """-1 for none."""
     categories: pa.StringArray
     photo_ids: pa.StringArray
@@ -101,8 +102,8 @@ class Suspects(Sequence[Suspect]):
 
 def find_suspects(listings: Labelled, looks: Looks) -> Suspects:
     """Suspects by strength of the evidence, each listing once."""
-    everyone = np.arange(len(listings))
-    named = np.flatnonzero(listings.product >= 0)
+    everyone = np.arange(len(listings), dtype=np.int32)
+    named = np.flatnonzero(listings.product >= 0).astype(np.int32)
     found = [
         (0, *_minorities(listings, everyone, listings.photo, share=0.5)),
         (1, *_minorities(listings, everyone, listings.group, share=0.5)),
@@ -119,7 +120,7 @@ def find_suspects(listings: Labelled, looks: Looks) -> Suspects:
 
 
 def _minorities(
-    listings: Labelled, places: NDArray[np.int64], codes: NDArray[np.integer], *, share: float, least: int = 2
+    listings: Labelled, places: Places, codes: Places, *, share: float, least: int = 2
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Of listings that share a code, `least` or more, those that are not of the category which `share` of them have,
     and that; all of them where it is a draw."""
@@ -136,15 +137,13 @@ def _minorities(
     return np.concatenate(found), np.concatenate(others)
 
 
-def _disagreeing(
-    category: NDArray[np.int32], places: NDArray[np.int64], codes: NDArray[np.integer], least: int
-) -> Iterator[NDArray[np.int64]]:
+def _disagreeing(category: Places, places: Places, codes: Places, least: int) -> Iterator[Places]:
     """The listings of each code that stands in several categories, in the order of codes."""
     if not len(codes):
         return
     low, high = (
         np.full(int(codes.max()) + 1, np.iinfo(np.int32).max, np.int32),
-        np.full(int(codes.max()) + 1, -1),
+        np.full(int(codes.max()) + 1, -1, np.int32),
     )
     np.minimum.at(low, codes, category[places])
     np.maximum.at(high, codes, category[places])

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from lookalike.catalogue.listings import Catalogue, Losses
+from lookalike.catalogue.spool import between
 from lookalike.catalogue.tables import CUT_OFF
 from lookalike.imaging.limits import FORMATS
 
@@ -92,7 +93,7 @@ class Tally:
     def of(
         cls,
         catalogue: Catalogue,
-        kept: NDArray[np.int64],
+        kept: NDArray[np.integer],
         left_out: Losses,
         lost: Losses,
     ) -> Self:
@@ -103,8 +104,8 @@ class Tally:
         columns = ["line", "listing_id", "rows", "price", "unclear", "contradictions"]
         for batch in catalogue.listings.spool.batches(columns):
             rows += pc.sum(batch["rows"]).as_py() or 0
-            low, high = np.searchsorted(kept, [before, before + batch.num_rows])
-            chosen = batch if high - low == batch.num_rows else batch.take(pa.array(kept[low:high] - before))
+            own = kept[between(kept, before, before + batch.num_rows)]
+            chosen = batch if len(own) == batch.num_rows else batch.take(pa.array(own - before))
             kept_rows += pc.sum(chosen["rows"]).as_py() or 0
             priced += len(chosen) - chosen["price"].null_count
             unclear.add(_told(chosen, "unclear"))
