@@ -59,6 +59,18 @@ class Frozen(CategoryObjective):
         return self
 
 
+class Remote(DirectoryStore):
+    """As if the files lay on another machine; it notes what this rank downloads."""
+
+    def local_path(self, key: str) -> Path | None:
+        return None
+
+    def download(self, key: str, path: Path) -> None:
+        with (self.root.parent / f"downloaded-{Launch().rank}.txt").open("a") as file:
+            file.write(f"{key}\n")
+        super().download(key, path)
+
+
 class Watched(MappedSquares):
     """Notes which photos are read."""
 
@@ -125,7 +137,7 @@ def main() -> None:
         progress = _disturbing(root, disturbance[0], int(disturbance[1]))
     elif disturbance:
         (root / "rank-1.pid").write_text(str(os.getpid()))
-    store = DirectoryStore(root / "store")
+    store = Remote(root / "store")
     release = train(
         store, Ref.parse(curated), RELEASE, cache_dir=root / "cache", threads=1, progress=progress
     )

@@ -67,6 +67,9 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> str:
     replies = finish(start("train", place.root, place.curate(make_listings(20))))
     assert [code for code, _, _ in replies] == [0, 0], replies
     assert replies[0][1] == replies[1][1]
+    downloaded = [(place.root / f"downloaded-{rank}.txt") for rank in (0, 1)]
+    assert any(key.startswith("curated/") for key in downloaded[0].read_text().split())
+    assert not downloaded[1].exists(), "what a machine's first rank has fetched is fetched by no other"
     return replies[0][1].strip()
 
 

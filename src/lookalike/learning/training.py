@@ -230,8 +230,7 @@ def train(
         torch.backends.cudnn.benchmark = True  # photos come in few sizes
         if not ranks.first:
             progress = silent
-        snapshot = CuratedSnapshot.open(store, curated, cache_dir)
-        data = _data(snapshot, recipe, ranks, cache_dir, cores, decoding, progress)
+        snapshot, data = _data(store, curated, recipe, ranks, cache_dir, cores, decoding, progress)
         with seeded(recipe.seed):
             network = HashNetwork(
                 recipe.trunk,
@@ -301,18 +300,20 @@ def _writers(
 
 
 def _data(
-    snapshot: CuratedSnapshot,
+    store: ObjectStore,
+    curated: Ref,
     recipe: Recipe,
     ranks: Ranks,
     cache_dir: Path,
     threads: int,
     decoding: Decoding,
     progress: Progress,
-) -> TrainingData:
-    """Labels and squares; one rank of each machine decodes, and the others of it find what it left."""
+) -> tuple[CuratedSnapshot, TrainingData]:
+    """Labels and squares; one rank of each machine fetches and decodes, and the others of it find what it left."""
 
-    def load() -> TrainingData:
-        return load_training_data(
+    def load() -> tuple[CuratedSnapshot, TrainingData]:
+        snapshot = CuratedSnapshot.open(store, curated, cache_dir)
+        return snapshot, load_training_data(
             snapshot,
             recipe.preset.resize,
             cache_dir=cache_dir,
@@ -322,8 +323,8 @@ def _data(
         )
 
     if ranks.local_rank == 0:
-        data = load()
+        loaded = load()
         ranks.wait()
-        return data
+        return loaded
     ranks.wait()
     return load()
