@@ -34,6 +34,7 @@ from lookalike.listening import (
 from lookalike.serving.app import SearchService, create_app
 from lookalike.serving.config import ServingConfig
 from lookalike.serving.holdings import Part
+from lookalike.serving.interpreter import share_interpreter
 from lookalike.serving.memory import return_freed_memory
 from lookalike.serving.metrics import Metrics
 from lookalike.serving.observing import MAXIMUM_HEAD_BYTES, JsonFormatter, TerminalFormatter
@@ -114,8 +115,9 @@ def require_free(host: str, port: int) -> None:
         ) from error
 
 
-def _serve(server: DrainingServer) -> None:
+def _serve(server: uvicorn.Server) -> None:
     return_freed_memory()
+    share_interpreter()
     try:
         server.run()
     except SystemExit as error:  # uvicorn's way to say that it could not listen
