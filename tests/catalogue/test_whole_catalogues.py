@@ -72,7 +72,7 @@ def test_the_report_adds_up_and_the_page_needs_nothing_else(sample: tuple[Path, 
     entry = snapshot.artefact.manifest.file("report.html")
     page = (sample[0].parent / "store" / entry.key).read_text()
     assert page.startswith("<!doctype html>")
-    for needed in ("prefers-color-scheme:dark", "data:image/jpeg;base64,", "same product", "blank", "L00"):
+    for needed in ("prefers-color-scheme:dark", "data:image/webp;base64,", "same product", "blank", "L00"):
         assert needed in page
     for outside in ("http://", "https://", "<script", "src=/"):
         assert outside not in page

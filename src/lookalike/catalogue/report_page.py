@@ -1,6 +1,6 @@
 """The page of a curation report, `report.html`: what curation found, for people, with the photos concerned.
 
-The page needs nothing but itself: photos are inlined as small JPEGs, colours follow the reader's light or dark theme.
+The page needs nothing but itself: photos are inlined as small WebPs, colours follow the reader's light or dark theme.
 It holds no time and no path of a cache.
 """
 
@@ -277,7 +277,7 @@ class _Page:
 
     def _small(self, photo_id: str, side: int = THUMBNAIL_SIDE) -> bytes:
         try:
-            return thumbnail(self.photo(photo_id), side)
+            return thumbnail(self.photo(photo_id), side, kind="WEBP")
         except PhotoError:
             return b""
 
@@ -285,7 +285,7 @@ class _Page:
 def _picture(data: bytes, text: str) -> str:
     if not data:
         return '<span class="none">no picture</span>'
-    return f'<img loading="lazy" alt="{escape(text)}" src="data:image/jpeg;base64,{base64.b64encode(data).decode()}">'
+    return f'<img loading="lazy" alt="{escape(text)}" src="data:image/webp;base64,{base64.b64encode(data).decode()}">'
 
 
 def _sheet(entries: Iterable[tuple[str, str]]) -> str:
