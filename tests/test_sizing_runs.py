@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from lookalike.catalogue import intake, snapshot_tables, suspects
+from lookalike.catalogue import runs as photo_runs
+from lookalike.catalogue import snapshot_tables, suspects
 from lookalike.catalogue.rules import CurationConfig
 from lookalike.cli.app import app
 from lookalike.coding.encoder import Encoding
@@ -94,7 +95,7 @@ def test_numbers_of_the_code_are_those_of_the_plan() -> None:
     assert snapshot_tables.ROWS == sizing_runs._ROW_GROUP
     assert CurationConfig().shard_bytes == sizing_runs._PACK_BYTES
     assert likeness.SHOPPERS == sizing_runs._TAKEN_ANEW
-    assert intake._ROWS_OF_A_LOT == sizing_runs._MOST_IN_A_LOT
+    assert photo_runs._ROWS_OF_A_LOT == sizing_runs._MOST_IN_A_LOT
 
 
 @pytest.mark.parametrize(

@@ -116,8 +116,8 @@ _TAKEN_ANEW = 500
 """Photos that the making of an index takes anew (`index.likeness.SHOPPERS`)."""
 _MOST_LOOKS = 30_000
 """Photos up to which labels are doubted by looks (`catalogue.suspects.MOST_PHOTOS`)."""
-_MOST_IN_A_LOT, _PACK_BYTES = 20_000, 64 << 20
-"""Photos and bytes after which a pack is stored (`catalogue.intake`, `CurationConfig.shard_bytes`)."""
+_MOST_IN_A_LOT, _PACK_BYTES = 4096, 64 << 20
+"""Photos and bytes after which a pack is stored (`catalogue.runs`, `CurationConfig.shard_bytes`)."""
 _ROW_GROUP = 1 << 20
 """Rows that are written at a time (`catalogue.snapshot_tables.ROWS`)."""
 _CENTRED, _TAUGHT = 100_000, 200_000

@@ -296,7 +296,7 @@ def test_a_catalogue_and_its_photos_in_s3(bucket: tuple[str, S3Settings]) -> Non
     uri, s3 = bucket
     found = read_catalogue(uri, s3=s3)
     assert [found.photo(listing.images[0], max_bytes=10) for listing in found.listings] == [b"one", b"two"]
-    assert not found.photo_is_local("photos/1.jpg")
+    assert not found.places.is_local("photos/1.jpg")
     with pytest.raises(StoreUnavailable, match="no bucket 'nobody'"):
         read_catalogue("s3://nobody/catalogue.csv", s3=s3)
     with pytest.raises(CatalogueError, match="no such catalogue"):

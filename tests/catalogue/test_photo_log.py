@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from lookalike.catalogue import intake, photo_log
+from lookalike.catalogue import lots, photo_log
 from lookalike.catalogue.curation import curate
 from lookalike.catalogue.packs import require_packs
 from lookalike.catalogue.parts import add_part
@@ -163,7 +163,7 @@ def test_the_log_stays_in_few_parts(shop: Shop, monkeypatch: pytest.MonkeyPatch)
 def test_small_packs_are_merged_and_old_snapshots_keep_theirs(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(intake, "MOST_SMALL", 3)
+    monkeypatch.setattr(lots, "MOST_SMALL", 3)
     snapshots = []
     for count in range(4, 10):
         shop.write(plain(count), photos(count))

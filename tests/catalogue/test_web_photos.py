@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.photo_site import Site, signed
-from lookalike.catalogue import intake, web_photos
+from lookalike.catalogue import runs, web_photos
 from lookalike.catalogue.exports import Layout
 from lookalike.catalogue.web_photos import WebPhotos, WebPolicy, is_public
 from lookalike.errors import ObjectNotFound, PhotoOutside, SettingsError, StorageError
@@ -143,7 +143,7 @@ def test_a_redirect_into_the_network_is_refused(site: Site, monkeypatch: pytest.
 def test_what_was_fetched_before_a_kill_is_not_fetched_again(
     shop: Shop, site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(intake, "_WEB_PHOTOS_OF_A_LOT", 10)
+    monkeypatch.setattr(runs, "_WEB_PHOTOS_OF_A_LOT", 10)
     site.photos = {f"/{i}.jpg": photo(i) for i in range(60)}
     shop.write([row | {"image": f"{site.uri}/{i}.jpg"} for i, row in enumerate(plain(60))], {})
 

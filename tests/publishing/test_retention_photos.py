@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lookalike.catalogue import intake
+from lookalike.catalogue import lots
 from lookalike.catalogue.photo_log import PhotoLog, way_of
 from lookalike.catalogue.verdicts import VERSION
 from lookalike.publishing.retention import RetentionConfig, apply, plan
@@ -67,7 +67,7 @@ def test_sheets_of_many_small_curations_are_merged_and_the_small_ones_go(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tiers, "_MOST", 3)
-    monkeypatch.setattr(intake, "MOST_SMALL", 3)
+    monkeypatch.setattr(lots, "MOST_SMALL", 3)
     shop = Shop(tmp_path)
     publish(shop.store, chain(shop.store, "live"))
     near = {"L009.jpg": near_copy(photo(5), random.Random(0))}

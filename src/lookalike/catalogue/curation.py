@@ -41,6 +41,7 @@ from lookalike.catalogue.packs import require_packs
 from lookalike.catalogue.photo_log import PhotoLog
 from lookalike.catalogue.photo_store import shard_name
 from lookalike.catalogue.pictures import Named, digest_of_photos, picture
+from lookalike.catalogue.plans import remove_plan
 from lookalike.catalogue.reading import read_catalogue
 from lookalike.catalogue.report import Findings, plan_in, report_json
 from lookalike.catalogue.report_page import refusal_page, report_page
@@ -102,7 +103,7 @@ def curate(
     layout = layout or Layout()
     with _losses_kept(store, catalogue_uri, cache_dir):
         cache_dir.mkdir(parents=True, exist_ok=True)
-        shelf = Shelf(cache_dir, int(load(CatalogueSettings).curation_gib * GIB))
+        shelf = shelf_in(cache_dir)
         catalogue = read_catalogue(
             catalogue_uri,
             columns=columns,
@@ -112,24 +113,24 @@ def curate(
             shelf=shelf,
         )
         spool, facts = catalogue.listings.spool, Facts.of(catalogue.listings, shelf)
-        wanted, named = _without(catalogue, facts, excluded)
-        chosen, over_cap = _capped(catalogue, facts, wanted, config.seller_cap)
-        images = Named.by(spool, chosen, shelf)
+        images, named, over_cap = asked_for(catalogue, facts, excluded, config, shelf)
         with (
-            _under_way(store) as note,
+            under_way(store) as note,
             tempfile.TemporaryDirectory(prefix="curate-", dir=cache_dir) as folder,
+            contextlib.ExitStack() as ends,
         ):
             log = PhotoLog.open(store, cache_dir, config)
             taken = take_in(
                 catalogue,
                 images.images,
                 log,
-                store,
                 config,
                 folder=Path(folder),
                 note=note,
                 progress=progress,
             )
+            if taken.plan:
+                ends.enter_context(_finished(log, taken.plan))
             catalogue.check_unchanged()
             photo_ids = taken.photo_ids()
             pictured, without, lost = picture(spool, images, photos_of(taken, photo_ids, {}), shelf)
@@ -186,6 +187,27 @@ def curate(
             report = report_json(snapshot.findings)
             page = _page(store, snapshot.findings, report, examined, log)
             return _write(writer, snapshot, report, page, Path(folder), excluded, progress)
+
+
+def shelf_in(cache_dir: Path) -> Shelf:
+    """For the columns of a curation, by its limit of memory."""
+    return Shelf(cache_dir, int(load(CatalogueSettings).curation_gib * GIB))
+
+
+def asked_for(
+    catalogue: Catalogue, facts: Facts, excluded: Collection[str], config: CurationConfig, shelf: Shelf
+) -> tuple[Named, Losses, Losses]:
+    """The photos that are asked for; listings that are excluded by hand, and those beyond a cap."""
+    wanted, away = _without(catalogue, facts, excluded)
+    chosen, over_cap = _capped(catalogue, facts, wanted, config.seller_cap)
+    return Named.by(catalogue.listings.spool, chosen, shelf), away, over_cap
+
+
+@contextmanager
+def _finished(log: PhotoLog, plan: str) -> Iterator[None]:
+    """A plan goes with the end of its curation, unless that fails: then the next one goes on by it."""
+    yield
+    remove_plan(log, plan)
 
 
 def _compared(
@@ -283,7 +305,7 @@ def _losses_kept(store: ObjectStore, catalogue: str, cache_dir: Path) -> Iterato
 
 
 @contextmanager
-def _under_way(store: ObjectStore) -> Iterator[Callable[[], None]]:
+def under_way(store: ObjectStore) -> Iterator[Callable[[], None]]:
     """While a curation is under way retention removes no pack. What is yielded says that it still is."""
     key = keys.curating(uuid.uuid4().hex)
 

@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from lookalike.catalogue.intake import Refusal, Taken
+from lookalike.catalogue.intake import Taken
+from lookalike.catalogue.lots import Refusal
 from lookalike.catalogue.photo_log import PhotoLog
 from lookalike.catalogue.pictures import Photos
 from lookalike.catalogue.rules import CurationConfig

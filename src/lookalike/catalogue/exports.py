@@ -21,7 +21,7 @@ from lookalike.catalogue.photo_folders import PhotoFolder, find_photos, given_fo
 from lookalike.catalogue.places import PhotoPlaces
 from lookalike.catalogue.presets import Preset
 from lookalike.catalogue.shaping import image_paths, recognised, shaped
-from lookalike.catalogue.sources.opening import Source, opened
+from lookalike.catalogue.sources.opening import Source, folder_of, opened
 from lookalike.catalogue.tables import RowProblem, Rows, Table
 from lookalike.catalogue.web_photos import WebPhotos, WebPolicy
 from lookalike.errors import CatalogueError, SettingsError
@@ -105,9 +105,7 @@ def _export(
     s3: S3Settings | None,
 ) -> Export:
     photos = given_folder(layout.photos, source.folder) if layout.photos else ""
-    places = PhotoPlaces(
-        source.folder, [*photo_roots, *([photos] if photos else [])], s3, WebPhotos(layout.web)
-    )
+    places = places_of(uri, layout, photo_roots=photo_roots, s3=s3)
     table, digest = source.table, source.digest
     if preset is not None:
         for ours, theirs in columns.items():
@@ -135,6 +133,15 @@ def _export(
         find_photos(_images(table, names), places, photos, usual) if names else PhotoFolder(as_written=True)
     )
     return Export(_placed(table, names, folder), columns, preset or Preset(), places, digest, source.state)
+
+
+def places_of(
+    uri: str, layout: Layout, *, photo_roots: Sequence[str] = (), s3: S3Settings | None = None
+) -> PhotoPlaces:
+    """Where the photos of the export at `uri` may lie; nothing is read. Raises `SettingsError`."""
+    folder = folder_of(uri)
+    photos = [given_folder(layout.photos, folder)] if layout.photos else []
+    return PhotoPlaces(folder, [*photo_roots, *photos], s3, WebPhotos(layout.web))
 
 
 def _image_table(source: Source, preset: Preset, s3: S3Settings | None) -> dict[str, str] | None:

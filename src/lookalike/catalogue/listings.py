@@ -6,7 +6,7 @@ an object when somebody asks for it. Photos may lie where `places` says, and are
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Self, overload
 
@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lookalike.catalogue.fields import ASPECT_PREFIX, FURTHER, OPTIONAL
-from lookalike.catalogue.places import PhotoPlaces, Version
+from lookalike.catalogue.places import PhotoPlaces
 from lookalike.catalogue.sources.opening import state_now
 from lookalike.catalogue.spool import Spool
 from lookalike.catalogue.tables import CUT_OFF
@@ -261,7 +261,8 @@ class Catalogue:
         """Names of the aspect columns, without the prefix, in the table's order."""
         self.unit = unit
         """What the number of a row counts: `line` or `row`."""
-        self._places = places or PhotoPlaces(split_uri(uri)[0])
+        self.places = places or PhotoPlaces(split_uri(uri)[0])
+        """Where photos may lie."""
         self.notes = notes
         """What a person should know of how the table was read."""
         self.preset = preset
@@ -291,20 +292,12 @@ class Catalogue:
         Raises `ObjectNotFound` where there is none, `PhotoOutside` where a link leads out of where photos may lie, and
         other `StorageError`s.
         """
-        return self._places.read(image, length=None if max_bytes is None else max_bytes + 1)
-
-    def read_version(self, image: str, *, max_bytes: int, size: int | None = None) -> tuple[bytes, Version]:
-        """The same, and the version of the photo that was read; `size` as `PhotoPlaces.read_version` takes it."""
-        return self._places.read_version(image, length=max_bytes + 1, size=size)
-
-    def versions(self, images: Sequence[str], known: Collection[str] = ()) -> dict[str, Version]:
-        """`PhotoPlaces.versions`."""
-        return self._places.versions(images, known)
+        return self.places.read(image, length=None if max_bytes is None else max_bytes + 1)
 
     def has_photo(self, image: str) -> bool:
         """Whether the photo is there, as far as can be seen without reading it."""
-        return self._places.has(image)
+        return self.places.has(image)
 
     def photo_is_local(self, image: str) -> bool:
         """Whether the photo lies on this machine, so that trouble with it is no trouble with a service."""
-        return self._places.is_local(image)
+        return self.places.is_local(image)

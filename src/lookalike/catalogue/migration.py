@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lookalike.catalogue.intake import described, in_order
+from lookalike.catalogue.lots import described, in_order
 from lookalike.catalogue.photo_log import PhotoLog
 from lookalike.catalogue.photo_store import is_shard
 from lookalike.catalogue.rules import CurationConfig

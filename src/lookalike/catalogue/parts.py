@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -29,6 +29,19 @@ def read_parts(store: ObjectStore, cache_dir: Path, prefix: str, schema: pa.Sche
         parts = [_part(store, cache_dir, info.key, schema) for info in store.list(prefix)]
         if all(part is not None for part in parts):
             return pa.concat_tables([schema.empty_table(), *parts])
+
+
+def read_some(
+    store: ObjectStore, cache_dir: Path, parts: Iterable[str], schema: pa.Schema
+) -> pa.Table | None:
+    """The same of the parts with these keys; None where one of them has gone."""
+    found = [schema.empty_table()]
+    for key in parts:
+        part = _part(store, cache_dir, key, schema)
+        if part is None:
+            return None
+        found.append(part)
+    return pa.concat_tables(found)
 
 
 def add_part(store: ObjectStore, prefix: str, rows: pa.Table) -> str:

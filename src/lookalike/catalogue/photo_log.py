@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from lookalike.catalogue.looks import Looks
 from lookalike.catalogue.packs import Pack, held
-from lookalike.catalogue.parts import add_part, merge_parts, read_parts
+from lookalike.catalogue.parts import add_part, merge_parts, read_parts, read_some
 from lookalike.catalogue.prints import Prints, add_prints, merge_sketches, take_out_prints
 from lookalike.catalogue.rules import CurationConfig
 from lookalike.catalogue.verdicts import Verdicts
@@ -57,6 +57,7 @@ PHOTOS_SCHEMA = pa.schema(
         pa.field("deviation", pa.float32()),  # of its colours, in grey levels
     ]
 )
+_WHERE = pa.schema([PHOTOS_SCHEMA.field("photo_id"), PHOTOS_SCHEMA.field("pack")])
 SEEN_SCHEMA = pa.schema(
     [
         pa.field("address", pa.string(), nullable=False),  # file:///... or s3://...
@@ -81,7 +82,12 @@ class PhotoLog:
     ) -> None:
         self.photos, self.seen = photos, seen
         """See `PHOTOS_SCHEMA` and `SEEN_SCHEMA`: one row for each photo, and for each version of each address."""
-        self._store, self._cache, self.way = store, cache_dir, way
+        self.store, self.cache_dir, self.way = store, cache_dir, way
+
+    @classmethod
+    def to_add_to(cls, store: ObjectStore, cache_dir: Path, config: CurationConfig) -> Self:
+        """One that has read nothing, for who only adds to it."""
+        return cls(store, cache_dir, way_of(config), PHOTOS_SCHEMA.empty_table(), SEEN_SCHEMA.empty_table())
 
     @classmethod
     def open(cls, store: ObjectStore, cache_dir: Path, config: CurationConfig) -> Self:
@@ -101,21 +107,36 @@ class PhotoLog:
     @cached_property
     def prints(self) -> Prints:
         """Of all photos that were added before this is first asked for."""
-        return Prints.open(self._store, self._cache, self.way)
+        return Prints.open(self.store, self.cache_dir, self.way)
 
     @cached_property
     def looks(self) -> Looks:
         """What photos are known by when their categories are doubted; of all photos as `prints`."""
-        return Looks(self._store, self._cache, self.way, self.prints)
+        return Looks(self.store, self.cache_dir, self.way, self.prints)
 
     def verdicts(self, ids: NDArray[np.uint64]) -> Verdicts:
         """What is known of pairs of photos with these heads (`copies.heads`), in order."""
-        return Verdicts.open(self._store, self._cache, self.way, ids)
+        return Verdicts.open(self.store, self.cache_dir, self.way, ids)
 
     def rows_of(self, photo_ids: Sequence[str] | pa.Array) -> pa.Array:
         """Their rows in `photos`: int32, null where a photo is not known."""
         asked = photo_ids if isinstance(photo_ids, pa.Array) else pa.array(photo_ids, pa.string())
         return pc.index_in(asked, self.photos["photo_id"].combine_chunks())
+
+    def parts(self) -> tuple[str, ...]:
+        """Keys of what the store holds of the log now."""
+        return tuple(info.key for info in self.store.list(keys.photo_log(self.way)))
+
+    def ids_in(self, parts: Sequence[str]) -> NDArray[np.bytes_]:
+        """S32[photos], in order: those in these parts whose packs are there; all where one of the parts has gone."""
+        rows = read_some(self.store, self.cache_dir, parts, _WHERE)
+        if rows is None:
+            rows = read_parts(self.store, self.cache_dir, keys.photo_log(self.way), _WHERE)
+        return _sorted(rows.filter(_held(self.store, rows["pack"])))
+
+    def ids(self) -> NDArray[np.bytes_]:
+        """S32[photos], in order: all of `photos`."""
+        return _sorted(self.photos)
 
     def look_up(self, addresses: pa.ChunkedArray, versions: pa.ChunkedArray) -> pa.Table:
         """For each address at its version what was seen there, nulls where nothing was: photo_id, reason, detail."""
@@ -133,14 +154,14 @@ class PhotoLog:
         """Add rows for good. The packs that they name must be stored. Rows of new photos have `prints`, too."""
         rows = list(photos)
         new = [row for row in rows if "prints" in row]
-        add_prints(self._store, self.way, [row["photo_id"] for row in new], (row["prints"] for row in new))
+        add_prints(self.store, self.way, [row["photo_id"] for row in new], (row["prints"] for row in new))
         log_rows = pa.Table.from_pylist(rows, schema=PHOTOS_SCHEMA)
         seen_rows = pa.Table.from_pylist(list(seen), schema=SEEN_SCHEMA)
         if log_rows.num_rows:
-            add_part(self._store, keys.photo_log(self.way), log_rows)
+            add_part(self.store, keys.photo_log(self.way), log_rows)
             self.photos = pa.concat_tables([self.photos, log_rows])
         if seen_rows.num_rows:
-            add_part(self._store, keys.seen_photos(self.way), seen_rows)
+            add_part(self.store, keys.seen_photos(self.way), seen_rows)
             self.seen = pa.concat_tables([self.seen, seen_rows])
 
     def settle(self) -> None:
@@ -151,15 +172,15 @@ class PhotoLog:
         """Merge small parts where there are many. What is merged stays until that is stored."""
 
         def tidied(rows: pa.Table) -> pa.Table:
-            return _widest(rows.filter(_held(self._store, rows["pack"])))
+            return _widest(rows.filter(_held(self.store, rows["pack"])))
 
         def distinct(rows: pa.Table) -> pa.Table:
             return _distinct(rows, ["address", "version"])
 
-        merge_sketches(self._store, self._cache, self.way)
+        merge_sketches(self.store, self.cache_dir, self.way)
         log, seen = keys.photo_log(self.way), keys.seen_photos(self.way)
-        merge_parts(self._store, self._cache, log, PHOTOS_SCHEMA, tidied)
-        merge_parts(self._store, self._cache, seen, SEEN_SCHEMA, distinct)
+        merge_parts(self.store, self.cache_dir, log, PHOTOS_SCHEMA, tidied)
+        merge_parts(self.store, self.cache_dir, seen, SEEN_SCHEMA, distinct)
 
 
 def packs_of(rows: pa.Table) -> list[Pack]:
@@ -184,6 +205,10 @@ def _widest(log: pa.Table) -> pa.Table:
         return log
     order = [("pack_size", "descending"), ("pack", "ascending")]
     return _distinct(log.take(pc.sort_indices(log, sort_keys=order)), ["photo_id"])
+
+
+def _sorted(rows: pa.Table) -> NDArray[np.bytes_]:
+    return np.sort(rows["photo_id"].to_numpy().astype("S32"))
 
 
 def _distinct(table: pa.Table, by: Sequence[str]) -> pa.Table:

@@ -94,6 +94,8 @@ class PhotoPlaces:
         self._s3 = s3
         self._stores: dict[str, ObjectStore] = {}
         self._base = _root(folder)
+        self.folder = "/".join(self._base)
+        """By which photos are named that are not named by an address."""
         own = _Reference(self._base.store, "") if self._base.store else self._base
         self._inside = (own, *map(_root, roots))
         self._place = "bucket" if self._base.store.startswith("s3:") else "folder"

@@ -44,7 +44,7 @@ PHOTOS = "photos/"
 PACKS = "photos/packs/"
 SHEETS = "photos/prints/"
 CURATING = "checkpoints/curation-"
-"""Notes of curations under way, each of which may use any pack."""
+"""Notes of curations under way, each of which may use any pack, and their plans (`planned`)."""
 _SEQUENCE = "sequence-"
 
 
@@ -157,6 +157,11 @@ def copies_version(key: str) -> int | None:
 def curating(unique: str) -> str:
     """The note of one curation under way."""
     return f"{CURATING}{unique}/inputs.json"
+
+
+def planned(plan_id: str, name: str) -> str:
+    """What a plan of new photos, and the machines that share it, keep under that name until the curation has ended."""
+    return f"{CURATING}{plan_id}/{name}"
 
 
 def checkpoints(training_id: str) -> str:

@@ -55,7 +55,7 @@ def opened(
     """
     if databases.is_database(uri):
         table = databases.query_table(uri, query)
-        yield Source(table, databases.digest_of_rows(table, query), "", Path.cwd().as_uri())
+        yield Source(table, databases.digest_of_rows(table, query), "", folder_of(uri))
         return
     if query:
         raise SettingsError(f"{uri} is no database, so there is nothing to query; leave out --query")
@@ -64,8 +64,12 @@ def opened(
         if not any(file.size for file in files.files):
             raise CatalogueError(f"{uri} is an empty file")
         tables = [read_table(file, encoding=encoding, overflow=overflow) for file in files.files]
-        place, _ = split_uri(uri.rstrip("/"))
-        yield Source(_together(files.files, tables), files.digest, files.state, place)
+        yield Source(_together(files.files, tables), files.digest, files.state, folder_of(uri))
+
+
+def folder_of(uri: str) -> str:
+    """The `Source.folder` that `opened` would give."""
+    return Path.cwd().as_uri() if databases.is_database(uri) else split_uri(uri.rstrip("/"))[0]
 
 
 def state_now(uri: str, s3: S3Settings | None = None) -> str:
