@@ -148,6 +148,22 @@ class Curate(_Curation):
         description="One that will search the result: its categories stay, however few photos are left. "
         "Empty: to learn from.",
     )
+    parts: int = Field(
+        default=_FLOWS.curate_parts,
+        ge=1,
+        le=256,
+        title="Parts",
+        description="Machines that share the new photos, where these are many; 1 does it in one run.",
+    )
+
+
+class CuratePart(Curate):
+    """Read, check and store one part of the new photos of a curation."""
+
+    plan: str = Field(
+        pattern=r"^[0-9a-f]{16}$", title="Plan", description="The name of the plan of all of them."
+    )
+    part: int = Field(ge=0, title="Part", description="Its number, from 0.")
 
 
 class Train(_Training):
@@ -326,6 +342,13 @@ class Retrain(_Gate, DataGate, _Asked, _Retention, _Training, _Sharded, _Curatio
         le=1000,
         title="Training machines",
         description="Machines that train together, each on all its GPUs; 1 trains in one process.",
+    )
+    curate_parts: int = Field(
+        default=_FLOWS.curate_parts,
+        ge=1,
+        le=256,
+        title="Curation parts",
+        description="Machines that share the catalogue's new photos, where these are many.",
     )
     extract_parts: int = Field(
         default=_FLOWS.extract_parts,

@@ -24,7 +24,8 @@ def retrain(parameters: Retrain = Retrain()) -> str | State[str]:
         return stages.held(why)
     steps.check_weights(store, parameters.weights)
     began_with = steps.live_release(store)
-    curating = Curate(**parameters.model_dump(include=set(Curate.model_fields)))
+    asked = parameters.model_dump(include=set(Curate.model_fields))
+    curating = Curate(**asked, parts=parameters.curate_parts)
     curated = run_stage(curate, curating)
     training = Train(
         store=store,
@@ -34,8 +35,8 @@ def retrain(parameters: Retrain = Retrain()) -> str | State[str]:
         weights=steps.starting_weights(store, parameters.weights, curated, parameters.recipe.value),
     )
     if parameters.nodes > 1:
-        asked = TrainOnNodes(**training.model_dump(), nodes=parameters.nodes)
-        release = run_stage(train_on_nodes, asked)
+        shared = TrainOnNodes(**training.model_dump(), nodes=parameters.nodes)
+        release = run_stage(train_on_nodes, shared)
     else:
         release = run_stage(train, training)
     # The inventory as it is after hours of training, in the categories that were learned.

@@ -15,6 +15,7 @@ from prefect.exceptions import TerminationSignal
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
+from lookalike import parts as shares
 from lookalike import reindexing, starts, steps, taken_over
 from lookalike.catalogue.rules import CurationConfig
 from lookalike.errors import LostRace, SettingsError, TrainingError, TrainingStopped
@@ -22,7 +23,7 @@ from lookalike.publishing import live_ref, publication
 from lookalike.quality.gate import GateConfig
 from lookalike.settings import DataGateSettings, load
 from lookalike.storage.artefacts import Ref, read_manifest
-from lookalike.workplace import open_workplace
+from lookalike.workplace import Workplace, open_workplace
 from tasks import reports
 from tasks.progress import ProgressArtifacts
 from tasks.settings import TASKS, patient
@@ -72,12 +73,7 @@ def curate(
     layout: Mapping[str, str],
 ) -> str:
     """Catalogue -> curated snapshot, to learn from or for a model release, with its report and a contact sheet."""
-    place = taken_over.laid_out_as(open_workplace(store), layout)
-    source = catalogue or place.catalogue.uri
-    if not source:
-        raise SettingsError(
-            "no catalogue: name one in the parameters, in LOOKALIKE_CATALOGUE, or as uri of [catalogue]"
-        )
+    place, source = _shop(store, catalogue, layout)
     ref = steps.curate(
         place,
         source,
@@ -88,6 +84,59 @@ def curate(
     )
     reports.curation(place.store, ref, place.cache_dir)
     return str(ref)
+
+
+@task(**patient())
+def plan_curation(
+    store: str,
+    catalogue: str,
+    columns: Mapping[str, str],
+    config: Mapping[str, Any],
+    layout: Mapping[str, str],
+) -> tuple[str, int]:
+    """The plan of a curation's new photos and how many runs it has; ``""`` and 0 where one machine does them."""
+    place, source = _shop(store, catalogue, layout)
+    plan = shares.plan_curation(place, source, load(CurationConfig, **config), columns=columns)
+    if plan is None:
+        get_run_logger().info("few photos are new: nothing to share")
+        return "", 0
+    get_run_logger().info("%d photos are new, in %d runs", len(plan.images), plan.runs)
+    return plan.name, plan.runs
+
+
+@task(**patient())
+def curate_part(
+    store: str,
+    catalogue: str,
+    config: Mapping[str, Any],
+    layout: Mapping[str, str],
+    plan: str,
+    part: int,
+    parts: int,
+) -> None:
+    """One part of the new photos of a curation."""
+    place, source = _shop(store, catalogue, layout)
+    read = shares.curate_part(
+        place,
+        source,
+        plan,
+        part,
+        parts,
+        load(CurationConfig, **config),
+        progress=ProgressArtifacts(),
+    )
+    get_run_logger().info("part %d of %d: read %d photos", part + 1, parts, read)
+
+
+def _shop(store: str, catalogue: str, layout: Mapping[str, str]) -> tuple[Workplace, str]:
+    """Where the catalogue is read, and its address. Raises `SettingsError` where nothing names one."""
+    place = taken_over.laid_out_as(open_workplace(store), layout)
+    source = catalogue or place.catalogue.uri
+    if not source:
+        raise SettingsError(
+            "no catalogue: name one in the parameters, in LOOKALIKE_CATALOGUE, or as uri of [catalogue]"
+        )
+    return place, source
 
 
 @task(**patient(timeout_h=TASKS.training_timeout_h))
@@ -155,7 +204,7 @@ def extract_part(
     store: str, curated: str, release: str, part: int, parts: int, shard_size: int, threads: int
 ) -> None:
     """One part of a release's first code shards."""
-    encoded = steps.extract_part(
+    encoded = shares.extract_part(
         open_workplace(store, threads=threads),
         Ref.parse(curated),
         Ref.parse(release),

@@ -173,6 +173,10 @@ class CatalogueSettings(Layered):
     """GiB of memory that a curation of many listings may take: columns beyond a quarter of it lie in `cache_dir`, and
     what is put in order is put in order by parts. Beside it count photos: some 0.7 kB each. The snapshot is the same
     with any."""
+    run_photos: int = Field(default=4096, ge=1, le=1_000_000)
+    """New photos of a run: what one machine takes at a time of a curation that several share (`curate_parts` of the
+    table `flows`). As they are stored they have some 80 MB, so one or two packs. With fewer, more machines can share a
+    small catalogue, by smaller packs."""
     photo_roots: Annotated[tuple[str, ...], Env("LOOKALIKE_PHOTO_ROOTS")] = ()
     """Folders and ``s3://bucket/prefix`` that a catalogue's photos may lie in; a variable separates them by commas.
     Photos below the catalogue's own folder, or in its bucket, are always read. What else it names is left out, since
@@ -299,6 +303,9 @@ class FlowSettings(Layered):
     """Machines that train together, each on all its GPUs; 1 trains in one process."""
     processes: str = Field(default="gpu", pattern=r"^(gpu|[1-9][0-9]{0,2})$")
     """Training processes of each machine: ``gpu`` for one on each GPU, or a number."""
+    curate_parts: int = Field(default=1, ge=1, le=256)
+    """Machines that share a curation's new photos, where these are more than one run (`run_photos` of the table
+    `catalogue`)."""
     extract_parts: int = Field(default=1, ge=1, le=256)
     """Machines that share the extraction of a new release's codes."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from lookalike.catalogue.rules import CurationConfig
 from lookalike.errors import PublishingHeld, SettingsError, unknown
@@ -52,21 +52,27 @@ def curate(
     from lookalike.storage.conditions import require_conditional_writes
 
     require_conditional_writes(place.store)
-    said = place.catalogue
     return curation.curate(
         place.store,
         catalogue,
         config or load(CurationConfig),
         columns=columns,
-        photo_roots=said.photo_roots,
-        layout=_layout(place),
-        excluded=read_excluded(place.store, said.exclude, place.cache_dir, place.s3),
+        excluded=read_excluded(place.store, place.catalogue.exclude, place.cache_dir, place.s3),
         known=() if release is None else card_of(place, release).categories,
         parent=parent if isinstance(parent, Ref) else _live_snapshot(place) if parent == "live" else None,
-        s3=place.s3,
-        cache_dir=place.cache_dir,
         progress=progress,
+        **reading(place),
     )
+
+
+def reading(place: Workplace) -> dict[str, Any]:
+    """How the shop's exports are to be read, where their photos may lie, and where to work."""
+    return {
+        "photo_roots": place.catalogue.photo_roots,
+        "layout": _layout(place),
+        "s3": place.s3,
+        "cache_dir": place.cache_dir,
+    }
 
 
 def _live_snapshot(place: Workplace) -> Ref | None:
@@ -160,32 +166,6 @@ def extract(
         place.store,
         curated,
         release,
-        cache_dir=place.cache_dir,
-        shard_size=load(FlowSettings, shard_size=shard_size).shard_size,
-        threads=place.threads,
-        progress=progress,
-    )
-
-
-def extract_part(
-    place: Workplace,
-    curated: Ref,
-    release: Ref,
-    part: int,
-    parts: int,
-    *,
-    shard_size: int | None = None,
-    progress: Progress = silent,
-) -> int:
-    """One part of a release's first code shards; the number of photos that were encoded."""
-    from lookalike.learning.extraction import extract_part
-
-    return extract_part(
-        place.store,
-        curated,
-        release,
-        part,
-        parts,
         cache_dir=place.cache_dir,
         shard_size=load(FlowSettings, shard_size=shard_size).shard_size,
         threads=place.threads,

@@ -14,9 +14,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from lookalike.catalogue.curation import CurationConfig, curate
 from lookalike.coding.extraction import extract
 from lookalike.learning.recipes import RECIPES
 from lookalike.publishing import publication
+from lookalike.storage import keys
 from lookalike.storage.artefacts import read_manifest
 from lookalike.storage.directory import DirectoryStore
 from tests.shop import Listing
@@ -71,6 +73,7 @@ def test_only_one_reindex_runs_at_a_time_and_a_retrain_waits_its_turn(served: Pr
         "retrain",
         "reindex",
         "curate",
+        "curate-part",
         "train",
         "train-on-nodes",
         "extract",
@@ -207,6 +210,50 @@ def test_a_shared_extraction_ends_as_an_undivided_one_though_a_part_of_it_was_ki
     assert [info.key for info in stores[1].list("codes/")] == [info.key for info in stores[0].list("codes/")]
     states = [run["state_type"] for run in served.ask("/flow_runs/filter", parts)]
     assert sorted(states) == ["COMPLETED", "COMPLETED", "CRASHED"]
+
+
+SHARED_CURATION = """
+import sys
+from flows.curate import curate
+from flows.parameters import Curate
+
+asked = Curate(store=sys.argv[1], catalogue=sys.argv[2], min_category=1, parts=4)
+print("RESULT", curate(asked))
+"""
+
+
+def test_a_shared_curation_ends_as_an_undivided_one_though_a_part_of_it_was_killed(
+    served: Prefect, first: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOOKALIKE_CATALOGUE_RUN_PHOTOS", "20")
+    undivided, shared = (DirectoryStore(tmp_path / name) for name in ("undivided", "shared"))
+    expected = curate(undivided, str(first.catalogue), CurationConfig(min_category=1), cache_dir=tmp_path)
+    process = subprocess.Popen(
+        [sys.executable, "-c", SHARED_CURATION, shared.uri, str(first.catalogue)],
+        cwd=ROOT,
+        env={
+            **served.environ,
+            "LOOKALIKE_TASK_STAGES": "deployments",
+            "LOOKALIKE_CATALOGUE_RUN_PHOTOS": "20",
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    parts = {"flows": {"name": {"any_": ["curate-part"]}}}
+    running = parts | {"flow_runs": {"state": {"type": {"any_": ["PENDING", "RUNNING"]}}}}
+    wait_until("a part runs", lambda: served.ask("/flow_runs/filter", running), process)
+    run = served.ask("/flow_runs/filter", running)[0]["id"]
+    wait_until("its process", lambda: processes_of(run), process)
+    for victim in processes_of(run):
+        victim.kill()
+    assert result_of(process) == str(expected)
+    packs = [[info.key for info in store.list(keys.PACKS)] for store in (undivided, shared)]
+    assert packs[0] == packs[1]
+    assert len(packs[0]) > 3
+    assert list(shared.list(keys.CHECKPOINTS)) == []
+    states = [run["state_type"] for run in served.ask("/flow_runs/filter", parts)]
+    assert sorted(states) == ["COMPLETED"] * 4 + ["CRASHED"]
 
 
 def processes_of(run: str) -> list[psutil.Process]:

@@ -25,6 +25,7 @@ shards = 3
 shard_size = 100
 nodes = 2
 extract_parts = 4
+curate_parts = 3
 
 [curation]
 min_category = 7
@@ -75,6 +76,8 @@ def test_defaults_of_forms_are_those_of_the_file(tmp_path: Path) -> None:
         "Extract.shard_size": 100,
         "Retrain.nodes": 2,
         "Retrain.extract_parts": 4,
+        "Retrain.curate_parts": 3,
+        "Curate.parts": 3,
         "Curate.min_category": 7,
         "Retrain.min_category": 7,
         "Publish.margin": 0.5,

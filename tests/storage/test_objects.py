@@ -188,7 +188,7 @@ def test_a_missing_bucket_and_a_wrong_secret_are_said(
 
 
 def client_of(store: S3Store) -> Any:
-    endpoint = store._settings.endpoint_url
+    endpoint = store.settings.endpoint_url
     return boto3.session.Session().client("s3", endpoint_url=endpoint, region_name="us-east-1")
 
 

@@ -26,7 +26,7 @@ def test_replaced_and_removed_objects_are_counted_of_this_store_alone(store: Obj
         pytest.skip("a directory keeps no versions")
     enable = {"Status": "Enabled"}
     store._reader.put_bucket_versioning(Bucket=store.bucket, VersioningConfiguration=enable)
-    S3Store(store.bucket, "some/prefix-of-another", store._settings).put("index/a", bytes(1000))
+    S3Store(store.bucket, "some/prefix-of-another", store.settings).put("index/a", bytes(1000))
     assert old_versions(store) == (None, "")
     store.put("refs/live.json", bytes(10))
     assert old_versions(store) == (OldVersions(0, 0), "")
@@ -47,7 +47,7 @@ def test_retain_says_what_the_bucket_keeps(store: ObjectStore) -> None:
         store.put("traffic/a", bytes(size))
     environ = os.environ | {
         "LOOKALIKE_STORE": store.uri,
-        "LOOKALIKE_S3_ENDPOINT_URL": str(store._settings.endpoint_url),
+        "LOOKALIKE_S3_ENDPOINT_URL": str(store.settings.endpoint_url),
     }
 
     def retain(*options: str) -> str:

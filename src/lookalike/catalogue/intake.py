@@ -18,16 +18,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from lookalike.catalogue import plans
 from lookalike.catalogue.listings import Catalogue
 from lookalike.catalogue.lots import Refusal, merge_packs
 from lookalike.catalogue.photo_log import PhotoLog
 from lookalike.catalogue.places import PhotoPlaces, Version
-from lookalike.catalogue.plans import Kept, Plan, find_plan, make_plan, plan_name
+from lookalike.catalogue.plans import Kept, Plan, any_plan, find_plan, make_plan, plan_name
 from lookalike.catalogue.rules import CurationConfig
 from lookalike.catalogue.runs import DENIED, Known, Reader, Run
 from lookalike.errors import AccessDenied
 from lookalike.progress import Progress
+from lookalike.settings import CatalogueSettings, load
 
 _STAGE = "read photos"
 _ASKED = 1 << 16
@@ -174,11 +174,14 @@ def _plan(
 
     What a store calls the same by its size and ETag stands together, so that it is stored once.
     """
-    if not len(new):
+    run, planned = load(CatalogueSettings).run_photos, any_plan(log)
+    if len(new) <= run and not planned:
         return None
     name = plan_name(places, images, config)
-    if (plan := find_plan(log, name)) is not None or len(new) <= plans.RUN:
+    if planned and (plan := find_plan(log, name)) is not None:
         return plan
+    if len(new) <= run:
+        return None
     if stored:
         first: dict[tuple[str, int], int] = {}
         alike = [
@@ -189,7 +192,7 @@ def _plan(
         ]
         new = new[np.argsort(alike, kind="stable")]
     sizes = [stored[place].size if place in stored else None for place in new.tolist()]
-    return make_plan(log, name, images.take(pa.array(new)), pa.array(sizes, pa.int64()))
+    return make_plan(log, name, images.take(pa.array(new)), pa.array(sizes, pa.int64()), run)
 
 
 def _runs(plan: Plan, log: PhotoLog, wanted: NDArray[np.bool_], kept: Kept) -> list[Run]:

@@ -1,6 +1,7 @@
 """Plans: the new photos of a curation, written down once, so that machines can share them and a kill costs little.
 
-References to new photos enter, in order; runs of `RUN` of them leave. A run's packs hold what the photo log did not
+References to new photos enter, in order; runs of some thousand of them (`run_photos` of the
+table `catalogue`) leave. A run's packs hold what the photo log did not
 know when the plan was made, whatever other runs have found since. So packs, and the snapshot that names them, are the
 same whoever takes which run, in one process or on many machines, killed or not. For that, a photo that two runs meet
 under two addresses is stored by both, and the log takes it from one of them (`photo_log`). Whoever works on a run keeps
@@ -34,8 +35,6 @@ from lookalike.catalogue.rules import CurationConfig
 from lookalike.errors import LostRace, ObjectNotFound, OutcomeUnknown, SettingsError
 from lookalike.storage import keys
 
-RUN = 4096
-"""Photos of a run: some 80 MB as they are stored, so one or two packs."""
 _FRESH = timedelta(hours=24)
 _BLOCK = 1 << 16
 _PLAN = "plan.parquet"
@@ -115,6 +114,11 @@ def plan_name(places: PhotoPlaces, images: pa.StringArray, config: CurationConfi
     return sha.hexdigest()[:16]
 
 
+def any_plan(log: PhotoLog) -> bool:
+    """Whether there is a plan of any catalogue; where there is none nobody needs a name."""
+    return any(info.key.endswith(f"/{_PLAN}") for info in log.store.list(keys.CURATING))
+
+
 def find_plan(log: PhotoLog, name: str) -> Plan | None:
     """The plan of that name that somebody was at work on within a day."""
     found = list(log.store.list(keys.planned(name, "")))
@@ -139,10 +143,10 @@ def open_plan(log: PhotoLog, name: str) -> Plan:
     return Plan(name, images, sizes, said["run"], tuple(said["parts"]))
 
 
-def make_plan(log: PhotoLog, name: str, images: pa.StringArray, sizes: pa.Int64Array) -> Plan:
-    """Write a plan down; where somebody else has just done so, theirs."""
+def make_plan(log: PhotoLog, name: str, images: pa.StringArray, sizes: pa.Int64Array, run: int) -> Plan:
+    """Write a plan down, in runs of so many photos; where somebody else has just done so, theirs."""
     remove_plan(log, name)  # one of long ago
-    said = json.dumps({"way": log.way, "run": RUN, "parts": log.parts()})
+    said = json.dumps({"way": log.way, "run": run, "parts": log.parts()})
     table = pa.table({"image": images, "size": sizes}).replace_schema_metadata({"lookalike": said})
     out = pa.BufferOutputStream()
     pq.write_table(table, out, compression="zstd")

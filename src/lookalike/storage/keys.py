@@ -19,6 +19,7 @@
     refused/<catalogue>.html        why nothing was left of a catalogue
     refused/<catalogue>.csv         all rows of a catalogue of which nothing was left, with their reasons
     checkpoints/<id>/...            work in progress on the artefact of that id: what it is made from, where it stands
+    checkpoints/curation-<id>/...   a curation under way, or a plan of new photos and what its runs have found
     refs/live.json                  the one mutable object
     refs/damaged/<time>.json        a live ref that could not be read, as `lookalike repair` found it
     refs/conditions.json            the store was seen to honour conditional writes

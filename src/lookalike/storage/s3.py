@@ -54,9 +54,9 @@ class S3Store:
 
     def __init__(self, bucket: str, prefix: str = "", settings: S3Settings | None = None) -> None:
         self.bucket, self.prefix = bucket, prefix
-        self._settings = settings or S3Settings()
+        self.settings = settings or S3Settings()
         self._session = boto3.session.Session()  # the default one would keep the first credentials for ever
-        self._reader = self._client(attempts=self._settings.attempts)
+        self._reader = self._client(attempts=self.settings.attempts)
         self._writer = self._client(attempts=1)
 
     def __repr__(self) -> str:
@@ -90,7 +90,7 @@ class S3Store:
         if if_absent:
             condition["IfNoneMatch"] = "*"
         elif if_match is not None:
-            condition["IfMatch"] = if_match if self._settings.if_match_quoted else if_match.strip('"')
+            condition["IfMatch"] = if_match if self.settings.if_match_quoted else if_match.strip('"')
         client = self._writer if condition else self._reader
         with self._translated(key, writing=bool(condition)):
             reply = client.put_object(Bucket=self.bucket, Key=self._key(key), Body=data, **condition)
@@ -156,7 +156,7 @@ class S3Store:
                 try:
                     return reply["Body"].read(), reply["ETag"]
                 except _BROKEN_BODY:
-                    if attempt >= self._settings.attempts:
+                    if attempt >= self.settings.attempts:
                         raise
                 time.sleep(min(0.1 * 2**attempt, 2))
                 attempt += 1
@@ -165,7 +165,7 @@ class S3Store:
         return f"{self.prefix}/{check_key(key)}" if self.prefix else check_key(key)
 
     def _client(self, attempts: int) -> Any:
-        settings = self._settings
+        settings = self.settings
         return self._session.client(
             "s3",
             endpoint_url=settings.endpoint_url,
