@@ -97,11 +97,8 @@ class Measurable(Protocol):
 
 
 def distances_by_listing(shape: Measurable, bits: int, measure: Likeness | None) -> dict[str, float]:
-    """The distance of each candidate's nearest photo in the bits, of so many, that likeness is measured by."""
-    found = dict[str, float]()
+    """The distance of each candidate, one for a listing, in the bits, of so many, that likeness is measured by."""
     if measure is None:
-        return found
+        return {}
     distances = shape_distances(shape.expected_distances(), bits, measure.bits).tolist()
-    for listing_id, distance in zip(shape.listing_ids(), distances, strict=True):
-        found[listing_id] = min(distance, found.get(listing_id, distance))
-    return found
+    return dict(zip(shape.listing_ids(), distances, strict=True))
