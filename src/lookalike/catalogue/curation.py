@@ -346,9 +346,9 @@ def _page(store: ObjectStore, findings: Findings, report: bytes, examined: Exami
 
 def _without(catalogue: Catalogue, facts: Facts, excluded: Collection[str]) -> tuple[Places, Losses]:
     """Places of listings that nobody excludes, and the others."""
-    number = pc.index_in(pa.array(sorted(excluded), pa.string()), facts.listing_ids.values).drop_null()
+    asked = pc.is_in(facts.listing_ids.values, pa.array(sorted(excluded), pa.string()))
     away = np.zeros(len(facts.order), bool)
-    away[facts.order[number.to_numpy()]] = True
+    away[facts.order[asked.to_numpy(zero_copy_only=False)]] = True
     detail = "the list of excluded listings names it"
     gone = same_reason(catalogue, np.flatnonzero(away), "excluded", detail)
     return np.flatnonzero(~away).astype(np.int32), gone
