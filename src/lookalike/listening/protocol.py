@@ -19,8 +19,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from lookalike.listening.connections import Connection, Connections, State
 
-BACKLOG = 256
-"""Connections that the kernel keeps for a port until they are looked at."""
+BACKLOG = 4096
+"""Connections that the kernel keeps for a port until they are looked at, as many as Linux lets it. What is more it
+passes over, whoever it is from, and that client asks again after a second, then after three: crowds of 300 overflow
+256 places, and shoppers with them."""
 AT_ONCE = 8
 """Connections that are accepted in one go, of which asyncio knows as its backlog. Each takes 0.2 ms of the event loop:
 256 of a crowd at once kept every other connection, and the probes, waiting for 160 ms."""
