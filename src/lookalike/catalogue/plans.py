@@ -146,7 +146,7 @@ def open_plan(log: PhotoLog, name: str) -> Plan:
 def make_plan(log: PhotoLog, name: str, images: pa.StringArray, sizes: pa.Int64Array, run: int) -> Plan:
     """Write a plan down, in runs of so many photos; where somebody else has just done so, theirs."""
     remove_plan(log, name)  # one of long ago
-    said = json.dumps({"way": log.way, "run": run, "parts": log.parts()})
+    said = json.dumps({"way": log.way, "run": run, "parts": log.parts()}, allow_nan=False)
     table = pa.table({"image": images, "size": sizes}).replace_schema_metadata({"lookalike": said})
     out = pa.BufferOutputStream()
     pq.write_table(table, out, compression="zstd")
