@@ -125,6 +125,8 @@ class Settings(Layered):
     """Where artefacts live: ``s3://bucket/prefix``, ``file:///dir``, or a directory."""
     cache_dir: Path = Field(default=Path("~/.cache/lookalike"), validate_default=True)
     """Local disk for fetched artefacts and work in progress; may be deleted at any time."""
+    cache_days: float = Field(default=30, gt=0, le=36500)
+    """Days that a fetched file stays in `cache_dir` without being used; `lookalike retain` removes it then."""
     threads: int = Field(default=0, ge=0)
     """Threads for decoding, encoding and scanning; 0 takes what the machine (or the cgroup quota) allows."""
     squares_gib: float = Field(default=math.inf, ge=0)

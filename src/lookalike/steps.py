@@ -350,7 +350,8 @@ def retain(
     dry_run: bool = False,
     progress: Progress = silent,
 ) -> retention.RetentionPlan:
-    """Remove what nothing that is kept refers to, and what killed processes left, and say what went.
+    """Remove what nothing that is kept refers to, what killed processes left, and what this machine's cache holds
+    without using it, and say what went.
 
     Raises `LostRace` where something moved.
 
@@ -360,8 +361,9 @@ def retain(
     planned = retention.plan(place.store, config)
     if not dry_run:
         retention.apply(place.store, planned, progress=progress)
-        cutoff = datetime.now(UTC) - timedelta(hours=config.grace_hours)
-        leftovers.remove(place.store, place.cache_dir, cutoff)
+        now = datetime.now(UTC)
+        leftovers.remove(place.store, place.cache_dir, now - timedelta(hours=config.grace_hours))
+        leftovers.remove_unused(place.cache_dir, now - timedelta(days=place.settings.cache_days))
     return planned
 
 

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lookalike.errors import CorruptObject, ObjectNotFound
+from lookalike.storage import leftovers
 from lookalike.storage.artefacts import sha256_of_file
 from lookalike.storage.objects import ObjectStore
 from lookalike.storage.tiers import crowded
@@ -89,6 +90,8 @@ def fetched(store: ObjectStore, cache_dir: Path, key: str) -> Path | None:
     try:
         if local is None and not path.exists():
             store.download(key, path)
+        elif local is None:
+            leftovers.used(path)
         digest = sha256_of_file(path)
     except (ObjectNotFound, FileNotFoundError):
         return None

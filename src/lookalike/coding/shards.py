@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from lookalike.errors import CorruptObject, LookalikeError, ObjectNotFound
-from lookalike.storage import keys
+from lookalike.storage import keys, leftovers
 from lookalike.storage.artefacts import Artefact, FileEntry, Ref, fetch, fetch_file, read_manifest
 from lookalike.storage.objects import ObjectStore
 
@@ -256,10 +256,13 @@ def _photos_in(store: ObjectStore, shard: CodeShard, cache_dir: Path) -> pa.Arra
     """The ids of the photos in a shard, in its order: 20 bytes a photo are fetched, once. Where that list is missing or
     damaged the shard itself is read."""
     key = keys.code_shard_photos(shard.key)
-    path = store.local_path(key) or cache_dir / key
+    local = store.local_path(key)
+    path = local or cache_dir / key
     with contextlib.suppress(ObjectNotFound, OSError):
         if not path.exists():
             store.download(key, path)
+        elif local is None:
+            leftovers.used(path)
         if (listed := _listed(path.read_bytes())) is not None:
             return listed
     ids = pq.read_table(_file(store, shard, cache_dir), columns=["photo_id"])["photo_id"]

@@ -28,6 +28,7 @@ from lookalike.imaging.photos import load_square
 from lookalike.learning.squares import DecodedSquares, MappedSquares, Squares
 from lookalike.progress import Progress, silent
 from lookalike.settings import Settings
+from lookalike.storage import leftovers
 
 Decoding = Literal["auto", "once", "always"]
 _VALIDATION_PART = 10
@@ -201,6 +202,8 @@ def _mapped(
 ) -> tuple[NDArray[np.uint8], list[str]]:
     """The squares of the photos that can be decoded, and the id of each; "" where one cannot."""
     names = path.with_suffix(".txt")
+    for each in (path, names):
+        leftovers.used(each)
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(f".{os.getpid()}.partial")

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from lookalike.storage import leftovers
 from lookalike.storage.artefacts import Artefact, FileEntry, Manifest, Ref, fetch_file, read_manifest
 from lookalike.storage.objects import ObjectStore
 
@@ -31,8 +32,11 @@ class Copies:
         self._manifests[ref] = manifest
         paths = {}
         for entry in manifest.files if names is None else [manifest.file(name) for name in names]:
-            if entry in self._known:
-                paths[entry.name] = self._known[entry]
+            known = self._known.get(entry)
+            if known is not None and known.exists():  # retention removes copies that were not used for long
+                if known in self._paths:
+                    leftovers.used(known)
+                paths[entry.name] = known
                 continue
             path = paths[entry.name] = fetch_file(self.store, entry, self.cache_dir)
             self._known[entry] = path

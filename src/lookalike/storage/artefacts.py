@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lookalike.errors import CorruptObject, LostRace, ObjectNotFound, OutcomeUnknown, SettingsError
-from lookalike.storage import keys, sequence
+from lookalike.storage import keys, leftovers, sequence
 from lookalike.storage.objects import ObjectStore
 from lookalike.strict_json import plain
 
@@ -303,6 +303,7 @@ def fetch_file(store: ObjectStore, entry: FileEntry, cache_dir: Path) -> Path:
     if path.exists():
         try:
             _verify(store, entry, path)
+            leftovers.used(path)
             return path
         except CorruptObject:
             path.unlink()
