@@ -225,6 +225,7 @@ def offer(folder: Path, rows: list[dict[str, str]]) -> None:
             path = shop / row["image"]
             path.write_bytes(photo(row["image"]))
             os.utime(path, ns=(time.time_ns() - 60 * 10**9,) * 2)
+            there.add(row["image"])
     with (shop / "listings.csv").open("w", newline="") as file:
         table = csv.DictWriter(file, rows[0])
         table.writeheader()
