@@ -47,6 +47,7 @@ from lookalike.storage.objects import ObjectStore
 CANDIDATES = 300
 QUERIES = 32
 KEY = "lk_" + "benchmark" * 4
+SEARCH = f"/v1/search?categories={CATEGORY}"
 ROUNDS = 7
 """How often one client and no client take turns."""
 TARGETS = {
@@ -276,12 +277,12 @@ def until_ready(port: int, process: subprocess.Popen[bytes]) -> None:
         time.sleep(0.02)
 
 
-def run_load(port: int, queries: Sequence[bytes], clients: int, seconds: float) -> Load:
+def run_load(port: int, queries: Sequence[bytes], clients: int, seconds: float, path: str = SEARCH) -> Load:
     """`clients` connections in up to 4 processes, each sending its next query when the last is answered."""
     processes = min(4, clients)
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        pool.map(warm, [(port, queries)] * processes)
-        jobs = [(port, queries, clients // processes, seconds)] * processes
+        pool.map(warm, [(port, queries, path)] * processes)
+        jobs = [(port, queries, clients // processes, seconds, path)] * processes
         found = [record for records in pool.map(send_queries, jobs) for record in records]
     good = [record for record in found if record[0] == 200]
     took = np.array([record[1] for record in good]) * 1e3
@@ -299,14 +300,14 @@ def run_load(port: int, queries: Sequence[bytes], clients: int, seconds: float) 
     )
 
 
-def warm(job: tuple[int, Sequence[bytes]]) -> None:
-    port, queries = job
-    send_queries((port, queries, 1, 0.5))
+def warm(job: tuple[int, Sequence[bytes], str]) -> None:
+    port, queries, path = job
+    send_queries((port, queries, 1, 0.5, path))
 
 
-def send_queries(job: tuple[int, Sequence[bytes], int, float]) -> list[tuple[int, float, float, float]]:
+def send_queries(job: tuple[int, Sequence[bytes], int, float, str]) -> list[tuple[int, float, float, float]]:
     """(status, seconds, server overhead ms, encode + scan ms) of each request."""
-    port, queries, threads, seconds = job
+    port, queries, threads, seconds, path = job
     records: list[tuple[int, float, float, float]] = []
     end = time.monotonic() + seconds
 
@@ -318,7 +319,7 @@ def send_queries(job: tuple[int, Sequence[bytes], int, float]) -> list[tuple[int
             started = time.perf_counter()
             try:
                 connection = connection or PlainClient(port)
-                status, received = connection.search(queries[turn % len(queries)])
+                status, received = connection.search(queries[turn % len(queries)], path)
                 took = time.perf_counter() - started
                 body = json.loads(received)
             except (OSError, ValueError):
@@ -348,11 +349,10 @@ class PlainClient:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=60)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
-    def search(self, photo: bytes) -> tuple[int, bytes]:
+    def search(self, photo: bytes, path: str) -> tuple[int, bytes]:
         """Status and body of the reply. Raises `OSError`, or `ValueError` where the connection ends within it."""
-        line = f"POST /v1/search?categories={CATEGORY} HTTP/1.1"
         self.socket.sendall(
-            f"{line}\r\nhost: search\r\nauthorization: Bearer {KEY}\r\n"
+            f"POST {path} HTTP/1.1\r\nhost: search\r\nauthorization: Bearer {KEY}\r\n"
             f"content-length: {len(photo)}\r\n\r\n".encode()
             + photo
         )
