@@ -204,8 +204,9 @@ def test_the_accounts_can_do_what_they_must_and_no_more(site: Site) -> None:
 
 
 def checkpoints(site: Site) -> list[str]:
-    """What a training has kept to resume from; every step in progress has a note of its inputs beside that."""
-    return [info.key for info in site.store.list(keys.CHECKPOINTS) if not info.key.endswith("/inputs.json")]
+    """What a training has kept to resume from; beside it lie plans of curations, and each step's note of its inputs."""
+    found = [info.key for info in site.store.list(keys.CHECKPOINTS)]
+    return [key for key in found if not key.startswith(keys.CURATING) and not key.endswith("/inputs.json")]
 
 
 def test_a_retrain_ends_well_though_training_and_parent_were_killed_on_the_way(site: Site) -> None:
