@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -199,17 +200,10 @@ def test_a_shared_extraction_ends_as_an_undivided_one_though_a_part_of_it_was_ki
         stderr=subprocess.STDOUT,
         text=True,
     )
-    parts = {"flows": {"name": {"any_": ["extract-part"]}}}
-    running = parts | {"flow_runs": {"state": {"type": {"any_": ["PENDING", "RUNNING"]}}}}
-    wait_until("a part runs", lambda: served.ask("/flow_runs/filter", running), process)
-    run = served.ask("/flow_runs/filter", running)[0]["id"]
-    wait_until("its process", lambda: processes_of(run), process)
-    for victim in processes_of(run):
-        victim.kill()
+    kill_a_run_of(served, "extract-part", process)
     assert result_of(process) == str(expected)
     assert [info.key for info in stores[1].list("codes/")] == [info.key for info in stores[0].list("codes/")]
-    states = [run["state_type"] for run in served.ask("/flow_runs/filter", parts)]
-    assert sorted(states) == ["COMPLETED", "COMPLETED", "CRASHED"]
+    assert states_of(served, "extract-part") == ["COMPLETED", "COMPLETED", "CRASHED"]
 
 
 SHARED_CURATION = """
@@ -240,20 +234,32 @@ def test_a_shared_curation_ends_as_an_undivided_one_though_a_part_of_it_was_kill
         stderr=subprocess.STDOUT,
         text=True,
     )
-    parts = {"flows": {"name": {"any_": ["curate-part"]}}}
-    running = parts | {"flow_runs": {"state": {"type": {"any_": ["PENDING", "RUNNING"]}}}}
-    wait_until("a part runs", lambda: served.ask("/flow_runs/filter", running), process)
-    run = served.ask("/flow_runs/filter", running)[0]["id"]
-    wait_until("its process", lambda: processes_of(run), process)
-    for victim in processes_of(run):
-        victim.kill()
+    kill_a_run_of(served, "curate-part", process)
     assert result_of(process) == str(expected)
     packs = [[info.key for info in store.list(keys.PACKS)] for store in (undivided, shared)]
     assert packs[0] == packs[1]
     assert len(packs[0]) > 3
     assert list(shared.list(keys.CHECKPOINTS)) == []
-    states = [run["state_type"] for run in served.ask("/flow_runs/filter", parts)]
-    assert sorted(states) == ["COMPLETED"] * 4 + ["CRASHED"]
+    assert states_of(served, "curate-part") == ["COMPLETED"] * 4 + ["CRASHED"]
+
+
+def kill_a_run_of(served: Prefect, flow: str, process: subprocess.Popen[str]) -> None:
+    """Kill the processes of one run of a flow as soon as it has any; `process` waits for such runs."""
+    asked = flow_runs(flow) | {"flow_runs": {"state": {"type": {"any_": ["PENDING", "RUNNING"]}}}}
+    wait_until("a part runs", lambda: served.ask("/flow_runs/filter", asked), process)
+    run = served.ask("/flow_runs/filter", asked)[0]["id"]
+    wait_until("its process", lambda: processes_of(run), process)
+    for victim in processes_of(run):
+        victim.kill()
+
+
+def states_of(served: Prefect, flow: str) -> list[str]:
+    return sorted(run["state_type"] for run in served.ask("/flow_runs/filter", flow_runs(flow)))
+
+
+def flow_runs(flow: str) -> dict[str, Any]:
+    """What asks Prefect for the runs of a flow."""
+    return {"flows": {"name": {"any_": [flow]}}}
 
 
 def processes_of(run: str) -> list[psutil.Process]:
