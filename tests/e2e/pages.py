@@ -1,4 +1,4 @@
-"""What tests of the search page do and look at."""
+"""What tests of the pages do and look at."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, expect
 
 
@@ -43,6 +44,12 @@ def address(page: Page) -> str:
     """The fragment, which a history of ours changes without the browser's saying so."""
     fragment: str = page.evaluate("decodeURIComponent(location.hash)")
     return fragment
+
+
+def violations(page: Page) -> list[str]:
+    """What axe-core says against the page as it is."""
+    found = Axe().run(page).response["violations"]
+    return [f"{one['id']}: {node['target']} {node['html'][:120]}" for one in found for node in one["nodes"]]
 
 
 @contextmanager

@@ -8,21 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
-from tests.e2e.pages import categories_of, choose, hits, listings_of, phone, searched
+from tests.e2e.pages import categories_of, choose, hits, listings_of, phone, searched, violations
 from tests.serving.running import Running
 
 pytestmark = pytest.mark.browser
 HEIC = Path(__file__).parents[1] / "imaging" / "heic" / "plain.heic"
-
-
-def violations(page: Page) -> list[str]:
-    """What axe-core says against the page as it is."""
-    found = Axe().run(page).response["violations"]
-    return [f"{one['id']}: {node['target']} {node['html'][:120]}" for one in found for node in one["nodes"]]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -160,7 +160,8 @@ function drawHold(hold) {
 
 function put(id, children, none = "") {
   const box = $(id);
-  const drawn = children.length ? children : none ? [node("p", { class: "empty", text: none })] : [];
+  const inside = box.tagName === "OL" ? "li" : "p"; // a list has nothing but items
+  const drawn = children.length ? children : none ? [node(inside, { class: "empty", text: none })] : [];
   const next = node("div", {}, ...drawn);
   if (box.innerHTML !== next.innerHTML) box.replaceChildren(...next.childNodes); // keeps focus where nothing changed
 }
@@ -169,7 +170,7 @@ function draw() {
   const { live, runs, you } = state;
   put("live", drawLive(live, state.store_answers));
   put("active", (runs?.active ?? []).map(drawRun), runs ? "Nothing is running." : "Prefect cannot be reached.");
-  put("recent", (runs?.recent ?? []).map(drawRecent), "none yet");
+  put("recent", (runs?.recent ?? []).map(drawRecent), runs ? "none yet" : "Prefect cannot be reached.");
   put("history", (live?.history ?? []).map(drawRecord), "nothing yet");
   put("actions", state.actions.map(drawAction), "none yet");
   put("categories", drawCategories(live));
