@@ -23,7 +23,7 @@ from lookalike.ranking.listings import IndexedListing, Wanted
 from lookalike.ranking.local import MappedListings
 from lookalike.ranking.request import Query, SearchRequest
 from lookalike.ranking.scan import ScanJob, scan
-from lookalike.ranking.search import open_searcher
+from lookalike.ranking.search import Searcher, open_searcher
 from lookalike.sharding import wire
 from lookalike.sharding.remote import RemoteCandidates, merge_nearest, merge_summaries
 from lookalike.storage.artefacts import fetch
@@ -227,6 +227,42 @@ def test_a_shop_finds_a_listing_by_its_second_photo_and_not_itself(tmp_path: Pat
     boots = [[hit.category for hit in answer.hits[:3]].count("shoes/boot") for answer in (main, all_photos)]
     assert boots[0] == 0
     assert boots[1] >= 1
+
+
+def test_likeness_is_that_of_the_matched_photo_and_the_nearest_photo_of_the_query(tmp_path: Path) -> None:
+    """By some of the bits, as where others are about the category and about colours."""
+    store, cache = DirectoryStore(tmp_path / "store"), tmp_path / "cache"
+    shop = open_shop(store, cache, per_category=8)
+    rows = [
+        replace(row, more_photos=(render("shoes/boot", 40 + i),)) if i % 2 else row
+        for i, row in enumerate(shop.listings)
+    ]
+    curated = write_curated(store, tuple(rows), cache)
+    index = build(
+        store, curated, extract(store, curated, shop.release, cache_dir=cache, threads=1), cache_dir=cache
+    )
+    opened = open_searcher(*(fetch(store, ref, cache) for ref in (shop.release, index)), threads=1)
+    measure = opened.listings.summary.likeness
+    assert measure is not None
+    measure = replace(measure, bits=(100, 200))
+    opened.listings.summary = replace(opened.listings.summary, likeness=measure)
+    searcher = Searcher(opened.encoder, opened.listings, aspects=opened.aspects)
+    for every_photo in (False, True):
+        request = SearchRequest(categories=("home", "shoes"), every_photo=every_photo)
+        (answer,) = searcher.search_all([Query(request, listing_id="3-005")])
+        own = stored_codes(searcher, "3-005")[: None if every_photo else 1]
+        assert len(own) == 1 + every_photo
+        for hit in answer.hits:
+            apart = own ^ stored_codes(searcher, hit.listing_id)[hit.photo_ordinal]
+            near = np.unpackbits(apart, axis=1)[:, 100:200].sum(axis=1).min()
+            assert hit.likeness == pytest.approx(float(measure.of(np.array([near]))[0]), abs=1e-4)
+
+
+def stored_codes(searcher: Searcher, listing_id: str) -> npt.NDArray[np.uint8]:
+    """Those of a listing's photos, u8[photos, bits // 8]."""
+    found = searcher.listings.find(listing_id)
+    assert found is not None
+    return found[1]
 
 
 def test_a_listing_of_many_near_photos_leaves_room_for_others() -> None:

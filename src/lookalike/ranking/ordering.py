@@ -71,14 +71,14 @@ class Ordering:
             others=tuple((code, move(probabilities)) for code, probabilities in query.others),
         )
 
-    def by_shape(self, code: np.ndarray, want: Wanted) -> Wanted | None:
+    def by_shape(self, want: Wanted) -> Wanted | None:
         """The same candidates, with distances in the bits that likeness is measured by; None without a measure."""
         measure = self.summary.likeness
-        return (
-            None
-            if measure is None
-            else replace(want, weights=by_shape(code, measure.bits), aspects=(), own=())
-        )
+        if measure is None:
+            return None
+        weights, *others = (by_shape(code, measure.bits) for code in want.codes)
+        further = tuple(zip(want.codes[1:], others, strict=True))
+        return replace(want, weights=weights, others=further, aspects=(), own=())
 
     def wishes(self, request: SearchRequest) -> Understood:
         """What the text of a search asks for."""
@@ -137,7 +137,7 @@ class Ordering:
         more = widened(self.wishes(request), wanted, known, fixed=bool(request.categories))
         if not more:
             return found
-        shapes = [self.by_shape(wanted.code, want) for want in more]
+        shapes = [self.by_shape(want) for want in more]
         others = self.listings.nearest([*more, *filter(None, shapes)])
         for shape in others[len(more) :]:
             near |= distances_by_listing(shape, self.card.bits, self.summary.likeness)
@@ -311,8 +311,8 @@ class Ordering:
         distance = int(np.bitwise_count(own ^ codes[listing.photos.index(hit.photo_id)]).sum(axis=1).min())
         near, measure = None, self.measure(query)
         if measure is not None:
-            shapes = np.unpackbits(query.code ^ codes, axis=1)[:, slice(*measure.bits)]
-            near = float(shapes.sum(axis=1).min())
+            shapes = np.unpackbits(own[:, None] ^ codes, axis=2)[:, :, slice(*measure.bits)]
+            near = float(shapes.sum(axis=2).min())
         same = distance <= self.config.same_photo * self.card.bits
         ((likeness, words),) = in_words_of(measure, self.least(request), [near], [same])
         return replace(hit, distance=distance, likeness=likeness, alike=words)

@@ -157,7 +157,7 @@ class Searcher:
             self._by_look(query, request, categories)
             for query, request, categories in zip(queries, requests, opened, strict=True)
         ]
-        by_shapes = [order.by_shape(query.code, want) for query, want in zip(queries, wanted, strict=True)]
+        by_shapes = [order.by_shape(want) for want in wanted]
         asked = [*wanted, *filter(None, by_shapes), *(want for _, want in filter(None, alone))]
         candidates = self.listings.nearest(asked)
         more = iter(candidates[len(wanted) :])
