@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Self
 
 import numpy as np
@@ -85,8 +86,7 @@ class Likeness:
     def of(self, distances: npt.NDArray[np.floating | np.integer]) -> npt.NDArray[np.float64]:
         """The share of the catalogue's own photos whose nearest are at least so far: 1 is as near as any, 0 is farther
         than all."""
-        levels = np.linspace(1, 0, len(self.distances))
-        found: npt.NDArray[np.float64] = np.interp(self.moved(distances), self.distances, levels)
+        found: npt.NDArray[np.float64] = np.interp(self.moved(distances), *_curve(self.distances))
         return found
 
     def to_json(self) -> dict[str, Any]:
@@ -110,6 +110,12 @@ class Likeness:
         first, last = body["bits"]
         centre = Centre.from_json(body["centre"]) if "moved_nearest" in body else None
         return cls(tuple(distances), (int(first), int(last)), int(body["asked"]), centre)
+
+
+@lru_cache(8)
+def _curve(quantiles: tuple[float, ...]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Distances, and the share of the catalogue's own photos beyond each: the same for all queries of an index."""
+    return np.array(quantiles), np.linspace(1, 0, len(quantiles))
 
 
 def measure(

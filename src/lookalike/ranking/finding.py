@@ -14,7 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,23 +40,22 @@ def boxes_in(regions: NDArray[np.floating], count: int = MAXIMUM_BOXES) -> tuple
     step = -(-size // _MOST_CELLS)
     cells = size // step
     shrunk = regions[: cells * step, : cells * step].reshape(cells, step, cells, step).mean(axis=(1, 3))
-    edges = _windows(cells)
-    top, bottom, left, right = edges.T
+    edges, held = _windows(cells)
+    top, bottom, left, right = edges
     sums = np.zeros((cells + 1, cells + 1))
     sums[1:, 1:] = shrunk.astype(np.float64).cumsum(axis=0).cumsum(axis=1)
     inside = sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left]
-    held = (bottom - top) * (right - left)
     others = cells * cells - held
     apart = inside / held - (sums[-1, -1] - inside) / others
     between = held * others * np.maximum(apart, 0) ** 2
     found: list[int] = []
     while len(found) < count and (between > 0).any():
         found.append(at := int(between.argmax()))
-        between[_overlaps(edges[at], edges) >= _SAME] = 0
+        between[_alike(cells, at)] = 0
     share = step / size
     return tuple(
         (float(x * share), float(y * share), float((x1 - x) * share), float((y1 - y) * share))
-        for y, y1, x, x1 in edges[found]
+        for y, y1, x, x1 in edges[:, found].T
     )
 
 
@@ -109,21 +108,24 @@ def _with(milliseconds: Mapping[str, float], closer: float | None) -> Mapping[st
 
 
 @cache
-def _windows(cells: int) -> NDArray[np.int64]:
-    """int64[windows, 4]: top, bottom, left, right of every window but the (nearly) whole frame."""
+def _windows(cells: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """int64[4, windows]: top, bottom, left, right of every window but the (nearly) whole frame; int64[windows]: cells
+    of each."""
     spans = np.array([(a, b) for a in range(cells) for b in range(a + 1, cells + 1)])
     pairs = np.stack(np.meshgrid(np.arange(len(spans)), np.arange(len(spans)), indexing="ij"), axis=-1)
-    every = spans[pairs.reshape(-1, 2)].reshape(-1, 4)
-    area = (every[:, 1] - every[:, 0]) * (every[:, 3] - every[:, 2])
-    kept: NDArray[np.int64] = every[area < _NEARLY_ALL * cells * cells]
-    return kept
+    every = np.ascontiguousarray(spans[pairs.reshape(-1, 2)].reshape(-1, 4).T)
+    area = (every[1] - every[0]) * (every[3] - every[2])
+    kept = area < _NEARLY_ALL * cells * cells
+    return every[:, kept], area[kept]
 
 
-def _overlaps(one: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.float64]:
-    """f64[windows]: the area that a window shares with each of `others`, over that of both together."""
-    high = np.minimum(one[1], others[:, 1]) - np.maximum(one[0], others[:, 0])
-    wide = np.minimum(one[3], others[:, 3]) - np.maximum(one[2], others[:, 2])
+@lru_cache(1024)
+def _alike(cells: int, at: int) -> NDArray[np.bool_]:
+    """bool[windows]: those that are one with window `at`, by the area that two share over that of both together."""
+    edges, area = _windows(cells)
+    top, bottom, left, right = edges
+    high = np.minimum(bottom[at], bottom) - np.maximum(top[at], top)
+    wide = np.minimum(right[at], right) - np.maximum(left[at], left)
     both = np.maximum(0, high) * np.maximum(0, wide)
-    area, areas = ((each[..., 1] - each[..., 0]) * (each[..., 3] - each[..., 2]) for each in (one, others))
-    shares: NDArray[np.float64] = both / (area + areas - both)
-    return shares
+    alike: NDArray[np.bool_] = both / (area[at] + area - both) >= _SAME
+    return alike
