@@ -172,7 +172,7 @@ def test_the_values_of_an_aspect_are_in_memory_once_for_all_categories(searcher:
     texts: dict[str, set[int]] = {}
     for part in (p for category in CATEGORIES for p in listings.index.partitions(category)):
         for row in range(len(part)):
-            for value in listings.stated(part).of_row(row, ["mark", "brand"]).values():
+            for value in listings.stated(part).of_rows(np.array([row]), ["mark", "brand"])[0].values():
                 texts.setdefault(value[0], set()).add(id(value[0]))
     assert set(texts) == {"dark", "light", "Acme", "Bolt", "Crane"}
     assert max(map(len, texts.values())) <= 2, "one for each segment, of which there are two"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -31,8 +32,9 @@ class MappedCandidates:
         nearest: Nearest,
         weights: Sequence[np.ndarray],
         stated: Callable[[Partition], StatedAspects],
+        near: np.ndarray | None = None,
     ) -> None:
-        self.distance = nearest.distance
+        self.distance, self.near = nearest.distance, near
         self._job, self._nearest, self._weights, self._stated = job, nearest, weights, stated
         self._members = list(_by_partition(job, nearest))
 
@@ -42,7 +44,8 @@ class MappedCandidates:
     def take(self, places: Sequence[int]) -> MappedCandidates:
         at, found = np.asarray(places, np.int64), self._nearest
         nearest = Nearest(found.distance[at], found.partition[at], found.row[at])
-        return MappedCandidates(self._job, nearest, self._weights, self._stated)
+        near = None if self.near is None else self.near[at]
+        return MappedCandidates(self._job, nearest, self._weights, self._stated, near)
 
     def listing_ids(self) -> list[str]:
         return self._texts(lambda partition, rows: partition.listing_ids.take(pa.array(rows)))
@@ -66,31 +69,28 @@ class MappedCandidates:
         return nearest
 
     def listings(self, aspects: Collection[str]) -> list[IndexedListing]:
-        rows = zip(self._nearest.partition.tolist(), self._nearest.row.tolist(), strict=True)
-        partitions = [(self._job.partitions[place], row) for place, row in rows]
-        shown = {column.name: self.shown(column).to_pylist() for column in SHOWN} if partitions else {}
-        stated = own_columns(name for partition, _, _ in self._members for name in partition.columns)
-        own = {column.called: self.shown(column).to_pylist() for column in stated}
+        own = own_columns(name for partition, _, _ in self._members for name in partition.columns)
         return [
             IndexedListing(
                 listing_id=listing_id,
                 photo_id=photo_id,
                 photo_ordinal=ordinal,
-                category=partition.category,
+                category=category,
                 group=group,
-                aspects=self._stated(partition).of_row(row, aspects),
-                columns={name: values[i] for name, values in shown.items()},
-                extra={name: values[i] for name, values in own.items() if values[i] is not None},
+                aspects=stated,
+                columns=columns,
+                extra={name: said for name, said in extra.items() if said is not None},
             )
-            for i, ((partition, row), listing_id, photo_id, ordinal, group) in enumerate(
-                zip(
-                    partitions,
-                    self.listing_ids(),
-                    self._texts(lambda partition, rows: partition.photo_ids.take(pa.array(rows))),
-                    self.photo_ordinals().tolist(),
-                    self.groups(),
-                    strict=True,
-                )
+            for listing_id, photo_id, ordinal, category, group, stated, columns, extra in zip(
+                self.listing_ids(),
+                self._texts(lambda partition, rows: partition.photo_ids.take(pa.array(rows))),
+                self.photo_ordinals().tolist(),
+                self.categories(),
+                self.groups(),
+                self._aspects(aspects),
+                self._records({column.name: column for column in SHOWN}),
+                self._records({column.called: column for column in own}),
+                strict=True,
             )
         ]
 
@@ -107,6 +107,23 @@ class MappedCandidates:
     def categories(self) -> list[str]:
         """The category of each candidate."""
         return [self._job.partitions[place].category for place in self._nearest.partition.tolist()]
+
+    def _records(self, columns: Mapping[str, Column]) -> list[dict[str, Any]]:
+        """What each candidate states in these columns, by the names that they have here."""
+        if not (len(self) and columns):
+            return [{} for _ in range(len(self))]
+        stated = zip(*(self.shown(column).to_pylist() for column in columns.values()), strict=True)
+        return [dict(zip(columns, values, strict=True)) for values in stated]
+
+    def _aspects(self, names: Collection[str]) -> list[dict[str, tuple[str, ...]]]:
+        """What each candidate states of these aspects."""
+        found: list[dict[str, tuple[str, ...]]] = [{}] * len(self)
+        for partition, members, rows in self._members:
+            for place, stated in zip(
+                members.tolist(), self._stated(partition).of_rows(rows, names), strict=True
+            ):
+                found[place] = stated
+        return found
 
     def column(self, ask: Callable[[Partition, np.ndarray], pa.Array]) -> pa.Array:
         """What `ask(partition, rows)` says of the rows of each partition, in the order of the candidates, of which
@@ -152,7 +169,7 @@ def listing_of(partition: Partition, row: int, stated: StatedAspects) -> Indexed
         photo_ordinal=int(partition.photo_ordinals(rows)[0]),
         category=partition.category,
         group=partition.groups[row].as_py(),
-        aspects=stated.of_row(row),
+        aspects=stated.of_rows(rows)[0],
         columns={column.name: shown_of(partition, column, rows)[0].as_py() for column in SHOWN},
         extra={
             column.called: said

@@ -33,6 +33,9 @@ class JoinedCandidates:
         """Candidate i is that at `place[i]` of `parts[part[i]]`."""
         self._parts, self._part, self._place = parts, part, place
         self.distance = self._numbers(lambda each: each.distance).astype(np.int32)
+        self.near = None
+        if all(each.near is not None for each in parts):
+            self.near = self._numbers(lambda each: each.near)
 
     @property
     def missing(self) -> tuple[int, ...]:
@@ -69,7 +72,7 @@ class JoinedCandidates:
     def listings(self, aspects: Collection[str]) -> list[IndexedListing]:
         return self._things(lambda each: each.listings(aspects))
 
-    def _numbers(self, ask: Callable[[Candidates], np.ndarray]) -> np.ndarray:
+    def _numbers(self, ask: Callable[[Candidates], np.ndarray | None]) -> np.ndarray:
         answers = np.empty(len(self))
         for number, each in enumerate(self._parts):
             if len(members := np.flatnonzero(self._part == number)):

@@ -80,6 +80,9 @@ class Candidates(Protocol):
     """The m nearest listings of one query, each by its nearest photo, nearest first, equal distances by listing id; or
     some of them, as taken."""
 
+    near: np.ndarray | None
+    """f64[m]: distances in the bits that likeness is measured by, once somebody has measured them; else None."""
+
     @property
     def distance(self) -> np.ndarray:
         """i32[m]: Hamming distance, in bits."""

@@ -25,7 +25,7 @@ from lookalike.ranking.listings import Candidates, Listings, Summary, Wanted
 from lookalike.ranking.request import Hit, RankingConfig, SearchRequest, expand_categories
 from lookalike.ranking.rescoring import Scale
 from lookalike.ranking.rewards import matched, rewards
-from lookalike.ranking.similarity import by_shape, distances_by_listing, in_words_of
+from lookalike.ranking.similarity import by_shape, in_words_of, shape_distances
 from lookalike.ranking.steps import Before
 from lookalike.ranking.wishes import fulfilled, widened
 from lookalike.ranking.words import Understood, Vocabulary
@@ -80,6 +80,13 @@ class Ordering:
         further = tuple(zip(want.codes[1:], others, strict=True))
         return replace(want, weights=weights, others=further, aspects=(), own=())
 
+    def measured(self, found: Candidates, shape: Candidates | None) -> Candidates:
+        """`found` with the distances of `shape`: the same candidates, asked for by `by_shape`."""
+        measure = self.summary.likeness
+        if shape is not None and measure is not None:
+            found.near = shape_distances(shape.expected_distances(), self.card.bits, measure.bits)
+        return found
+
     def wishes(self, request: SearchRequest) -> Understood:
         """What the text of a search asks for."""
         return self.vocabulary.understand(request.text)
@@ -110,17 +117,16 @@ class Ordering:
         request: SearchRequest,
         wanted: Wanted,
         found: Candidates,
-        near: dict[str, float],
     ) -> tuple[tuple[Hit, ...], tuple[int, ...]]:
         """The best of the candidates, and the shards missing. More are scanned until there are enough, or no more rows;
         they follow those before, so that an answer does not depend on how many hits are asked for."""
         reachable, before, hits = self.rows(wanted.categories), Before(), list[Hit]()
-        beyond = self._widened(request, wanted, found, near)
+        beyond = self._widened(request, wanted, found)
         shown = frozenset() if beyond is found else frozenset(beyond.listing_ids())
         while True:
             if before.candidates:
                 beyond = without(found.take(range(before.candidates, len(found))), shown, ())
-            hits += self._order(query, request, beyond, near, before)
+            hits += self._order(query, request, beyond, before)
             whole = len(found) < wanted.k or wanted.k >= reachable
             if len(hits) == request.reach or whole or request.sort:
                 return tuple(hits), found.missing
@@ -128,10 +134,8 @@ class Ordering:
             wanted = replace(wanted, k=min(reachable, wanted.k * 4))
             (found,) = self.listings.nearest([wanted])
 
-    def _widened(
-        self, request: SearchRequest, wanted: Wanted, found: Candidates, near: dict[str, float]
-    ) -> Candidates:
-        """What was found, with the nearest of those that fulfil the wishes of a text; `near` gains theirs."""
+    def _widened(self, request: SearchRequest, wanted: Wanted, found: Candidates) -> Candidates:
+        """What was found, with the nearest of those that fulfil the wishes of a text."""
         barred = expand_categories(request.categories_not, self.summary.rows)
         known = [category for category in self.summary.rows if category not in barred]
         more = widened(self.wishes(request), wanted, known, fixed=bool(request.categories))
@@ -139,16 +143,14 @@ class Ordering:
             return found
         shapes = [self.by_shape(want) for want in more]
         others = self.listings.nearest([*more, *filter(None, shapes)])
-        for shape in others[len(more) :]:
-            near |= distances_by_listing(shape, self.card.bits, self.summary.likeness)
-        return joined([found, *others[: len(more)]])
+        by_shapes = iter(others[len(more) :])
+        return joined([found, *(self.measured(each, next(by_shapes, None)) for each in others[: len(more)])])
 
     def _order(
         self,
         query: EncodedQuery,
         request: SearchRequest,
         candidates: Candidates,
-        near: Mapping[str, float],
         before: Before,
     ) -> tuple[Hit, ...]:
         candidates = self.pool(query, request, candidates)
@@ -173,8 +175,7 @@ class Ordering:
         before.passed(scores[best])
         shown, carried = candidates.take(best), self.shown(request)
         listings = shown.listings(dict.fromkeys((*query.expected.aspects, *carried)))
-        distances = [near.get(each.listing_id) for each in listings]
-        alike = in_words_of(self.measure(query), self.least(request), distances, same[best].tolist())
+        alike = in_words_of(self.measure(query), self.least(request), shown.near, same[best].tolist())
         return tuple(
             Hit(
                 listing_id=found.listing_id,
@@ -312,9 +313,9 @@ class Ordering:
         near, measure = None, self.measure(query)
         if measure is not None:
             shapes = np.unpackbits(own[:, None] ^ codes, axis=2)[:, :, slice(*measure.bits)]
-            near = float(shapes.sum(axis=2).min())
+            near = np.array([shapes.sum(axis=2).min()], np.float64)
         same = distance <= self.config.same_photo * self.card.bits
-        ((likeness, words),) = in_words_of(measure, self.least(request), [near], [same])
+        ((likeness, words),) = in_words_of(measure, self.least(request), near, [same])
         return replace(hit, distance=distance, likeness=likeness, alike=words)
 
 

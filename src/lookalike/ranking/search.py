@@ -9,7 +9,7 @@ its `Listings`.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -33,7 +33,7 @@ from lookalike.ranking.request import (
     expand_categories,
 )
 from lookalike.ranking.routing import Router
-from lookalike.ranking.similarity import UNKNOWN, Judged, distances_by_listing, judge
+from lookalike.ranking.similarity import UNKNOWN, Judged, judge
 from lookalike.ranking.trust import trusted
 from lookalike.ranking.wishes import changed
 from lookalike.ranking.words import Vocabulary
@@ -168,11 +168,10 @@ class Searcher:
             queries, requests, wanted, candidates, alone, shapes, wishes, strict=False
         ):
             started = time.perf_counter()
-            near = {} if shape is None else distances_by_listing(shape, self.card.bits, self.summary.likeness)
-            judged = self._judge(query, request, shape, near)
-            hits, missing = order.hits(query, request, want, found, near)
+            judged = self._judge(query, request, order.measured(found, shape))
+            hits, missing = order.hits(query, request, want, found)
             if look is not None:
-                others, _ = order.hits(look[0], request, look[1], next(more), {})
+                others, _ = order.hits(look[0], request, look[1], next(more))
                 hits = order.mixed(query, request, hits, others)
             answers.append(
                 Answer(
@@ -254,16 +253,12 @@ class Searcher:
         look = by_look(query, self.card.category_bits)
         return look, self._ordering.wanted_of(look, request, others)
 
-    def _judge(
-        self, query: EncodedQuery, request: SearchRequest, shape: Candidates | None, near: Mapping[str, float]
-    ) -> Judged:
-        """What the answer is worth by the distances `near` of the candidates `shape`."""
-        if shape is None:
+    def _judge(self, query: EncodedQuery, request: SearchRequest, found: Candidates) -> Judged:
+        """What the answer is worth by how near its candidates are."""
+        near = self._ordering.pool(query, request, found).near
+        if near is None:
             return UNKNOWN
-        pool = self._ordering.pool(query, request, shape)
-        kept: Collection[str] = near if pool is shape else set(pool.listing_ids())
-        nearest = np.sort(np.array([near[listing_id] for listing_id in kept]))
-        return judge(self._ordering.measure(query), nearest, self._ordering.least(request))
+        return judge(self._ordering.measure(query), np.sort(near), self._ordering.least(request))
 
     def _unlearned_rows(self, query: EncodedQuery, request: SearchRequest, opened: Collection[str]) -> int:
         """Rows that were scanned although nobody named their categories and the model does not know them."""

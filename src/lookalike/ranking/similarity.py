@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
@@ -73,32 +72,13 @@ def in_words(likeness: float, least: float, *, same_photo: bool) -> str:
 
 
 def in_words_of(
-    measure: Likeness | None, least: float, distances: Sequence[float | None], same: Sequence[bool]
+    measure: Likeness | None, least: float, distances: np.ndarray | None, same: Sequence[bool]
 ) -> list[tuple[float | None, str | None]]:
-    """The likeness of hits at these distances, as a number and in words; None where they are not known."""
-    if measure is None:
-        return [(None, None)] * len(distances)
-    found = measure.of(np.array(distances, np.float64)).tolist()  # None becomes NaN and stays one
-    likenesses = [
-        None if distance is None else round(near, 4) for distance, near in zip(distances, found, strict=True)
-    ]
+    """The likeness of hits at these distances f64[m], as a number and in words; None where they are not known."""
+    if measure is None or distances is None:
+        return [(None, None)] * len(same)
+    likenesses = [round(each, 4) for each in measure.of(distances).tolist()]
     return [
-        (each, None if each is None else in_words(each, least, same_photo=itself))
+        (each, in_words(each, least, same_photo=itself))
         for each, itself in zip(likenesses, same, strict=True)
     ]
-
-
-class Measurable(Protocol):
-    """Candidates that were asked for with the weights of `by_shape`."""
-
-    def listing_ids(self) -> list[str]: ...
-
-    def expected_distances(self) -> np.ndarray: ...
-
-
-def distances_by_listing(shape: Measurable, bits: int, measure: Likeness | None) -> dict[str, float]:
-    """The distance of each candidate, one for a listing, in the bits, of so many, that likeness is measured by."""
-    if measure is None:
-        return {}
-    distances = shape_distances(shape.expected_distances(), bits, measure.bits).tolist()
-    return dict(zip(shape.listing_ids(), distances, strict=True))

@@ -72,16 +72,20 @@ class StatedAspects:
         sums: np.ndarray = _sum_of_each(column.offsets, column.codes, weights, rows)
         return sums
 
-    def of_row(self, row: int, names: Iterable[str] | None = None) -> dict[str, tuple[str, ...]]:
-        """What one row states of the aspects `names`, or of all."""
-        stated = {}
+    def of_rows(
+        self, rows: np.ndarray, names: Iterable[str] | None = None
+    ) -> list[dict[str, tuple[str, ...]]]:
+        """What each of `rows` i64[m] states of the aspects `names`, or of all."""
+        stated: list[dict[str, tuple[str, ...]]] = [{} for _ in rows]
         for name in self._columns if names is None else names:
             column = self._columns.get(name)
             if column is None:
                 continue
-            codes = column.codes[column.offsets[row] : column.offsets[row + 1]].tolist()
-            if codes:
-                stated[name] = tuple([column.dictionary.values[code] for code in codes])
+            values = column.dictionary.values
+            spans = zip(column.offsets[rows].tolist(), column.offsets[rows + 1].tolist(), strict=True)
+            for said, (first, last) in zip(stated, spans, strict=True):
+                if first < last:
+                    said[name] = tuple([values[code] for code in column.codes[first:last].tolist()])
         return stated
 
     def having(self, aspect: str, values: Collection[str]) -> np.ndarray:

@@ -104,15 +104,19 @@ def _understood(answer: bytes, wanted: Sequence[Wanted]) -> list[pa.RecordBatch]
 class RemoteCandidates:
     """`listings.Candidates` as rankers described them."""
 
-    def __init__(self, wanted: Wanted, rows: pa.RecordBatch, missing: tuple[int, ...]) -> None:
-        self._wanted, self._rows, self.missing = wanted, rows, missing
+    def __init__(
+        self, wanted: Wanted, rows: pa.RecordBatch, missing: tuple[int, ...], near: np.ndarray | None = None
+    ) -> None:
+        self._wanted, self._rows, self.missing, self.near = wanted, rows, missing, near
         self.distance: np.ndarray = rows.column("distance").to_numpy()
 
     def __len__(self) -> int:
         return int(self._rows.num_rows)
 
     def take(self, places: Sequence[int]) -> RemoteCandidates:
-        return RemoteCandidates(self._wanted, self._rows.take(pa.array(places, pa.int64())), self.missing)
+        at = pa.array(places, pa.int64())
+        near = None if self.near is None else self.near[at.to_numpy()]
+        return RemoteCandidates(self._wanted, self._rows.take(at), self.missing, near)
 
     def listing_ids(self) -> list[str]:
         texts: list[str] = self._rows.column("listing_id").to_pylist()
