@@ -23,6 +23,7 @@ from lookalike.errors import SegmentError
 from lookalike.index.mapped import MappedSegment
 from lookalike.index.segment import ASPECT, SKETCH_PLANES, aligned, segment_name
 from lookalike.index.sketch import Sketch
+from lookalike.index.values import values_at
 from lookalike.storage.artefacts import Artefact
 
 
@@ -101,6 +102,11 @@ class Partition:
         """What the listings of `rows` state in a column; None where the segment has no such column."""
         column = self.columns.get(name)
         return None if column is None else column.take(pa.array(self.first_of(rows)))
+
+    def values(self, name: str, rows: npt.NDArray[np.int64]) -> list[Any]:
+        """The same as Python values; None where a listing states nothing, or the segment has no such column."""
+        column = self.columns.get(name)
+        return [None] * len(rows) if column is None else values_at(column, self.first_of(rows))
 
 
 @dataclass(frozen=True, slots=True)

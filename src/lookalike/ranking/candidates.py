@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from lookalike.columns import SHOWN, Column, own_columns
 from lookalike.index.reader import Partition
+from lookalike.index.values import values_at
 from lookalike.ranking.listings import IndexedListing
 from lookalike.ranking.rescoring import Rescorer
 from lookalike.ranking.scan import Nearest, ScanJob
@@ -48,10 +49,10 @@ class MappedCandidates:
         return MappedCandidates(self._job, nearest, self._weights, self._stated, near)
 
     def listing_ids(self) -> list[str]:
-        return self._texts(lambda partition, rows: partition.listing_ids.take(pa.array(rows)))
+        return self._things(lambda partition, rows: values_at(partition.listing_ids, rows))
 
     def groups(self) -> list[str]:
-        return self._texts(lambda partition, rows: partition.groups.take(pa.array(rows)))
+        return self._things(lambda partition, rows: values_at(partition.groups, rows))
 
     def prices(self) -> np.ndarray:
         return self._gather(lambda partition, rows: partition.prices[rows])
@@ -83,11 +84,11 @@ class MappedCandidates:
             )
             for listing_id, photo_id, ordinal, category, group, stated, columns, extra in zip(
                 self.listing_ids(),
-                self._texts(lambda partition, rows: partition.photo_ids.take(pa.array(rows))),
+                self._things(lambda partition, rows: values_at(partition.photo_ids, rows)),
                 self.photo_ordinals().tolist(),
                 self.categories(),
                 self.groups(),
-                self._aspects(aspects),
+                self._things(lambda partition, rows: self._stated(partition).of_rows(rows, aspects)),
                 self._records({column.name: column for column in SHOWN}),
                 self._records({column.called: column for column in own}),
                 strict=True,
@@ -112,18 +113,11 @@ class MappedCandidates:
         """What each candidate states in these columns, by the names that they have here."""
         if not (len(self) and columns):
             return [{} for _ in range(len(self))]
-        stated = zip(*(self.shown(column).to_pylist() for column in columns.values()), strict=True)
-        return [dict(zip(columns, values, strict=True)) for values in stated]
-
-    def _aspects(self, names: Collection[str]) -> list[dict[str, tuple[str, ...]]]:
-        """What each candidate states of these aspects."""
-        found: list[dict[str, tuple[str, ...]]] = [{}] * len(self)
-        for partition, members, rows in self._members:
-            for place, stated in zip(
-                members.tolist(), self._stated(partition).of_rows(rows, names), strict=True
-            ):
-                found[place] = stated
-        return found
+        stated = [
+            self._things(lambda partition, rows, name=column.name: partition.values(name, rows))  # type: ignore[misc]
+            for column in columns.values()
+        ]
+        return [dict(zip(columns, values, strict=True)) for values in zip(*stated, strict=True)]
 
     def column(self, ask: Callable[[Partition, np.ndarray], pa.Array]) -> pa.Array:
         """What `ask(partition, rows)` says of the rows of each partition, in the order of the candidates, of which
@@ -145,9 +139,15 @@ class MappedCandidates:
             answers[members] = ask(partition, rows)
         return answers
 
-    def _texts(self, ask: Callable[[Partition, np.ndarray], pa.Array]) -> list[str]:
-        texts: list[str] = self.column(ask).to_pylist() if len(self) else []
-        return texts
+    def _things(self, ask: Callable[[Partition, np.ndarray], list[Any]]) -> list[Any]:
+        """What `ask(partition, rows)` says of the rows of each partition, in the order of the candidates."""
+        if len(self._members) == 1:
+            return ask(self._members[0][0], self._members[0][2])
+        answers: list[Any] = [None] * len(self)
+        for partition, members, rows in self._members:
+            for member, thing in zip(members.tolist(), ask(partition, rows), strict=True):
+                answers[member] = thing
+        return answers
 
 
 def _by_partition(job: ScanJob, nearest: Nearest) -> Iterator[tuple[Partition, np.ndarray, np.ndarray]]:
