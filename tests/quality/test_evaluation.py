@@ -44,8 +44,9 @@ from lookalike.coding.extraction import extract
 from lookalike.coding.release import ModelCard, TransformPreset
 from lookalike.errors import CatalogueError
 from lookalike.index.builder import build
-from lookalike.quality.evaluation import Evaluation, Gallery, evaluate, search_quality
-from lookalike.quality.labels import Labels
+from lookalike.quality.evaluation import Evaluation, evaluate, search_quality
+from lookalike.quality.gallery import Gallery
+from lookalike.quality.labels import NOBODY, Labels
 from lookalike.quality.page import render
 from lookalike.quality.queries import Queries
 from lookalike.ranking.request import Answer
@@ -288,8 +289,8 @@ def test_memory_does_not_grow_with_pairs_of_query_and_listing() -> None:
     ids = np.array([f"{n:06d}" for n in range(rows)])
     nothing = np.zeros(rows, np.int32)
     labels = Labels({}, nothing, {}, nothing, frozenset(), {})
-    bags = np.full(rows, "a/bag")
-    gallery = Gallery(ids, ids, bags, np.full(rows, ""), np.zeros((rows, 8), np.uint8), None, labels)
+    nobody = np.full(asked, NOBODY)
+    gallery = Gallery(ids, ("a/bag",), nothing, labels, nobody, [nobody[:0]] * asked)
     listings = [Row(f"q{n}", (), "a/bag", n) for n in range(asked)]
     queries = Queries(
         Catalogue("x.csv", "", Listed.of(listings)),

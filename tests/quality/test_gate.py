@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from lookalike.catalogue.snapshot import CuratedSnapshot
+from lookalike.catalogue.snapshot import LISTINGS, CuratedSnapshot
 from lookalike.coding.encoder import Encoding, OpenVinoEncoder, open_encoder
 from lookalike.coding.extraction import extract
 from lookalike.progress import silent
@@ -88,12 +91,36 @@ def test_a_release_that_forgets_the_look_and_knows_the_category_fails(
     assert "product first" in report.verdict()
 
 
+def test_objects_are_made_of_the_sample_alone(tmp_path: Path) -> None:
+    """200,000 listings of a photo each, every tenth held out: an object for each would take some 100 MB."""
+    count = 200_000
+    numbers = np.arange(count)
+    table = pa.table(
+        {
+            "photo_id": [f"{number:032x}" for number in numbers],
+            "category": ["a/bag"] * count,
+            "product": [f"p{number // 4}" for number in numbers],
+            "split": np.where(numbers % 10, "train", "test"),
+        }
+    )
+    pq.write_table(table, tmp_path / "listings.parquet")
+    tracemalloc.start()
+    sample = trial.draw(tmp_path / "listings.parquet", 100, 300)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    sought = {query.product for query in sample.queries}
+    assert len(sample.queries) == 100
+    assert all(int(query.photo_id, 16) % 10 == 0 for query in sample.queries)
+    assert len(sample.gallery) == 4 * len(sought) + 300
+    assert peak < 20e6
+
+
 def test_outcomes_are_those_of_each_photo_and_nan_where_nothing_can_be_found(
     tried: tuple[DirectoryStore, Path, Ref, Ref, Ref],
 ) -> None:
     store, folder, curated, live, _ = tried
     snapshot = CuratedSnapshot.open(store, curated, folder)
-    sample = trial.draw(snapshot, 30, 40)
+    sample = trial.draw(snapshot.artefact.path(LISTINGS), 30, 40)
     sought = {query.product for query in sample.queries}
     assert len(sample.queries) == 30
     assert {each.product for each in sample.gallery} >= sought
@@ -107,7 +134,7 @@ def test_outcomes_are_those_of_each_photo_and_nan_where_nothing_can_be_found(
         ),
     )
     found = trial.outcomes(
-        open_encoder(fetch(store, live, folder), threads=1), snapshot, alone, silent, "try", k=10
+        open_encoder(fetch(store, live, folder), threads=1), snapshot.photo_store, alone, silent, "try", k=10
     )
     assert np.isnan(found["product first"][0]), "its product has no other photo"
     assert set(found["product first"][1:]) <= {0.0, 1.0, np.nan} or np.isnan(found["product first"]).any()

@@ -112,18 +112,16 @@ def read_features(
     store: ObjectStore, extraction: Ref, photo_ids: Sequence[str] | NDArray[np.str_], cache_dir: Path
 ) -> NDArray[np.float32]:
     """Pooled features f32[n, features] of photos by id, in the order asked. Raises `CorruptObject`."""
-    artefact = fetch(store, extraction, cache_dir, [SHARDS])
-    width = int(artefact.manifest.meta["features"])
-    tables = []
-    for shard in code_shards(artefact):
-        path = _file(store, shard, cache_dir)
-        tables.append(pq.read_table(path, columns=["photo_id", "features16"]))
-    table = pa.concat_tables(tables).combine_chunks()
-    place = pc.index_in(pa.array(photo_ids, pa.utf8()), table["photo_id"].combine_chunks())
-    if place.null_count:
-        raise CorruptObject(str(extraction), f"{extraction}: {place.null_count} photos have no features")
-    values = np.frombuffer(table["features16"].combine_chunks().buffers()[1], "<f2").reshape(-1, width)
-    features: NDArray[np.float32] = values[place.to_numpy()].astype(np.float32)
+    asked = pa.array(photo_ids, pa.utf8())
+    width = int(read_manifest(store, extraction).meta["features"])
+    features, missing = np.empty((len(asked), width), np.float32), np.ones(len(asked), np.bool_)
+    for ids, values in features_by_shard(store, extraction, cache_dir):
+        place = pc.index_in(asked, value_set=ids)
+        found = place.is_valid().to_numpy(zero_copy_only=False)
+        features[found] = values[place.drop_null().to_numpy()]
+        missing &= ~found
+    if missing.any():
+        raise CorruptObject(str(extraction), f"{extraction}: {int(missing.sum())} photos have no features")
     return features
 
 

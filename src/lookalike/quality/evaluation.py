@@ -19,20 +19,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from lookalike.catalogue.reading import read_catalogue
-from lookalike.catalogue.snapshot import LISTINGS
-from lookalike.coding import codes
 from lookalike.coding.encoder import Encoder
-from lookalike.coding.shards import read_features
 from lookalike.index.generation import read_generation
-from lookalike.index.layers import AnyIndex, open_index
+from lookalike.index.layers import open_index
 from lookalike.progress import Progress, silent
 from lookalike.quality.claims import all_ticks, aspect_accuracy, refusals
-from lookalike.quality.labels import NOBODY, Labels, read_labels
-from lookalike.quality.looks import Shelf, look_quality
+from lookalike.quality.gallery import Gallery, lengths, read_gallery
+from lookalike.quality.labels import NOBODY
+from lookalike.quality.looks import look_quality
 from lookalike.quality.metrics import (
     RankingQuality,
     pooled_quality,
@@ -45,32 +42,13 @@ from lookalike.ranking.encoded import EncodedQuery
 from lookalike.ranking.request import Answer, RankingConfig, SearchRequest
 from lookalike.ranking.search import Searcher, open_searcher
 from lookalike.settings import S3Settings
-from lookalike.storage.artefacts import Ref, fetch, read_manifest
+from lookalike.storage.artefacts import Ref, fetch
 from lookalike.storage.objects import ObjectStore
 
 DEPTH = 100
 KS = (1, 10, 100)
 _EXACT_PAIRS = 2_000_000_000
 """Above so many query x gallery pairs the whole-gallery rankings are left out: they would take minutes."""
-
-_PAIRS_AT_ONCE = 10_000_000
-"""Pairs whose ranking is held at a time: 0.5 GB."""
-_FEATURE_VALUES = 250_000_000
-"""Above so many values (1 GB in float32) the gallery's features are not read, and the ranking by them is left out."""
-
-
-@dataclass(slots=True)
-class Gallery:
-    """What is searched, as columns sorted by listing id."""
-
-    listing_ids: NDArray[np.str_]
-    photo_ids: NDArray[np.str_]
-    categories: NDArray[np.str_]
-    products: NDArray[np.str_]
-    codes: NDArray[np.uint8]
-    features: NDArray[np.float32] | None
-    """None where there are too many."""
-    labels: Labels
 
 
 @dataclass(slots=True)
@@ -112,14 +90,14 @@ def evaluate(
     searcher = open_searcher(files, base, ranking, deltas=deltas, threads=threads)
     encoder, snapshot = searcher.encoder, open_index(base, deltas)
     queries = encode_queries(asked, encoder, snapshot.categories, progress)
-    gallery = read_gallery(store, index, snapshot, cache_dir)
+    gallery = read_gallery(store, index, snapshot, queries, cache_dir)
     report: dict[str, Any] = {
         "release": str(release),
         "index": str(index),
         "catalogue": catalogue_uri,
         "split": split,
         "queries": len(queries.listings),
-        "gallery": len(gallery.listing_ids),
+        "gallery": len(gallery),
         "rejected": queries.rejected,
         "recognition": recognition(queries, encoder),
         "codes": code_quality(queries, gallery, progress),
@@ -143,10 +121,8 @@ def evaluate(
 
     listed, answers = search(ranking, "search")
     report["search"] = search_quality(listed, answers, queries, gallery)
-    shelf = Shelf(gallery.labels, gallery.listing_ids, gallery.photo_ids, gallery.categories, ranking.group)
-    report["looks"] = look_quality(
-        listed, answers, queries, shelf, _first(searcher, understood, queries, shelf)
-    )
+    first = _first(searcher, understood, gallery)
+    report["looks"] = look_quality(listed, answers, queries, gallery, first, grouped=ranking.group)
     report["aspects"] = aspect_accuracy(searcher.predict(queries.encoding), answers, queries, gallery.labels)
     report["ticks"] = all_ticks(report["aspects"])
     report["likeness"] = refusals(answers, ranking.least_likeness)
@@ -174,36 +150,6 @@ def variants(ranking: RankingConfig) -> dict[str, RankingConfig]:
     }
 
 
-def read_gallery(store: ObjectStore, index: Ref, snapshot: AnyIndex, cache_dir: Path) -> Gallery:
-    """The listings of the index by their first photo, with products from the curated snapshot and features from the
-    code shards."""
-    inputs = read_manifest(store, index).inputs
-    parts = [part for category in snapshot.categories for part in snapshot.partitions(category)]
-    first = [np.arange(len(p)) if p.firsts is None else p.firsts for p in parts]
-    first = [rows[p.alive_mask()[rows]] for p, rows in zip(parts, first, strict=True)]
-    ids = np.concatenate([_texts(p.listing_ids, rows) for p, rows in zip(parts, first, strict=True)])
-    order = np.argsort(np.char.encode(ids, "utf-8"), kind="stable")
-    photo_ids = np.concatenate([_texts(p.photo_ids, rows) for p, rows in zip(parts, first, strict=True)])[
-        order
-    ]
-    categories = np.concatenate(
-        [np.full(len(rows), p.category) for p, rows in zip(parts, first, strict=True)]
-    )[order]
-    curated = fetch(store, Ref.parse(inputs["curated"]), cache_dir, [LISTINGS])
-    labels = read_labels(curated.path(LISTINGS), ids[order])
-    products = _products(labels)
-    extraction = Ref.parse(inputs["extraction"])
-    features = None
-    if len(photo_ids) * int(read_manifest(store, extraction).meta["features"]) <= _FEATURE_VALUES:
-        features = read_features(store, extraction, photo_ids, cache_dir)
-    stacked = np.concatenate([p.codes[rows] for p, rows in zip(parts, first, strict=True)])[order]
-    return Gallery(ids[order], photo_ids, categories, products, stacked, features, labels)
-
-
-def _texts(column: pa.StringArray, rows: NDArray[np.int64]) -> NDArray[np.str_]:
-    return np.asarray(column.take(pa.array(rows)).to_pylist(), dtype=np.str_)
-
-
 def recognition(queries: Queries, encoder: Encoder) -> dict[str, Any]:
     """Top-1 and top-5 accuracy over the queries whose category the model knows."""
     place = {name: i for i, name in enumerate(encoder.card.categories)}
@@ -223,19 +169,17 @@ def recognition(queries: Queries, encoder: Encoder) -> dict[str, Any]:
 
 def code_quality(queries: Queries, gallery: Gallery, progress: Progress = silent) -> dict[str, Any]:
     """Whole-gallery rankings by Hamming distance of codes and by cosine of features, at both levels."""
-    pairs = len(queries.listings) * len(gallery.listing_ids)
+    pairs = len(queries.listings) * len(gallery)
     if pairs > _EXACT_PAIRS:
         return {"left_out": f"{pairs:,} pairs of query and listing are too many to rank in full"}
     rankings: dict[str, list[RankingQuality]] = {}
-    normal = None if gallery.features is None else _normalised(gallery.features)
-    for rows in _blocks(queries, gallery):
-        own = _own(queries, gallery, rows)
-        distances: dict[str, NDArray[np.number]] = {
-            "codes": np.stack([codes.hamming(q, gallery.codes) for q in queries.encoding.codes[rows]])
-        }
-        if normal is not None:
-            distances["features"] = -(_normalised(queries.encoding.features[rows]) @ normal.T)
-        for level, relevant in _relevant(queries, gallery, rows).items():
+    for rows in gallery.blocks():
+        own = gallery.own_pairs(rows)
+        distances: dict[str, NDArray[np.number]] = {"codes": gallery.distances(queries.encoding.codes[rows])}
+        if gallery.features is not None:
+            features = queries.encoding.features[rows]
+            distances["features"] = -((features / lengths(features)) @ gallery.features.T)
+        for level, relevant in gallery.relevant(queries, rows).items():
             for name, distance in distances.items():
                 ranked = rank_relevance(distance, relevant, own)
                 rankings.setdefault(f"{level}/{name}", []).append(ranking_quality(ranked, KS))
@@ -258,13 +202,12 @@ def search_quality(
     Grouping hides repeats on purpose, so precision, recall and mAP count the answers before it (`listed`); whether the
     product was found at all (`success` at product level) counts what a shopper sees (`shown`).
     """
-    place = {listing_id: i for i, listing_id in enumerate(gallery.listing_ids)}
     levels: dict[str, list[tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.int64]]]] = {}
-    for rows in _blocks(queries, gallery):
-        own = _own(queries, gallery, rows)
-        for level, relevant in _relevant(queries, gallery, rows).items():
+    for rows in gallery.blocks():
+        own = gallery.own_pairs(rows)
+        for level, relevant in gallery.relevant(queries, rows).items():
             relevant &= ~own
-            found = (_relevance(answers[rows], relevant, place) for answers in (listed, shown))
+            found = (_relevance(answers[rows], relevant, gallery) for answers in (listed, shown))
             levels.setdefault(level, []).append((*found, relevant.sum(axis=1)))
     result: dict[str, Any] = {}
     for level, blocks in levels.items():
@@ -279,14 +222,11 @@ def search_quality(
     return result
 
 
-def _relevance(
-    answers: Sequence[Answer], relevant: NDArray[np.bool_], place: Mapping[str, int]
-) -> NDArray[np.bool_]:
+def _relevance(answers: Sequence[Answer], relevant: NDArray[np.bool_], gallery: Gallery) -> NDArray[np.bool_]:
     """Relevance of the hits in their order, bool [queries, `DEPTH`]; `relevant` is [queries, gallery]."""
     ranked = np.zeros((len(answers), DEPTH), bool)
     for i, answer in enumerate(answers):
-        rows = [place[hit.listing_id] for hit in answer.hits]
-        ranked[i, : len(rows)] = relevant[i, rows]
+        ranked[i, : len(answer.hits)] = relevant[i, gallery.rows(answer)]
     return ranked
 
 
@@ -299,12 +239,11 @@ def _answers(
     stage: str,
     batch: int = 16,
 ) -> list[Answer]:
-    by_photo: dict[str, list[str]] = {}
-    for listing_id, photo_id in zip(gallery.listing_ids, gallery.photo_ids, strict=True):
-        by_photo.setdefault(str(photo_id), []).append(str(listing_id))
     requests = [
-        SearchRequest(k=DEPTH, exclude=frozenset({listing.listing_id, *by_photo.get(str(photo_id), ())}))
-        for listing, photo_id in zip(queries.listings, queries.photo_ids, strict=True)
+        SearchRequest(
+            k=DEPTH, exclude=frozenset({listing.listing_id, *gallery.listing_ids[gallery.own(i)].tolist()})
+        )
+        for i, listing in enumerate(queries.listings)
     ]
     answers: list[Answer] = []
     for start in range(0, len(requests), batch):
@@ -314,52 +253,13 @@ def _answers(
     return answers
 
 
-def _first(
-    searcher: Searcher, understood: Sequence[EncodedQuery], queries: Queries, shelf: Shelf
-) -> list[Answer | None]:
+def _first(searcher: Searcher, understood: Sequence[EncodedQuery], gallery: Gallery) -> list[Answer | None]:
     """The first hit of each query that is another photo of an indexed listing, that listing not left out."""
     answers: list[Answer | None] = []
-    for query, listing, photo_id in zip(understood, queries.listings, queries.photo_ids, strict=True):
-        row = shelf.place.get(listing.listing_id)
-        again = row is not None and shelf.photo_ids[row] != photo_id
+    for query, row, copies in zip(understood, gallery.itself, gallery.copies, strict=True):
+        again = row != NOBODY and row not in copies
         answers.append(searcher.rank([query], [SearchRequest(k=1)])[0] if again else None)
     return answers
-
-
-def _blocks(queries: Queries, gallery: Gallery) -> list[slice]:
-    """The queries, so many at once that what is held of their pairs with all listings stays bounded."""
-    step = max(1, _PAIRS_AT_ONCE // max(1, len(gallery.listing_ids)))
-    return [slice(start, start + step) for start in range(0, len(queries.listings), step)]
-
-
-def _own(queries: Queries, gallery: Gallery, rows: slice) -> NDArray[np.bool_]:
-    ids = np.array([listing.listing_id for listing in queries.listings[rows]])
-    mine: NDArray[np.bool_] = (ids[:, None] == gallery.listing_ids) | (
-        queries.photo_ids[rows, None] == gallery.photo_ids
-    )
-    return mine
-
-
-def _relevant(queries: Queries, gallery: Gallery, rows: slice) -> dict[str, NDArray[np.bool_]]:
-    relevant = {"category": queries.categories[rows, None] == gallery.categories}
-    products = np.array([listing.product or "" for listing in queries.listings[rows]])
-    if any(listing.product for listing in queries.listings) and (gallery.products != "").any():
-        relevant["product"] = (products[:, None] == gallery.products) & (products != "")[:, None]
-    return relevant
-
-
-def _products(labels: Labels) -> NDArray[np.str_]:
-    names = np.array([*labels.product_numbers, ""])
-    numbers = np.array([*labels.product_numbers.values(), NOBODY])
-    order = np.argsort(numbers)
-    named: NDArray[np.str_] = names[order][np.searchsorted(numbers[order], labels.products)]
-    return named
-
-
-def _normalised(features: NDArray[np.floating]) -> NDArray[np.float32]:
-    x = features.astype(np.float32)
-    normal: NDArray[np.float32] = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
-    return normal
 
 
 def _calibration_error(sure: NDArray[np.floating], correct: NDArray[np.bool_], bins: int = 10) -> float:

@@ -20,7 +20,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from lookalike.catalogue.snapshot import CuratedSnapshot
+from lookalike.catalogue.snapshot import LISTINGS, PHOTOS, photos_in
 from lookalike.coding.encoder import open_encoder
 from lookalike.coding.shards import known_codes
 from lookalike.errors import QualityGateError
@@ -113,20 +113,20 @@ def compare(
     snapshot has none, because the gate never passes what it cannot see. What the new release reaches is kept in the
     store (`keys.measures`), for the console.
     """
-    snapshot = CuratedSnapshot.open(store, curated, cache_dir)
-    sample = trial.draw(snapshot, config.queries, config.gallery)
+    tables = fetch(store, curated, cache_dir, [LISTINGS, PHOTOS])
+    sample = trial.draw(tables.path(LISTINGS), config.queries, config.gallery)
     if not sample.queries and live is None:
         return GateReport((), 0, sample.split, config.margin, first=True)
     if not sample.queries:
         raise QualityGateError(f"{curated}: no photo is held out, so the gate has nothing to measure with")
-    measured = []
+    photos, measured = photos_in(store, tables, cache_dir), []
     for name, ref in (("new", new), ("live", live)):
         if ref is not None:
             encoder = open_encoder(fetch(store, ref, cache_dir), threads=threads)
             measured.append(
                 trial.outcomes(
                     encoder,
-                    snapshot,
+                    photos,
                     sample,
                     progress,
                     f"measure {name} release",

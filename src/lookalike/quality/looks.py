@@ -20,12 +20,12 @@ Listings of one category are looked at for one query at a time, so nothing grows
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lookalike.quality.gallery import Gallery
 from lookalike.quality.labels import Labels, Stated
 from lookalike.quality.metrics import bootstrap_interval
 from lookalike.quality.queries import Queries
@@ -38,65 +38,34 @@ ALL, LEARNED, NEW = "all", "learned", "new"
 _NONE = np.empty(0, np.int64)
 
 
-@dataclass(frozen=True, slots=True)
-class Shelf:
-    """The gallery as looks are judged on it; columns run beside `labels`."""
-
-    labels: Labels
-    listing_ids: NDArray[np.str_]
-    photo_ids: NDArray[np.str_]
-    categories: NDArray[np.str_]
-    grouped: bool = True
-    """Whether the search shows a product once; base rate and best count as it does."""
-    place: Mapping[str, int] = field(init=False)
-    members: Mapping[str, NDArray[np.int64]] = field(init=False)
-    """The rows of each category."""
-
-    def __post_init__(self) -> None:
-        order = np.argsort(self.categories, kind="stable")
-        names, starts = np.unique(self.categories[order], return_index=True)
-        rows = dict(zip(map(str, names), np.split(order, starts[1:]), strict=True))
-        object.__setattr__(self, "members", rows)
-        place = {str(listing_id): row for row, listing_id in enumerate(self.listing_ids)}
-        object.__setattr__(self, "place", place)
-
-    def rows(self, answer: Answer) -> NDArray[np.int64]:
-        """The hits of an answer as rows."""
-        return np.array([self.place[hit.listing_id] for hit in answer.hits], np.int64)
-
-    def others(
-        self, rows: NDArray[np.int64], product: str, listing_id: str, photo_id: str
-    ) -> NDArray[np.int64]:
-        """Those of `rows` that are neither of the product nor the query itself."""
-        own = (self.listing_ids[rows] == listing_id) | (self.photo_ids[rows] == photo_id)
-        others: NDArray[np.int64] = rows[~(own | self.labels.of_product(product, rows))]
-        return others
-
-
 def look_quality(
     listed: Sequence[Answer],
     shown: Sequence[Answer],
     queries: Queries,
-    shelf: Shelf,
+    gallery: Gallery,
     first: Sequence[Answer | None] | None = None,
+    *,
+    grouped: bool = True,
 ) -> dict[str, Any]:
     """The measures as JSON: ``measures`` and ``agreement``, by name, each by column (`ALL`, `LEARNED`, `NEW`).
 
     `listed` are the answers before grouping, which recall counts; `shown` those that a shopper sees. `first` are the
     answers to queries that are another photo of a listing, asked without leaving that listing out. A measure that no
-    query can be judged by is left out, and so is a column.
+    query can be judged by is left out, and so is a column. Where the search shows a product once (`grouped`), base rate
+    and best count as it does.
     """
-    columns = _columns(queries, shelf.labels)
-    measures = _finding(listed, shown, queries, shelf) | _own_listing(queries, first)
+    columns, members = _columns(queries, gallery.labels), _members(gallery)
+    measures = _finding(listed, shown, queries, gallery) | _own_listing(queries, first)
     result: dict[str, Any] = {
         "first": FIRST,
         "queries": {name: int(rows.sum()) for name, rows in columns.items()},
         "measures": {name: _measured(values, columns) for name, values in measures.items()},
         "agreement": {},
     }
-    for name, (aspect, stated) in shelf.labels.judged().items():
+    for name, (aspect, stated) in gallery.labels.judged().items():
         main = name != aspect
-        found = _agreement(shown, queries, shelf, aspect, stated, main=main)
+        stating = {category: rows[stated.by(rows)] for category, rows in members.items()}
+        found = _agreement(shown, queries, gallery, aspect, stated, stating, main=main, grouped=grouped)
         by_column = _measured(found[:, 0], columns)
         for column, measured in by_column.items():
             counted = found[columns[column] & ~np.isnan(found[:, 0]), 1:].mean(axis=0)
@@ -127,24 +96,23 @@ def _measured(
 
 
 def _finding(
-    listed: Sequence[Answer], shown: Sequence[Answer], queries: Queries, shelf: Shelf
+    listed: Sequence[Answer], shown: Sequence[Answer], queries: Queries, gallery: Gallery
 ) -> dict[str, NDArray[np.float64]]:
     """Whether product and variant come first, and recall of both; NaN where the gallery has nothing to find."""
-    labels = shelf.labels
+    labels = gallery.labels
     of_product = _rows_by_product(labels)
     mains = {name: labels.aspects[name].main() for name in labels.colours()}
     names = ("product first", "variant first", "product recall@10", "variant recall@10")
     found = {name: np.full(len(shown), np.nan) for name in names}
-    for i, (listing, photo_id) in enumerate(zip(queries.listings, queries.photo_ids, strict=True)):
+    for i, listing in enumerate(queries.listings):
         relevant = of_product.get(labels.product_numbers.get(listing.product, -1), _NONE)
-        own = (shelf.listing_ids[relevant] == listing.listing_id) | (shelf.photo_ids[relevant] == photo_id)
-        relevant = relevant[~own]
+        relevant = relevant[~np.isin(relevant, gallery.own(i))]
         colour = next((name for name in mains if listing.aspects.get(name)), None)
         sought = {"product": relevant}
         if colour is not None:
             same = mains[colour].any_of(listing.aspects[colour][:1], relevant)
             sought["variant"] = relevant[same]
-        top, ten = shelf.rows(shown[i])[:1], shelf.rows(listed[i])[:RECALL]
+        top, ten = gallery.rows(shown[i])[:1], gallery.rows(listed[i])[:RECALL]
         for name, rows in sought.items():
             if len(rows):
                 found[f"{name} first"][i] = np.isin(top, rows).any()
@@ -170,35 +138,48 @@ def _own_listing(queries: Queries, first: Sequence[Answer | None] | None) -> dic
     return {"listing first": np.array(values)}
 
 
+def _members(gallery: Gallery) -> dict[str, NDArray[np.int64]]:
+    """The rows of each category."""
+    order = np.argsort(gallery.categories, kind="stable")
+    bounds = np.searchsorted(gallery.categories[order], np.arange(1, len(gallery.category_names)))
+    return dict(zip(gallery.category_names, np.split(order, bounds), strict=True))
+
+
 def _agreement(
-    shown: Sequence[Answer], queries: Queries, shelf: Shelf, aspect: str, stated: Stated, *, main: bool
+    shown: Sequence[Answer],
+    queries: Queries,
+    gallery: Gallery,
+    aspect: str,
+    stated: Stated,
+    stating: Mapping[str, NDArray[np.int64]],
+    *,
+    main: bool,
+    grouped: bool,
 ) -> NDArray[np.float64]:
     """(share, share in the category, base rate, best) of each query, f64[queries, 4].
 
-    NaN where the query does not state the aspect, or no other product of its category does.
+    `stating` are the rows of each category that state the aspect. NaN where the query does not, or no other product of
+    its category does.
     """
-    stating = {category: rows[stated.by(rows)] for category, rows in shelf.members.items()}
     found = np.full((len(shown), 4), np.nan)
     for i, listing in enumerate(queries.listings):
         values = listing.aspects.get(aspect, ())[: 1 if main else None]
-        one = (listing.product, listing.listing_id, str(queries.photo_ids[i]))
-        there = shelf.others(stating.get(str(queries.categories[i]), _NONE), *one)
+        there = gallery.others(stating.get(str(queries.categories[i]), _NONE), i, listing.product)
         if not values or not len(there):
             continue
-        hits = shelf.rows(shown[i])
-        hits = shelf.others(hits[stated.by(hits)], *one)[:FIRST]
+        hits = gallery.rows(shown[i])
+        hits = gallery.others(hits[stated.by(hits)], i, listing.product)[:FIRST]
         agree = stated.any_of(values, hits)
-        near = agree & (shelf.categories[hits] == queries.categories[i])
+        near = agree & (gallery.categories[hits] == gallery.categories[there[0]])
         shares = (agree.mean(), near.mean()) if len(hits) else (0.0, 0.0)
-        found[i] = *shares, *_chance_and_best(stated.any_of(values, there), _groups(shelf, there))
+        groups = _groups(gallery.labels, there) if grouped else np.arange(len(there))
+        found[i] = *shares, *_chance_and_best(stated.any_of(values, there), groups)
     return found
 
 
-def _groups(shelf: Shelf, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+def _groups(labels: Labels, rows: NDArray[np.int64]) -> NDArray[np.int64]:
     """Number of what each row is shown as, 0 to n - 1."""
-    if not shelf.grouped:
-        return np.arange(len(rows))
-    numbers: NDArray[np.int64] = np.unique(shelf.labels.groups[rows], return_inverse=True)[1]
+    numbers: NDArray[np.int64] = np.unique(labels.groups[rows], return_inverse=True)[1]
     return numbers
 
 

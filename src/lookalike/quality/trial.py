@@ -8,13 +8,20 @@ photo.
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from lookalike.catalogue.snapshot import ASPECT_PREFIX, CuratedSnapshot
+from lookalike.catalogue.photo_store import PhotoStore
+from lookalike.catalogue.snapshot import ASPECT_PREFIX
 from lookalike.coding import codes
 from lookalike.coding.encoder import Encoder, Encoding
 from lookalike.errors import PhotoError, QualityGateError
@@ -32,6 +39,7 @@ HELD_OUT = ("query", "test", "val")
 give to photos by shoppers."""
 FIRST = 8
 """Listings of other products whose colour is compared with the query's."""
+_AT_ONCE = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,38 +62,57 @@ class Sample:
     gallery: tuple[Shown, ...]
 
 
-def draw(snapshot: CuratedSnapshot, queries: int, gallery: int) -> Sample:
+def draw(listings: Path, queries: int, gallery: int) -> Sample:
     """At most `queries` held-out photos, and a gallery: all of the queries' products, and `gallery` others.
 
-    Drawn by their ids, hashed anew: their order is no order of a sample.
+    Drawn from a curated snapshot's table of listings by their ids, hashed anew: their order is no order of a sample.
+    The last listing that shows a photo speaks for it. Objects are made of the sample alone.
     """
-    table = snapshot.listings
-    colours = next((n for n in table.column_names if _is_colour(n)), None)
-    stated = table[colours].to_pylist() if colours else [None] * table.num_rows
-    photos, categories, products, splits = (
-        table[name].to_pylist() for name in ("photo_id", "category", "product", "split")
-    )
-    shown = {
-        photo: Shown(photo, category, product or "", (colour or [""])[0])
-        for photo, category, product, colour in zip(photos, categories, products, stated, strict=True)
-    }
+    colours = [name for name in pq.read_schema(listings).names if _is_colour(name)][:1]
+    columns = ["photo_id", "category", "product", *colours]
+    table = pq.read_table(listings, columns=[*columns, "split"])
+    coded = table["photo_id"].combine_chunks().dictionary_encode()
+    last = np.empty(len(coded.dictionary), np.int64)
+    last[coded.indices.to_numpy()] = np.arange(table.num_rows)
+    photos = table.select(columns).take(pa.array(last))
     for split in HELD_OUT:
-        held_out = {photo for photo, each in zip(photos, splits, strict=True) if each == split}
-        if held_out:
+        held_out = table["photo_id"].filter(pc.equal(table["split"], split)).unique()
+        if len(held_out):
             break
     else:
         return Sample(HELD_OUT[1], (), ())
-    asked = sorted(sorted(held_out, key=digest_of)[:queries])
-    sought = {shown[photo].product for photo in asked} - {""}
-    rest = [photo for photo in shown if shown[photo].product not in sought]
-    found = [photo for photo in shown if shown[photo].product in sought]
-    found += sorted(rest, key=digest_of)[:gallery]
-    return Sample(split, tuple(shown[p] for p in asked), tuple(shown[p] for p in sorted(found)))
+    asked = pa.array(_drawn(held_out, queries), pa.utf8())
+    products = pc.fill_null(photos["product"], "")
+    sought = products.filter(pc.is_in(photos["photo_id"], value_set=asked)).unique()
+    alike = pc.is_in(products, value_set=sought.filter(pc.not_equal(sought, "")))
+    others = pa.array(_drawn(photos["photo_id"].filter(pc.invert(alike)), gallery), pa.utf8())
+    found = pc.or_(alike, pc.is_in(photos["photo_id"], value_set=others))
+    return Sample(
+        split,
+        _shown(photos.filter(pc.is_in(photos["photo_id"], value_set=asked))),
+        _shown(photos.filter(found)),
+    )
+
+
+def _drawn(ids: pa.Array | pa.ChunkedArray, count: int) -> list[str]:
+    batches = pa.table({"id": ids}).to_batches(_AT_ONCE)
+    return heapq.nsmallest(
+        count, (each for some in batches for each in some["id"].to_pylist()), key=digest_of
+    )
+
+
+def _shown(photos: pa.Table) -> tuple[Shown, ...]:
+    columns = [photos[name].to_pylist() for name in photos.column_names]
+    columns += [[None] * len(photos)] * (4 - len(columns))
+    return tuple(
+        Shown(photo, category, product or "", (colour or [""])[0])
+        for photo, category, product, colour in sorted(zip(*columns, strict=True), key=itemgetter(0))
+    )
 
 
 def outcomes(
     encoder: Encoder,
-    snapshot: CuratedSnapshot,
+    photos: PhotoStore,
     sample: Sample,
     progress: Progress,
     stage: str,
@@ -102,11 +129,11 @@ def outcomes(
     known = known or {}
     asked = {query.photo_id for query in sample.queries}
     wanted = [*asked, *(g.photo_id for g in sample.gallery if g.photo_id not in asked | known.keys())]
-    encoding, at = _encode(encoder, snapshot, sorted(wanted), progress, stage, batch)
+    encoding, at = _encode(encoder, photos, sorted(wanted), progress, stage, batch)
     queries = [(i, q) for i, q in enumerate(sample.queries) if q.photo_id in at]
     gallery = [g for g in sample.gallery if g.photo_id in at or g.photo_id in known]
     if not queries:
-        raise QualityGateError(f"{snapshot.ref}: no held-out photo can be read")
+        raise QualityGateError("no held-out photo can be read")
     rows = [at[q.photo_id] for _, q in queries]
     searched = np.empty((len(gallery), encoder.card.bits // 8), np.uint8)
     for row, each in enumerate(gallery):
@@ -131,7 +158,7 @@ def outcomes(
 
 def _encode(
     encoder: Encoder,
-    snapshot: CuratedSnapshot,
+    photos: PhotoStore,
     photo_ids: Sequence[str],
     progress: Progress,
     stage: str,
@@ -144,7 +171,7 @@ def _encode(
     at: dict[str, int] = {}
     for done, photo_id in enumerate(photo_ids, 1):
         try:
-            squares.append(load_square(snapshot.photo_bytes(photo_id), side))
+            squares.append(load_square(photos.photo_bytes(photo_id), side))
             at[photo_id] = len(at)
         except PhotoError:  # neither release can be asked about it
             pass
@@ -153,7 +180,7 @@ def _encode(
             squares.clear()
         progress(stage, done, len(photo_ids))
     if not parts:
-        raise QualityGateError(f"{snapshot.ref}: no held-out photo can be read")
+        raise QualityGateError("no held-out photo can be read")
     names = ("probabilities", "activations", "features", "codes")
     return Encoding(*(np.concatenate([getattr(part, name) for part in parts]) for name in names)), at
 
