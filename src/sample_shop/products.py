@@ -6,8 +6,10 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
+from PIL import Image
 
 from sample_shop import garments, wares
 from sample_shop.drawing import Colour, Drawing
@@ -87,11 +89,8 @@ class Variant:
         """The variant as it lay for one photo."""
         rng = random.Random(seed)
         drawing = Drawing(BOARD_SIDE, rng, self.kind.soft)
-        texture = np.random.default_rng(random.Random(f"{self.product}/{self.colour}").getrandbits(64))
-        look = Look(
-            surface(texture, BOARD_SIDE, *self.shades, self.pattern, self.material), *self.shades, self.brand
-        )
-        self.kind.draw(drawing, random.Random(self.product), look)
+        cut_from = _surface(f"{self.product}/{self.colour}", *self.shades, self.pattern, self.material)
+        self.kind.draw(drawing, random.Random(self.product), Look(cut_from, *self.shades, self.brand))
         return drawing
 
     @property
@@ -123,6 +122,13 @@ def _product(kind: Kind, name: str, variants: int, seed: int) -> list[Variant]:
             Variant(kind, f"{seed}-{name}", title, price, colour, second, pattern, material, brand, shades)
         )
     return made
+
+
+@lru_cache(maxsize=8)
+def _surface(variant: str, colour: Colour, second: Colour, pattern: str, material: str) -> Image.Image:
+    """What a variant is made of, for all photos of it that are drawn one after the other."""
+    texture = np.random.default_rng(random.Random(variant).getrandbits(64))
+    return surface(texture, BOARD_SIDE, colour, second, pattern, material)
 
 
 def _apart(one: Colour, other: Colour) -> bool:

@@ -17,7 +17,7 @@ from functools import cache
 import numpy as np
 from PIL import Image, ImageChops, ImageFilter
 
-from sample_shop.drawing import Colour, Drawing, arc, box, clouds, darker, grid
+from sample_shop.drawing import Colour, Drawing, arc, box, clouds, darker, grid, under
 
 GROUNDS = (
     "planks",
@@ -264,7 +264,5 @@ def _lit(scene: Image.Image, rng: random.Random, noise: np.random.Generator, cam
     light = rng.uniform(*camera.light) * (1 + fall * (math.cos(angle) * x + math.sin(angle) * y))
     light -= rng.uniform(0, 0.12) * (x * x + y * y)
     warmth = rng.uniform(-0.09, 0.11)
-    tint = np.array([1 + warmth, 1, 1 - warmth], np.float32)
-    pixels = np.asarray(scene, np.float32) * light[..., None] * tint
     grain = noise.standard_normal((height, width), np.float32) * rng.uniform(1, camera.noise)
-    return Image.fromarray((pixels + grain[..., None]).clip(0, 255).astype(np.uint8))
+    return under(light, np.asarray(scene), (1 + warmth, 1, 1 - warmth), grain)

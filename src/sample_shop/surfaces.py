@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from sample_shop.drawing import Colour, clouds, grid
+from sample_shop.drawing import Colour, clouds, grid, under
 
 COLOURS: dict[str, Colour] = {
     "black": (38, 38, 42),
@@ -36,12 +36,13 @@ def surface(
     rng: np.random.Generator, side: int, colour: Colour, second: Colour, pattern: str, material: str
 ) -> Image.Image:
     """An RGB image of side x side pixels: `colour` patterned with `second`, with the material's texture."""
-    share = _share(rng, side, pattern)[..., None]
-    flat = np.array(colour, np.float32) * (1 - share) + np.array(second, np.float32) * share
+    share = _share(rng, side, pattern)
+    rest = 1 - share
+    flat = [np.float32(a) * rest + np.float32(b) * share for a, b in zip(colour, second, strict=True)]
     light = 1 + _TEXTURE[material] * _texture(rng, side, material)
     if material in {"cotton", "denim", "wool", "linen"}:  # cloth lies in folds
         light += 0.055 * clouds(rng, side, 5, stretch=0.6)
-    return Image.fromarray((flat * light[..., None]).clip(0, 255).astype(np.uint8))
+    return under(light, np.stack(flat).transpose(1, 2, 0))
 
 
 def _share(rng: np.random.Generator, side: int, pattern: str) -> np.ndarray:
