@@ -35,6 +35,7 @@ def demo(
 ) -> None:
     """Generate a catalogue, run the retrain flow on it, answer a query photo, and serve the search page."""
     environment.own_home(directory / "prefect")
+    environment.passing_server()
     environment.quieten()  # the bars say what happens
     starting = threading.Thread(target=_start_server, name="prefect", daemon=True)
     starting.start()

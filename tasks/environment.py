@@ -55,6 +55,11 @@ def lasting_server(environment: MutableMapping[str, str] = os.environ) -> None:
         environment.setdefault(name, value)
 
 
+def passing_server(environment: MutableMapping[str, str] = os.environ) -> None:
+    """For a server that ends with this process: no block types, for which it would import every integration."""
+    environment.setdefault("PREFECT_SERVER_REGISTER_BLOCKS_ON_START", "false")
+
+
 def quieten(environment: MutableMapping[str, str] = os.environ) -> None:
     """Let Prefect log warnings alone, where nobody has said otherwise."""
     environment.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
