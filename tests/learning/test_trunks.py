@@ -80,7 +80,10 @@ def test_an_exported_trunk_gives_on_openvino_what_it_gives_on_torch(name: str, t
         network.train()(seen)  # statistics of real photos, or all features vanish
         expected = network.eval()(seen)
     card = ModelCard(name, "test", tuple("abcde"), PRESET, 64, network.feature_count)
+    overwriting = [getattr(each, "inplace", None) for each in network.modules()]
     export_onnx(network, PRESET, tmp_path / "model.onnx")
+    assert [getattr(each, "inplace", None) for each in network.modules()] == overwriting
+    assert any(overwriting)
     found = compile_encoder(card, tmp_path / "model.onnx", threads=1, precision="f32").encode(photos)
     scale = expected.features.abs().max().item()
     np.testing.assert_allclose(found.features, expected.features.numpy(), atol=1e-3 * scale)

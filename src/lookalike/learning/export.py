@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
@@ -57,7 +58,7 @@ class Graph:
         served = self._served(network, regions)
         self._shapes = _shapes(served)
         outputs = _OUTPUTS if regions is None else (*_OUTPUTS, "regions")
-        with _quiet():
+        with _quiet(), _out_of_place(served):
             # The older exporter (dynamo=False) takes a second instead of 18, and gives other palettes to one photo in
             # four.
             program = torch.onnx.export(
@@ -103,6 +104,19 @@ def export_onnx(
 
 def _shapes(module: nn.Module) -> dict[str, torch.Size]:
     return {name: value.shape for name, value in (*module.named_parameters(), *module.named_buffers())}
+
+
+@contextmanager
+def _out_of_place(module: nn.Module) -> Iterator[None]:
+    """Activations that overwrite their input make no other graph, but take the exporter seconds more."""
+    overwriting: list[Any] = [each for each in module.modules() if getattr(each, "inplace", False)]
+    for each in overwriting:
+        each.inplace = False
+    try:
+        yield
+    finally:
+        for each in overwriting:
+            each.inplace = True
 
 
 @contextmanager
