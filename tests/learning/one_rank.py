@@ -89,7 +89,7 @@ def steps(ranks: Ranks, folder: Path, *, sharded: bool = False) -> dict[str, Any
     rng = np.random.default_rng(0)
     photos = rng.integers(0, 256, (80, 40, 40, 3)).astype(np.uint8)
     examples = Examples(np.arange(80), rng.permutation(80), np.arange(80) % 5)
-    data = TrainingData(tuple("abcde"), examples, examples, Watched(photos), "")
+    data = TrainingData(tuple("abcde"), examples, examples, Watched(photos), "", ())
     with seeded(0):
         network = HashNetwork(STEPS.trunk, categories=5, bits=64)
     run = Run(network, Checkpoints(DirectoryStore(folder), "steps"), ranks, 0, silent)

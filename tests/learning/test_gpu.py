@@ -88,7 +88,7 @@ def test_within_an_epoch_the_cpu_waits_for_nothing_but_the_report_of_the_step_be
     recipe = replace(RECIPE, category_stage=stage, augmentation=Augmentation(blur=0.5))
     photos = np.random.default_rng(0).integers(0, 256, (96, 40, 40, 3)).astype(np.uint8)
     examples = Examples(np.arange(96), np.arange(96), np.arange(96) % 5)
-    data = TrainingData(tuple("abcde"), examples, examples, MappedSquares(photos), "")
+    data = TrainingData(tuple("abcde"), examples, examples, MappedSquares(photos), "", ())
     network = HashNetwork(recipe.trunk, categories=5, bits=64).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     watched = 0
 

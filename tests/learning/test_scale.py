@@ -29,7 +29,9 @@ def outputs() -> PhotoOutputs:
     at = np.arange(COUNT)
     examples = Examples(at, at, random.integers(0, CATEGORIES, COUNT))
     names = tuple(f"category {i}" for i in range(CATEGORIES))
-    data = TrainingData(names, examples, examples.some(at[: COUNT // 2]), MappedSquares(squares), "made up")
+    data = TrainingData(
+        names, examples, examples.some(at[: COUNT // 2]), MappedSquares(squares), "made up", ()
+    )
     torch.manual_seed(0)
     network = HashNetwork(recipe.trunk, categories=CATEGORIES, bits=recipe.bits)
     return PhotoOutputs(recipe, data, network, Ranks(), silent, bf16=False)

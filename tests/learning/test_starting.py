@@ -7,13 +7,20 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
 
 from lookalike.aspects.boosting import AspectTraining
+from lookalike.catalogue.snapshot import CuratedSnapshot
+from lookalike.coding import codes
+from lookalike.coding.encoder import open_encoder
+from lookalike.coding.extraction import extract
 from lookalike.coding.release import ModelCard
+from lookalike.coding.shards import existing_shards, known_codes, read_features
 from lookalike.errors import ReleaseError, SettingsError
+from lookalike.imaging.photos import load_square
 from lookalike.learning.network import HashNetwork
 from lookalike.learning.published import models
 from lookalike.learning.recipes import frozen
@@ -216,3 +223,27 @@ def test_a_frozen_trunk_stays_and_its_heads_learn(tmp_path: Path) -> None:
     validated = card.metrics["photos_validated"]
     judged = {measured["held_out"] for measured in card.metrics["aspects"].values()}
     assert max(judged) <= validated, "this trunk has learned from the training photos, so they judge nothing"
+
+    left = {photo for _, ids in existing_shards(store, found, cache) for photo in ids.to_pylist()}
+    assert len(left) == card.metrics["photos_trained"] + validated
+    totals: list[int] = []
+    extraction = extract(
+        store,
+        curated,
+        found,
+        cache_dir=cache,
+        threads=1,
+        progress=lambda stage, done, total, note="": totals.append(total),
+    )
+    snapshot = CuratedSnapshot.open(store, curated, cache)
+    assert set(totals) == {len(snapshot.photos) - len(left)}, "training has left the codes of the others"
+    encoder = open_encoder(fetch(store, found, cache), threads=1, precision="f32")
+    ids = sorted(left)[:32]
+    encoding = encoder.encode(
+        np.stack([load_square(snapshot.photo_bytes(i), card.preset.resize) for i in ids])
+    )
+    kept = known_codes(store, extraction, ids, cache)
+    same = codes.unpack(np.stack([kept[i] for i in ids])) == codes.unpack(encoding.codes)
+    assert same.mean() > 0.999
+    features = read_features(store, extraction, ids, cache)
+    assert np.array_equal(features, encoding.features.astype(np.float16).astype(np.float32))

@@ -62,6 +62,8 @@ class TrainingData:
     squares: Squares
     note: str
     """Where the validation listings come from."""
+    photo_ids: Sequence[str]
+    """Of each of the squares; "" of one that could not be decoded."""
 
     def batch(
         self, examples: Examples, rows: NDArray[np.int64], *, pinned: bool = False
@@ -137,7 +139,7 @@ def load_training_data(
             np.array([label[str(category[r])] for r in rows], np.int64),
         )
 
-    data = TrainingData(categories, examples(is_train), examples(is_validation), squares, note)
+    data = TrainingData(categories, examples(is_train), examples(is_validation), squares, note, kept)
     if len(data.validation) == 0:
         raise TrainingError(f"{snapshot.ref}: no validation listing has a category that is trained on")
     return data

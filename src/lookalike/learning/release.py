@@ -24,8 +24,9 @@ from lookalike.aspects.models import TREES, AspectModels
 from lookalike.aspects.training import fit_aspects
 from lookalike.catalogue.snapshot import ASPECT_PREFIX, CuratedSnapshot
 from lookalike.coding import codes
-from lookalike.coding.encoder import compile_encoder
+from lookalike.coding.encoder import compile_encoder, encoding_of
 from lookalike.coding.release import ModelCard
+from lookalike.coding.shards import put_shard
 from lookalike.errors import TrainingError
 from lookalike.learning.curves import draw_curves
 from lookalike.learning.dataset import TrainingData
@@ -39,12 +40,15 @@ from lookalike.learning.transforms import plain_transform
 from lookalike.quality.calibration import fit_temperature
 from lookalike.quality.metrics import rank_relevance, ranking_quality, top_k_accuracy
 from lookalike.storage.artefacts import ArtefactWriter, Ref
+from lookalike.storage.objects import ObjectStore
 from lookalike.strict_json import plain
 from lookalike.version import VERSION
 
 _CHECKED_PHOTOS = 200
 _CHECKED_BY_TORCH = 32
 _AGREEING_BITS, _AGREEING_TOP1 = 0.995, 0.995
+_SHARD = 4096
+"""Photos of a code shard that is left for extraction."""
 _CLUTTERED = 0.05
 """Share of the catalogue's own photos that is taken to be cluttered: they are searched by parts, too."""
 _NEAR_TIE = 0.01
@@ -63,7 +67,7 @@ def write(
     """Write the release of a trained network through `writer`, using `folder` for its files.
 
     `origin` says of the weights that it started from their name, licence and source; empty: from scratch. `graph` is
-    the network's, where it is captured already.
+    the network's, where the features have come from it (`as_served`): then codes are left for extraction.
     All ranks return the release; rank 0 does the work. Raises `TrainingError` where the exported graph does not agree
     with the network.
     """
@@ -107,6 +111,8 @@ def write(
         {"recipe": recipe.name, "categories": len(data.categories), "bits": recipe.bits, "metrics": summary}
         | start
     )
+    if graph is not None:
+        _leave_codes(writer.store, ref, trained, card)
     return Ref.parse(trained.ranks.told(str(ref)))
 
 
@@ -143,6 +149,27 @@ def _export(trained: Trained, card: ModelCard, folder: Path, graph: Graph | None
         card = replace(card, cluttered_below=round(float(np.quantile(frames, _CLUTTERED)), 5))
     (folder / "model.json").write_text(card.to_json())
     return card
+
+
+def _leave_codes(store: ObjectStore, release: Ref, trained: Trained, card: ModelCard) -> None:
+    """Code shards of the photos that it learned from, so that extraction decodes and encodes the others alone."""
+    data, network = trained.data, trained.network
+    left = np.zeros(0, np.int64)
+    for examples, outputs in ((data.train, trained.training), (data.validation, trained.validation)):
+        if "features" not in outputs:
+            continue
+        photos, rows = np.unique(examples.photo, return_index=True)
+        new = ~np.isin(photos, left)
+        photos, rows = photos[new], rows[new]
+        left = np.concatenate([left, photos])
+        for start in range(0, len(rows), _SHARD):
+            features = outputs["features"][rows[start : start + _SHARD]]
+            with torch.inference_mode():
+                seen = torch.from_numpy(features)
+                logits, activations = network.category_head(seen), network.hash_head(seen)
+            encoding = encoding_of(card, logits.numpy(), activations.numpy(), features)
+            ids = [data.photo_ids[at] for at in photos[start : start + _SHARD]]
+            put_shard(store, release, ids, [encoding])
 
 
 def _regions(trained: Trained) -> Regions | None:
