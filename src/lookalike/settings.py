@@ -335,3 +335,12 @@ def available_cores() -> int:
     except (OSError, ValueError):
         return cores
     return cores if quota == "max" else max(1, min(cores, int(quota) // int(period)))
+
+
+def let_waiting_threads_sleep() -> None:
+    """Have OpenMP's threads sleep while they wait, unless the environment says otherwise; before torch is imported.
+
+    By default they spin for milliseconds. On cores that others use, too, or under a quota, the thread that they wait
+    for then does not run, and small steps take many times as long (docs/training.md).
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
