@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import schemathesis
@@ -22,6 +23,8 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis.checks import load_all_checks
 from schemathesis.core.failures import Failure, FailureGroup
+
+from benchmarks.report import entries, machine, write
 
 CONFIG: dict[str, Any] = {
     "operations": [
@@ -46,7 +49,9 @@ def main() -> None:
     parser.add_argument("--url", required=True, help="a search process")
     parser.add_argument("--cases", type=int, default=2000, help="requests in all, or a few less")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path, default=None)
     options = parser.parse_args()
+    before = machine()
     load_all_checks()
     operations = operations_of(described(f"{options.url}/openapi.json"), options.url)
     started, asked, complaints = time.monotonic(), Counter[tuple[str, int]](), 0
@@ -54,8 +59,12 @@ def main() -> None:
         complaints += ask(operation, options.cases // len(operations), options.seed, asked)
     for (name, status), count in sorted(asked.items()):
         print(f"{name:32s} {status} {count:6d}")
-    seconds = time.monotonic() - started
-    print(f"{sum(asked.values())} cases in {seconds:.0f} s: {complaints} complaints")
+    found = {
+        "cases": sum(asked.values()),
+        "complaints": complaints,
+        "seconds": round(time.monotonic() - started, 1),
+    }
+    write(options.json, before, list(entries(found, {"complaints": 0.0}, {})), url=options.url)
     raise SystemExit(1 if complaints else 0)
 
 

@@ -32,7 +32,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.report import machine
+from benchmarks.report import entries, machine, write
 from lookalike.index.builder import build
 from lookalike.index.generation import Generation, read_generation
 from lookalike.index.hamming import Scanner
@@ -298,7 +298,7 @@ def measure_memory(root: Path, rows: int) -> dict[str, object]:
     context = multiprocessing.get_context("spawn")
     with context.Pool(1, maxtasksperchild=1) as pool:
         made = pool.apply(_changed, (root, rows))
-        return {"rows": rows} | {what: pool.apply(_alone, (root, what, *made)) for what in ("delta", "base")}
+        return {what: pool.apply(_alone, (root, what, *made)) for what in ("delta", "base")}
 
 
 def _changed(root: Path, rows: int) -> tuple[Generation, State]:
@@ -342,15 +342,16 @@ def main() -> None:
     parser.add_argument("workdir", type=Path)
     parser.add_argument("--rows", type=int, nargs="+", default=[100_000, 1_000_000])
     parser.add_argument("--memory", action="store_true", help="measure memory, and nothing else")
+    parser.add_argument("--json", type=Path, default=None)
     options = parser.parse_args()
+    before = machine()
     Scanner(1)
-    reports = []
+    results = {}
     for rows in options.rows:
         measured = measure_memory if options.memory else measure
-        reports.append(measured(options.workdir / str(rows), rows))
-        print(json.dumps(reports[-1], indent=1), flush=True)
+        results[f"{rows} rows"] = measured(options.workdir / str(rows), rows)
         shutil.rmtree(options.workdir / str(rows))
-    print(json.dumps({"machine": machine(), "changed": CHANGED, "results": reports}, indent=1))
+    write(options.json, before, list(entries(results, {}, {})), changed=CHANGED)
 
 
 if __name__ == "__main__":

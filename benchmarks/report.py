@@ -18,6 +18,8 @@ _UNITS = {
     "per_second": "1/s",
     "_mb": "MB",
     "seconds": "s",
+    "_s": "s",
+    "bytes": "bytes",
     "_equal": "fraction",
     "_precision": "fraction",
     "top1": "fraction",

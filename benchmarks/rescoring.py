@@ -23,7 +23,7 @@ from lookalike.coding.encoder import open_encoder
 from lookalike.imaging import photos
 from lookalike.index.reader import IndexSnapshot
 from lookalike.publishing.live_ref import read_live
-from lookalike.ranking.rescoring import bit_probabilities, expected_distances
+from lookalike.ranking.rescoring import Rescorer, bit_probabilities
 from lookalike.storage.artefacts import Ref, fetch, read_manifest
 from lookalike.storage.objects import ObjectStore
 from lookalike.storage.stores import open_store
@@ -85,7 +85,8 @@ def measure(store: ObjectStore, split: str, seed: int, cache: Path) -> tuple[dic
                 distances = hamming(pack(chance[None])[0], gallery)
                 distances[photo_ids == photo_id] = card.bits + 1
                 nearest = np.argsort(distances, kind="stable")[:CANDIDATES]
-                again = nearest[np.argsort(expected_distances(chance, gallery[nearest]), kind="stable")]
+                expected = Rescorer(chance).distances(gallery, nearest)
+                again = nearest[np.argsort(expected, kind="stable")]
                 plain.append((categories[nearest[:SHOWN]] == category).mean())
                 rescored.append((categories[again[:SHOWN]] == category).mean())
         results[str(length)] = {
