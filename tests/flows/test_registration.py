@@ -46,6 +46,10 @@ def register(prefect: Prefect, *command: str) -> None:
 def registered(prefect: Prefect) -> Iterator[Prefect]:
     register(prefect)
     yield prefect
+    for automation in prefect.ask_all(
+        "/automations/filter"
+    ):  # short windows, which runs of other files may miss
+        prefect.ask(f"/automations/{automation['id']}", None, "DELETE")
     for deployment in prefect.ask("/deployments/filter", {"flows": {"name": {"any_": ["lost"]}}}):
         prefect.ask(f"/deployments/{deployment['id']}", None, "DELETE")
 
