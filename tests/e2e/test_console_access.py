@@ -200,4 +200,5 @@ def test_axe_finds_nothing_where_nothing_is(browser: Browser, tmp_path: Path, sc
     ):
         expect(page.locator("#problems")).to_contain_text("cannot be reached")
         expect(page.locator("#pictures .empty")).to_have_count(4)
+        expect(page.locator("#size")).to_have_text("Nothing is stored yet.")
         assert not violations(page)

@@ -84,6 +84,12 @@ async function refreshClicks(asked) {
   $("clicks-said").textContent = `Share of the hits shown that were clicked, in ${several(found.answers, "answer")} since ${since}.${found.whole ? "" : " Older ones are too many to read here: lookalike evaluate --events has all."}${found.damaged ? ` Left out: ${several(found.damaged, "damaged file")}.` : ""}`;
 }
 
+function sizeOf({ complete, bytes: size, objects, parts }) {
+  if (!objects) return "Nothing is stored yet.";
+  const named = parts.slice(0, 5).map((part) => `${MEANS[part.name] ?? part.name} ${bytes(part.bytes)}`);
+  return `${complete ? "" : "at least "}${bytes(size)} in ${several(objects, "object")}: ${named.join(", ")}`;
+}
+
 async function refresh() {
   clearTimeout(timer);
   timer = setTimeout(refresh, EVERY_MS);
@@ -100,8 +106,7 @@ async function refresh() {
     if (asked !== span) return;
     $("pictures").replaceChildren(...found.pictures.map(picture));
     $("sought").replaceChildren(...(found.categories.length ? [element("table", "bars", ...found.categories.map(category))] : [element("p", "empty", "No searches in this time.")]));
-    const { store } = found;
-    $("size").textContent = `${store.complete ? "" : "at least "}${bytes(store.bytes)} in ${store.objects.toLocaleString("en")} objects: ${store.parts.slice(0, 5).map((part) => `${MEANS[part.name] ?? part.name} ${bytes(part.bytes)}`).join(", ")}`;
+    $("size").textContent = sizeOf(found.store);
     $("trends-problem").hidden = true;
   } catch (error) {
     $("trends-problem").hidden = false;
