@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
-import io
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
 
-from lookalike.coding.encoder import Encoder, Encoding
-from lookalike.coding.release import ModelCard
 from lookalike.errors import PhotoError, SettingsError
 from lookalike.imaging.photos import Box, load_square
 from lookalike.ranking.finding import boxes_in
 from lookalike.ranking.request import Answer, Query, RankingConfig, SearchRequest
 from lookalike.ranking.search import Searcher, open_searcher
 from lookalike.storage.artefacts import fetch
+from tests.clutter import CELLS, Sighted, vase_in_the_street
 from tests.shop import SIDE, Shop, render
-
-CELLS = 8
 
 
 def seen(*places: tuple[slice, slice, float]) -> NDArray[np.float32]:
@@ -53,25 +47,6 @@ def test_an_even_frame_and_one_of_which_nothing_is_known_have_no_box() -> None:
     assert boxes_in(np.zeros((0, 0), np.float32)) == ()
 
 
-class Sighted:
-    """The shop's encoder, with regions: how yellow each part of the frame is, as the shop's vases are."""
-
-    def __init__(self, encoder: Encoder) -> None:
-        self._encoder = encoder
-        self.passes = 0
-
-    @property
-    def card(self) -> ModelCard:
-        return dataclasses.replace(self._encoder.card, cluttered_below=0.3)
-
-    def encode(self, photos: NDArray[np.uint8]) -> Encoding:
-        self.passes += 1
-        cells = photos.reshape(len(photos), CELLS, SIDE // CELLS, CELLS, SIDE // CELLS, 3)
-        grid = cells.mean(axis=(2, 4)) / 255
-        yellow = np.minimum(grid[..., 0], grid[..., 1]) - grid[..., 2]
-        return dataclasses.replace(self._encoder.encode(photos), regions=yellow.astype(np.float32))
-
-
 @pytest.fixture(scope="module")
 def plain(shop: Shop) -> Searcher:
     release, index = (fetch(shop.store, ref, shop.cache_dir) for ref in (shop.release, shop.index))
@@ -98,14 +73,6 @@ def ask(plain: Searcher, sighted: Sighted) -> Ask:
         return searcher.search_all([query])[0]
 
     return asked
-
-
-def vase_in_the_street() -> bytes:
-    street = Image.new("RGB", (240, 160), (40, 70, 120))
-    street.paste(Image.open(io.BytesIO(render("home/vase", 5))).resize((72, 72)), (120, 20))
-    out = io.BytesIO()
-    street.save(out, "PNG")
-    return out.getvalue()
 
 
 def test_a_cluttered_photo_is_searched_by_its_boxes_too(ask: Ask, sighted: Sighted) -> None:

@@ -11,9 +11,8 @@ is nearest stands. All others are searched once.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 
 import numpy as np
@@ -64,47 +63,41 @@ def is_cluttered(regions: NDArray[np.floating], below: float) -> bool:
     return bool(regions.size) and float(regions.mean()) < below
 
 
-def look_closer(
-    queries: Sequence[Query],
-    answers: Sequence[Answer],
-    cluttered: Sequence[bool],
-    ask: Callable[[Sequence[Query]], Sequence[Answer]],
-    config: RankingConfig,
-) -> list[Answer]:
-    """The answers, and for `cluttered` photos with boxes the one, to the whole or to a box, whose nearest is nearest.
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One box of a cluttered photo, and the search by what is in it."""
 
-    `ask` answers the boxes, all together; they get the margin that drawn ones get.
-    """
-    asked: list[tuple[int, Box, Query]] = []
-    best, started = list(answers), time.perf_counter()
-    for i, (query, answer) in enumerate(zip(queries, answers, strict=True)):
-        if not cluttered[i] or query.part is None:
+    box: Box
+    query: Query
+
+
+def parts_of(query: Query, answer: Answer, config: RankingConfig) -> list[Part]:
+    """The boxes in which a cluttered photo is searched again, with the margin that drawn boxes get; decodes each."""
+    parts: list[Part] = []
+    if query.part is None:
+        return parts
+    for box in answer.boxes[: config.boxes]:
+        try:
+            photo = query.part(framed(box, config.box_margin) or box)
+        except PhotoError:  # of a file that has just been decoded; the whole photo's answer stands
             continue
-        for box in answer.boxes[: config.boxes]:
-            try:
-                photo = query.part(framed(box, config.box_margin) or box)
-            except PhotoError:  # of a file that has just been decoded; the whole photo's answer stands
-                continue
-            asked.append((i, box, Query(query.request, photo=photo)))
-    found = ask([query for _, _, query in asked]) if asked else ()
-    took = (time.perf_counter() - started) * 1e3
-    for (i, box, _), answer in zip(asked, found, strict=True):
-        if _nearest(answer) < _nearest(best[i]):
-            best[i] = replace(answer, box=box)
-    return [
-        replace(answer, boxes=first.boxes, milliseconds=_with(first.milliseconds, took if looked else None))
-        for answer, first, looked in zip(
-            best, answers, (any(j == i for j, _, _ in asked) for i in range(len(answers))), strict=True
-        )
-    ]
+        parts.append(Part(box, Query(query.request, photo=photo)))
+    return parts
+
+
+def best_of(answer: Answer, parts: Sequence[Part], found: Sequence[Answer], milliseconds: float) -> Answer:
+    """The answer to a whole photo or, if its nearest listing is nearer, to one of its `parts`; `found` are theirs, and
+    took so long."""
+    best = answer
+    for part, each in zip(parts, found, strict=True):
+        if _nearest(each) < _nearest(best):
+            best = replace(each, box=part.box)
+    spent = {**answer.milliseconds, "closer": milliseconds}
+    return replace(best, boxes=answer.boxes, milliseconds=spent)
 
 
 def _nearest(answer: Answer) -> float:
     return float("inf") if answer.nearest is None else answer.nearest
-
-
-def _with(milliseconds: Mapping[str, float], closer: float | None) -> Mapping[str, float]:
-    return milliseconds if closer is None else {**milliseconds, "closer": closer}
 
 
 @cache

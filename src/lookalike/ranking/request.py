@@ -310,6 +310,8 @@ class Answer:
     """Hamming distance of the nearest listing that may be answered, wherever the answer is cut; None: there is none."""
     boxes: tuple[Box, ...] = ()
     """Where in the photo something of the catalogue's kind may be, the likeliest first."""
+    cluttered: bool = False
+    """Whether the frame has so much else in it that these are worth a search of their own."""
     box: Box | None = None
     """That of these which was searched with instead of the whole photo, because it found something nearer."""
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from lookalike.errors import QueryError, ReleaseError
 from lookalike.ranking import encoded as encode
 from lookalike.ranking.beyond import by_look
 from lookalike.ranking.encoded import EncodedQuery, guesses
-from lookalike.ranking.finding import boxes_in, is_cluttered, look_closer
+from lookalike.ranking.finding import Part, best_of, boxes_in, is_cluttered, parts_of
 from lookalike.ranking.listings import Candidates, Listings, Summary, Wanted, check_fit
 from lookalike.ranking.local import map_listings
 from lookalike.ranking.ordering import Ordering
@@ -124,18 +125,35 @@ class Searcher:
 
         Parts of cluttered photos are answered, too, all together once more (`finding`).
         """
+        answers = self.first_look(queries)
+        started = time.perf_counter()
+        parts = [self.parts_of(query, answer) for query, answer in zip(queries, answers, strict=True)]
+        asked = [part.query for each in parts for part in each]
+        if not asked:
+            return answers
+        found = iter(self.first_look(asked))
+        took = (time.perf_counter() - started) * 1e3
+        return [
+            best_of(answer, each, list(islice(found, len(each))), took) if each else answer
+            for answer, each in zip(answers, parts, strict=True)
+        ]
+
+    def first_look(self, queries: Sequence[Query]) -> list[Answer]:
+        """The answers to photos as a whole, and to listings. Raises as `search_all` does."""
         understood, milliseconds = self._encode(queries)
         answers = self.rank(understood, [query.request for query in queries])
-        answers = [
+        return [
             replace(a, carried=query.carried, milliseconds={**milliseconds, **a.milliseconds})
             for query, a in zip(understood, answers, strict=True)
         ]
-        return look_closer(queries, answers, self._in_clutter(understood), self.search_all, self.config)
 
-    def _in_clutter(self, understood: Sequence[EncodedQuery]) -> list[bool]:
-        """Which queries are photos of a cluttered frame."""
-        bound = self.card.cluttered_below
-        return [each.regions is not None and is_cluttered(each.regions, bound) for each in understood]
+    def parts_of(self, query: Query, answer: Answer) -> list[Part]:
+        """What else to search by before `answer`, a first look's, stands (`best_of`): parts of a cluttered photo."""
+        return parts_of(query, answer, self.config) if answer.cluttered else []
+
+    def _in_clutter(self, query: EncodedQuery) -> bool:
+        """Whether it is a photo of a cluttered frame."""
+        return query.regions is not None and is_cluttered(query.regions, self.card.cluttered_below)
 
     def encode(self, queries: Sequence[Query]) -> list[EncodedQuery]:
         """The first half of `search_all`: one forward pass for all photos, a look-up for each listing."""
@@ -189,6 +207,7 @@ class Searcher:
                     judged=judged,
                     nearest=order.nearest(query, request, found),
                     boxes=() if query.regions is None else boxes_in(query.regions),
+                    cluttered=self._in_clutter(query),
                     milliseconds={"scan": scan_ms, "rank": (time.perf_counter() - started) * 1e3},
                     missing_shards=missing,
                 )

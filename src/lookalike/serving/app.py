@@ -27,6 +27,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from lookalike.errors import LookalikeError, QueryError, ServiceBusy
+from lookalike.listening import network_of
 from lookalike.serving.access import charge, with_access
 from lookalike.serving.batching import SearchQueue
 from lookalike.serving.bodies import BodyBudget, Reservation, read_batch, read_body, read_upload
@@ -40,7 +41,7 @@ from lookalike.serving.lifecycle import Lifecycle
 from lookalike.serving.metrics import CONTENT_TYPE, Metrics
 from lookalike.serving.observing import Observer
 from lookalike.serving.problems import HANDLERS, on_http_exception, on_lookalike_error
-from lookalike.serving.searching import Reply, Searches
+from lookalike.serving.searching import Asker, Reply, Searches
 from lookalike.serving.thumbnails import ThumbnailCache, nearest_side
 from lookalike.serving.web_queries import WebQueries
 from lookalike.settings import available_cores
@@ -67,6 +68,7 @@ class SearchService:
             config.batch_limit,
             self.metrics,
             DecodingTurns(config.decoding_bytes, config.heavy_limit, self.metrics),
+            pass_seconds=config.pass_seconds,
             decoders=cores,
             searchers=config.rankers.at_a_time if config.rankers else 1,
         )
@@ -107,7 +109,7 @@ class SearchService:
                 request, held, max_bytes=config.photo.max_bytes, seconds=config.body_seconds
             )
             upload = replace(upload, fields=(*request.query_params.multi_items(), *upload.fields))
-            reply = await self.searches.answer(upload, held, key=_key_of(request), started=started)
+            reply = await self.searches.answer(upload, held, _asker_of(request), started=started)
         request.scope["notes"].update(reply.notes)
         counted = BackgroundTask(self._count, [reply])
         return JSONResponse(reply.body, headers=_NEVER_CACHED, background=counted)
@@ -126,9 +128,9 @@ class SearchService:
                     f"searches: at most {config.batch_searches} in one request, not {len(uploads)}"
                 )
             charge(request, len(uploads) - 1)
-            key = _key_of(request)
+            asker = _asker_of(request)
             done = await asyncio.gather(
-                *(self._one_of_batch(request, upload, held, key, started) for upload in uploads)
+                *(self._one_of_batch(request, upload, held, asker, started) for upload in uploads)
             )
         replies = [reply for reply, _ in done if reply is not None]
         request.scope["notes"].update(searches=len(done), failed=len(done) - len(replies))
@@ -143,13 +145,13 @@ class SearchService:
         return JSONResponse({"kept": kept}, HTTPStatus.ACCEPTED, headers=_NEVER_CACHED)
 
     async def _one_of_batch(
-        self, request: Request, upload: Upload | QueryError, held: Reservation, key: str, started: float
+        self, request: Request, upload: Upload | QueryError, held: Reservation, asker: Asker, started: float
     ) -> tuple[Reply | None, dict[str, Any]]:
         """One search's reply, if it has one, and what the batch says of it: one that fails fails no other."""
         try:
             if isinstance(upload, QueryError):
                 raise upload
-            reply = await self.searches.answer(upload, held, key=key, started=started)
+            reply = await self.searches.answer(upload, held, asker, started=started)
         except (LookalikeError, HTTPException) as error:
             handler = on_http_exception if isinstance(error, HTTPException) else on_lookalike_error
             said = await handler(request, error)
@@ -254,10 +256,9 @@ class SearchService:
         ]
 
 
-def _key_of(request: Request) -> str:
-    """The name of the API key that a request showed; empty where none was asked for."""
-    name: str = request.scope["notes"].get("key", "")
-    return name
+def _asker_of(request: Request) -> Asker:
+    client = request.client
+    return Asker(request.scope["notes"].get("key", ""), network_of(client.host) if client else "")
 
 
 def create_app(service: SearchService) -> ASGIApp:

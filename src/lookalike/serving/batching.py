@@ -3,9 +3,10 @@
 Enters: a photo still to be decoded, with the snapshot it is for. Leaves: its answer, in a future of the event loop.
 A photo waits for its turn to be decoded before it takes a thread (`decoding`), so heavy ones hold up no others.
 The thread that decoded a photo searches for it too, unless one is searching already; that one never waits for a batch
-to fill, it takes whatever has gathered while it was busy. So a lone query is handed over to nobody, and a crowd shares
-forward passes and scans. A batch holds queries of one snapshot only, so an answer never mixes model and index of
-different releases. Beyond the limit, or after its deadline, a query is refused.
+to fill, it takes what has gathered while it was busy (`lanes`). So a lone query is handed over to nobody, and a crowd
+shares forward passes and scans. A batch holds queries of one snapshot only, so an answer never mixes model and index of
+different releases. Parts of a cluttered photo are work of their own: nobody else waits for them. Beyond the limit, or
+after its deadline, a query is refused.
 """
 
 from __future__ import annotations
@@ -13,36 +14,66 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from threading import Lock
 
 from lookalike.errors import ServiceBusy
+from lookalike.ranking.finding import Part, best_of
 from lookalike.ranking.request import Answer, Query
 from lookalike.ranking.search import Searcher
 from lookalike.serving.decoding import DecodingTurns, Effort, Turn, yield_to_others
+from lookalike.serving.lanes import Kind, Lanes
 from lookalike.serving.metrics import Metrics
 
 _LOG = logging.getLogger("lookalike.serving")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Waiting:
     searcher: Searcher
     prepare: Callable[[], Query]
     deadline: float
+    client: str
     future: asyncio.Future[Answer]
     since: float = field(default_factory=time.monotonic)
     turn: Turn | None = None
     """Its right to be decoded, where there is something to decode."""
-    ready: float = 0.0
+    decoded: float = 0.0
+    """Seconds until the query was decoded."""
+    waited: float = 0.0
+    """Seconds in lanes."""
 
     @property
-    def milliseconds(self) -> dict[str, float]:
-        """Until now: the time until the query was decoded, and since then."""
-        return {"decode": (self.ready - self.since) * 1e3, "wait": (time.monotonic() - self.ready) * 1e3}
+    def late(self) -> bool:
+        return self.deadline <= time.monotonic()
+
+
+@dataclass(slots=True, eq=False)
+class _Work:
+    """One search's query, or the parts of its photo."""
+
+    kind: Kind
+    waiting: _Waiting
+    queries: Sequence[Query]
+    parts: Sequence[Part] = ()
+    whole: Answer | None = None
+    """The answer to the photo whose parts these are."""
+    since: float = field(default_factory=time.monotonic)
+
+    @property
+    def client(self) -> str:
+        return self.waiting.client
+
+    @property
+    def searcher(self) -> Searcher:
+        return self.waiting.searcher
+
+    @property
+    def size(self) -> int:
+        return len(self.queries)
 
 
 _Outcome = tuple[_Waiting, Answer | Exception]
@@ -58,18 +89,21 @@ class SearchQueue:
         metrics: Metrics,
         decoding: DecodingTurns,
         *,
+        pass_seconds: float = 0.05,
         decoders: int = 1,
         searchers: int = 1,
     ) -> None:
         """`decoders` threads decode photos while `searchers` others search; more than one of these pays where a search
-        waits for others."""
+        waits for others. A forward pass takes some `pass_seconds` at most, and one photo at least."""
         self.limit, self.batch_limit, self.metrics, self.searchers = limit, batch_limit, metrics, searchers
-        self.decoding = decoding
+        self.decoding, self.pass_seconds = decoding, pass_seconds
         self._threads = ThreadPoolExecutor(decoders + searchers, thread_name_prefix="search")
         self._heavy = ThreadPoolExecutor(1, thread_name_prefix="heavy", initializer=yield_to_others)
         self._lock = Lock()
         """Held while any of the following is changed from a thread."""
-        self._waiting: deque[tuple[_Waiting, Query]] = deque()
+        self._lanes: Lanes[_Work] = Lanes()
+        self._photo_seconds = 0.0
+        """What a photo took of the last forward passes."""
         self._searching = 0
         self._admitted = 0
         self._closed = False
@@ -98,13 +132,20 @@ class SearchQueue:
         self.metrics.waiting.set(self._admitted)
 
     async def search(
-        self, searcher: Searcher, prepare: Callable[[], Query], deadline: float, effort: Effort | None = None
+        self,
+        searcher: Searcher,
+        prepare: Callable[[], Query],
+        deadline: float,
+        effort: Effort | None = None,
+        *,
+        client: str = "",
     ) -> Answer:
         """The answer of an admitted query, which `prepare` makes on another thread; `effort` is that of decoding.
 
-        Raises what `prepare` raises, and `ServiceBusy` once `deadline` (monotonic seconds) has passed.
+        Clients take turns. Raises what `prepare` raises, and `ServiceBusy` once `deadline` (monotonic seconds) has
+        passed.
         """
-        waiting = _Waiting(searcher, prepare, deadline, self._loop.create_future())
+        waiting = _Waiting(searcher, prepare, deadline, client, self._loop.create_future())
         if effort is not None:
             waiting.turn = await self.decoding.take(effort, deadline)
         with self._lock:
@@ -119,22 +160,22 @@ class SearchQueue:
         return await waiting.future
 
     def _prepare(self, waiting: _Waiting) -> None:
-        query = self._decode(waiting)
-        if query is not None:
-            self._take(waiting, query)
+        work = self._decode(waiting)
+        if work is not None:
+            self._take(work)
 
     def _prepare_heavy(self, waiting: _Waiting) -> None:
         """The same on the thread that yields to others, which shall not search."""
-        query = self._decode(waiting)
-        if query is not None:
-            self._threads.submit(self._take, waiting, query)
+        work = self._decode(waiting)
+        if work is not None:
+            self._threads.submit(self._take, work)
 
-    def _decode(self, waiting: _Waiting) -> Query | None:
+    def _decode(self, waiting: _Waiting) -> _Work | None:
         """The query of one photo that is not late yet."""
         try:
             if waiting.future.cancelled():
                 return None
-            if waiting.deadline <= time.monotonic():
+            if waiting.late:
                 self._refuse_late([waiting])
                 return None
             query = waiting.prepare()
@@ -144,13 +185,13 @@ class SearchQueue:
         finally:
             if waiting.turn is not None:
                 waiting.turn.end()
-        waiting.ready = time.monotonic()
-        return query
+        waiting.decoded = time.monotonic() - waiting.since
+        return _Work(Kind.QUICK if query.photo is None else Kind.WHOLE, waiting, [query])
 
-    def _take(self, waiting: _Waiting, query: Query) -> None:
+    def _take(self, work: _Work) -> None:
         """Search for a query unless enough threads search: one of these takes it along next."""
         with self._lock:
-            self._waiting.append((waiting, query))
+            self._lanes.add(work)
             if self._searching == self.searchers:
                 return
             self._searching += 1
@@ -162,45 +203,83 @@ class SearchQueue:
                 self._searching -= 1
             raise
 
-    def _next_batch(self) -> list[tuple[_Waiting, Query]]:
-        """Queries of one searcher, in order of arrival. Where there are none, this thread searches no more."""
+    def _next_batch(self) -> list[_Work]:
+        """What is searched together next. Where there is nothing, this thread searches no more."""
         with self._lock:
-            if not self._waiting:
-                self._searching -= 1
-                return []
-            searcher = self._waiting[0][0].searcher
-            batch: list[tuple[_Waiting, Query]] = []
-            while (
-                self._waiting and len(batch) < self.batch_limit and self._waiting[0][0].searcher is searcher
-            ):
-                batch.append(self._waiting.popleft())
+            photos = self.batch_limit
+            if self._photo_seconds:
+                photos = min(photos, max(1, int(self.pass_seconds / self._photo_seconds)))
+            limits = {Kind.QUICK: self.batch_limit, Kind.WHOLE: photos, Kind.PARTS: photos}
+            batch = self._lanes.next_batch(limits)
+            self._searching -= not batch
             return batch
 
-    def _search(self, batch: Sequence[tuple[_Waiting, Query]]) -> None:
-        started = time.monotonic()
-        late = [w for w, _ in batch if w.deadline <= started]
-        if late:
-            self._refuse_late(late)
-        live = [(w, q) for w, q in batch if w.deadline > started and not w.future.cancelled()]
+    def _search(self, batch: Sequence[_Work]) -> None:
+        live = [work for work in batch if not work.waiting.future.cancelled()]
+        late = [work for work in live if work.waiting.late]
+        self._refuse_late([work.waiting for work in late if work.whole is None])
+        self._deliver([self._timed(work.waiting, work.whole) for work in late if work.whole is not None])
+        live = [work for work in live if work not in late]
         if live:
-            self._deliver(self._outcomes([w for w, _ in live], [q for _, q in live]))
+            self._deliver(self._outcomes(live))
 
     def _refuse_late(self, late: Sequence[_Waiting]) -> None:
+        if not late:
+            return
         self.metrics.refused.labels("deadline").inc(len(late))
         reason = "the search waited longer than its deadline"
         self._deliver([(w, ServiceBusy(reason)) for w in late])
 
-    def _outcomes(self, waiting: Sequence[_Waiting], queries: Sequence[Query]) -> list[_Outcome]:
+    def _outcomes(self, batch: Sequence[_Work]) -> list[_Outcome]:
+        """What there is to say now. Photos whose parts are searched for as well are answered after these."""
+        started = time.monotonic()
+        for work in batch:
+            work.waiting.waited += started - work.since
+        queries = [query for work in batch for query in work.queries]
         self.metrics.batch_queries.observe(len(queries))
-        before = [w.milliseconds for w in waiting]
         try:
-            answers = waiting[0].searcher.search_all(queries)
+            answers = batch[0].searcher.first_look(queries)
         except Exception as error:
-            return [(w, error) for w in waiting]
+            return [(work.waiting, error) for work in batch]
+        took = (time.monotonic() - started) * 1e3
+        if (encoding := answers[0].milliseconds.get("encode")) is not None:
+            self._photo_seconds = encoding / 1e3 / len(queries)
+        found = iter(answers)
         return [
-            (w, replace(answer, milliseconds={**times, **answer.milliseconds}))
-            for w, times, answer in zip(waiting, before, answers, strict=True)
+            outcome
+            for work in batch
+            if (outcome := self._outcome(work, list(islice(found, work.size)), took)) is not None
         ]
+
+    def _outcome(self, work: _Work, answers: Sequence[Answer], took: float) -> _Outcome | None:
+        """The answer of one search; None where parts of its photo are searched first."""
+        answer = answers[0]
+        if work.whole is not None:
+            answer = best_of(work.whole, work.parts, answers, took)
+        elif answer.cluttered:
+            with self._lock:
+                if not self._closed:
+                    self._threads.submit(self._look_closer, work, answer)
+                    return None
+            self._look_closer(work, answer)
+            return None
+        return self._timed(work.waiting, answer)
+
+    def _look_closer(self, work: _Work, whole: Answer) -> None:
+        """Decode the parts of a cluttered photo and search for them; where there are none, that was its answer."""
+        try:
+            parts = work.searcher.parts_of(work.queries[0], whole)
+        except Exception as error:
+            self._deliver([(work.waiting, error)])
+            return
+        if parts:
+            self._take(_Work(Kind.PARTS, work.waiting, [part.query for part in parts], parts, whole))
+        else:
+            self._deliver([self._timed(work.waiting, whole)])
+
+    def _timed(self, waiting: _Waiting, answer: Answer) -> _Outcome:
+        times = {"decode": waiting.decoded * 1e3, "wait": waiting.waited * 1e3}
+        return waiting, replace(answer, milliseconds={**times, **answer.milliseconds})
 
     def _deliver(self, outcomes: Sequence[_Outcome]) -> None:
         """Settle futures on the event loop, all in one call."""
@@ -214,6 +293,8 @@ class SearchQueue:
                 else:
                     waiting.future.set_exception(outcome)
 
+        if not outcomes:
+            return
         try:
             self._loop.call_soon_threadsafe(settle)
         except RuntimeError:  # the loop is closed: nobody waits any more

@@ -61,7 +61,10 @@ class ServingConfig:
     queue_limit: int = 64
     """Searches that may wait for their turn; one more gets a 503 with Retry-After at once."""
     batch_limit: int = 16
-    """Waiting searches that share one forward pass and one scan."""
+    """Waiting searches that share one forward pass and one scan, at most."""
+    pass_seconds: float = 0.05
+    """How long a forward pass should take: photos that would make it longer, by what one took last, wait for the next.
+    All photos of a pass wait for its end, and on CPUs most networks gain little by sharing it."""
     connections: int = 1000
     """Open connections. For one more the one that has been idle longest is closed; where all are busy it gets a 503."""
     connections_per_address: Annotated[int, Env("LOOKALIKE_CONNECTIONS_PER_ADDRESS")] = 100
@@ -94,6 +97,7 @@ class ServingConfig:
             "write_seconds",
             "deadline_seconds",
             "query_seconds",
+            "pass_seconds",
             "batch_searches",
         ):
             if getattr(self, name) <= 0:

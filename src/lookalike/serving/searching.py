@@ -35,6 +35,16 @@ from lookalike.serving.wire import answer_json
 
 
 @dataclass(frozen=True, slots=True)
+class Asker:
+    """Whose search it is."""
+
+    key: str
+    """The name of the API key; empty where none was asked for."""
+    network: str
+    """The client's address (IPv6: its /64)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     """What a search answers, and what is noted of it."""
 
@@ -58,7 +68,7 @@ class Searches:
     ) -> None:
         self.config, self.lifecycle, self.queue, self.web, self.events = config, lifecycle, queue, web, events
 
-    async def answer(self, upload: Upload, held: Reservation, *, key: str, started: float) -> Reply:
+    async def answer(self, upload: Upload, held: Reservation, asker: Asker, *, started: float) -> Reply:
         """The reply to one search, which came in from `started` (perf counter) on. Raises what is wrong with it."""
         parameters = parse_parameters(upload.fields)
         kept, asked = self.events.sampled(), parameters.request
@@ -66,7 +76,7 @@ class Searches:
             parameters = replace(parameters, request=replace(asked, explain=True))
         received = time.perf_counter()
         snapshot = self.lifecycle.snapshot
-        carried = self._carried(snapshot, parameters, upload, key)
+        carried = self._carried(snapshot, parameters, upload, asker.key)
         self.queue.admit()
         try:
             deadline = time.monotonic() + self.config.deadline_seconds
@@ -76,7 +86,9 @@ class Searches:
                 snapshot = self.lifecycle.snapshot
             effort = self._effort(snapshot, parameters, upload)
             prepare = partial(self._query, snapshot, parameters, upload, carried, effort)
-            answer = await self.queue.search(snapshot.searcher, prepare, deadline, effort)
+            answer = await self.queue.search(
+                snapshot.searcher, prepare, deadline, effort, client=f"{asker.key}@{asker.network}"
+            )
         finally:
             self.queue.leave()
         milliseconds = {
@@ -87,7 +99,7 @@ class Searches:
         answer_id = self.events.keep_answer(answer, asked) if kept else None
         body = answer_json(answer.unexplained() if kept and not asked.explain else answer, milliseconds)
         body["answer_id"] = answer_id
-        body["query_id"] = snapshot.query_ids.issue(answer.carried, key) if answer.carried else None
+        body["query_id"] = snapshot.query_ids.issue(answer.carried, asker.key) if answer.carried else None
         for hit in body["hits"]:
             hit["title"] = hit["title"] or snapshot.titles.get(hit["listing_id"])
         notes = {
