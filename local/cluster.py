@@ -78,12 +78,8 @@ class Cluster:
     def build(self, target: str, tag: str) -> str:
         """Build one target of the Dockerfile and bring it where the cluster finds it; the image's name and tag."""
         if self.tool:
-            tool = str(self.tool)
-            run([tool, "base-image", _BASE], seconds=600)
-            image = f"lookalike-{target}:{tag}"
-            options = ["--layers", "--target", target, "--build-arg", f"BASE={_BASE}"]
-            run([tool, "build", "-t", image, *options, str(ROOT)], seconds=1800)
-            run([tool, "load", image], seconds=600)
+            image = build_image(self.tool, target, tag)
+            run([str(self.tool), "load", image], seconds=600)
             return image
         settings = LocalSettings()
         if not settings.registry:
@@ -137,6 +133,15 @@ class S3Server:
             if error.response["Error"]["Code"] not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
                 raise
         return client
+
+
+def build_image(tool: Path, target: str, tag: str) -> str:
+    """Build one target of the Dockerfile by the test cluster's program, running or not; the image's name and tag."""
+    run([str(tool), "base-image", _BASE], seconds=600)
+    image = f"lookalike-{target}:{tag}"
+    options = ["--layers", "--target", target, "--build-arg", f"BASE={_BASE}"]
+    run([str(tool), "build", "-t", image, *options, str(ROOT)], seconds=1800)
+    return image
 
 
 def find_cluster() -> Cluster | None:
