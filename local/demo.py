@@ -73,6 +73,8 @@ def _start_server() -> None:
 
 def _through_prefect(place: Workplace, course: plain.Course, progress: Progress) -> Ref:
     steps.require_not_held(place)
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
     from flows.parameters import RecipeName, Retrain
     from flows.retrain import retrain
     from tasks.progress import also
@@ -82,7 +84,9 @@ def _through_prefect(place: Workplace, course: plain.Course, progress: Progress)
             f"there is no recipe {course.recipe!r}; there are {', '.join(sorted(RecipeName))}"
         )
     progress("start Prefect's embedded server", 1, 1)
-    with also(progress):
+    # Nobody looks for runs that fell silent on a server that ends with this process, and at its end each stage would
+    # wait for the thread that says that it runs, which sleeps whole seconds.
+    with also(progress), temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         index = retrain(
             Retrain(
                 store=place.store.uri,

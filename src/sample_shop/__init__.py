@@ -13,6 +13,6 @@ Way of a photo: a product's variant (`products`) is drawn (`garments`, `wares`, 
 tables.
 """
 
-from sample_shop.shop import SamplePaths, write_sample
+from sample_shop.shop import SamplePaths, drawers, write_sample
 
-__all__ = ["SamplePaths", "write_sample"]
+__all__ = ["SamplePaths", "drawers", "write_sample"]

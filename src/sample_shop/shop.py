@@ -7,10 +7,15 @@ own, so the same arguments give the same bytes, and a photo does not change when
 from __future__ import annotations
 
 import csv
+import multiprocessing
+import os
 import random
+import signal
+import threading
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import chain
+from functools import partial
 from pathlib import Path
 
 from lookalike.ahead import ahead
@@ -82,13 +87,19 @@ class _Offer:
 
 
 def write_sample(
-    directory: Path, *, products: int = 12, seed: int = 0, progress: Progress = silent
+    directory: Path,
+    *,
+    products: int = 12,
+    seed: int = 0,
+    progress: Progress = silent,
+    pool: Executor | None = None,
 ) -> SamplePaths:
     """Draw the sample under `directory`; `products` per leaf category, of six photos each and one query
     photo.
 
     The tables are written last. With the default, 1,385 listings and 216 queries, 15 MB and some 20 s of one core,
-    on two threads: Pillow and NumPy draw without the interpreter's lock.
+    on two threads: Pillow and NumPy draw mostly without the interpreter's lock. A `pool` of processes (`drawers`) draws
+    wholly without.
     """
     rng = random.Random(f"{seed}/shop")
     offers = _offers(products, seed, rng)
@@ -97,21 +108,11 @@ def write_sample(
     (directory / _QUERY_PHOTOS).mkdir(exist_ok=True)
     drawn = [offer for offer in offers if not offer.copy_of]
 
-    def draw(offer: _Offer) -> None:
-        photo: bytes | None = _photo(offer, seed, SELLER if offer.seller else SHOPPER)
-        if photo and offer.flaw in BROKEN:
-            photo = broken_photo(offer.flaw, photo, random.Random(offer.listing_id))
-        folder = _PHOTOS if offer.seller else _QUERY_PHOTOS
-        _write(directory / folder / f"{offer.listing_id}.jpg", photo)
-
-    def draw_all(offers: Sequence[_Offer]) -> Sequence[_Offer]:
-        for offer in offers:
-            draw(offer)
-        return offers
-
     photos = drawn + queries
-    lots = ahead(draw_all, _by_variant(photos), threads=_THREADS, depth=8, name="draw")
-    for done, _ in enumerate(chain.from_iterable(lots), 1):
+    draw = partial(_draw, directory, seed)
+    done = 0
+    for drawn_now in ahead(draw, _by_variant(photos), threads=_THREADS, depth=8, name="draw", pool=pool):
+        done += drawn_now
         progress("sample", done, len(photos))
     for offer in offers:
         if offer.copy_of:
@@ -129,6 +130,36 @@ def write_sample(
     flawed = ({"listing_id": offer.listing_id, "flaw": offer.flaw} for offer in offers if offer.flaw)
     _write_table(directory / "planted.csv", ("listing_id", "flaw"), flawed)
     return paths
+
+
+def drawers() -> Executor:
+    """Processes that draw for `write_sample`. For programs whose main module may be imported again."""
+    return ProcessPoolExecutor(_THREADS, multiprocessing.get_context("spawn"), _follow_the_parent)
+
+
+def _follow_the_parent() -> None:
+    """Leave Ctrl-C to it, let its other work go first, and end when it ends, however it does."""
+    os.nice(10)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def end_with_it() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=end_with_it, daemon=True).start()
+
+
+def _draw(directory: Path, seed: int, offers: Sequence[_Offer]) -> int:
+    """Write the photos of these; how many."""
+    for offer in offers:
+        photo: bytes | None = _photo(offer, seed, SELLER if offer.seller else SHOPPER)
+        if photo and offer.flaw in BROKEN:
+            photo = broken_photo(offer.flaw, photo, random.Random(offer.listing_id))
+        folder = _PHOTOS if offer.seller else _QUERY_PHOTOS
+        _write(directory / folder / f"{offer.listing_id}.jpg", photo)
+    return len(offers)
 
 
 def _offers(count: int, seed: int, rng: random.Random) -> list[_Offer]:

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.serving.running import eventually
+
 from .conftest import ROOT, wait_until
 
 
@@ -29,7 +31,9 @@ def test_ctrl_c_ends_the_demo_and_the_server_it_started(environ: dict[str, str],
         wait_until("the training begins", lambda: "train categories: 1/" in log.read_text(), process, 200)
         os.killpg(process.pid, signal.SIGINT)
         assert process.wait(40) == 130, log.read_text()
-        assert not _alive(process.pid)
+        eventually(
+            lambda: not _alive(process.pid)
+        )  # multiprocessing's tracker sees that its program has ended
     finally:
         if _alive(process.pid):
             os.killpg(process.pid, signal.SIGKILL)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import hashlib
 import random
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -12,10 +14,11 @@ import pytest
 
 from lookalike.errors import PhotoError
 from lookalike.imaging.photos import load_square, probe
-from sample_shop import write_sample
+from sample_shop import drawers, write_sample
 from sample_shop.flaws import BROKEN
 from sample_shop.products import KINDS
 from sample_shop.shop import LATE, _offers, _queries
+from tests.serving.running import eventually
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -44,11 +47,33 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not(sample: Path, t
         tmp_path, products=1, seed=3, progress=lambda stage, done, total, note="": calls.append((done, total))
     )
     assert digest(tmp_path) == digest(sample)
-    assert calls[-1][0] == calls[-1][1] == len(calls)
+    assert calls[-1][0] == calls[-1][1]
+    assert calls == sorted(set(calls)), "it counts up"
     before = paths.queries.with_name("query-photos") / "Q0001.jpg"
     first = before.read_bytes()
     write_sample(tmp_path, products=1, seed=4)
     assert before.read_bytes() != first
+
+
+def test_processes_draw_the_same_bytes(sample: Path, tmp_path: Path) -> None:
+    write_sample(tmp_path, products=1, seed=3, pool=drawers())
+    assert digest(tmp_path) == digest(sample)
+
+
+def test_processes_that_draw_end_with_whoever_asked_for_them_even_if_it_was_killed() -> None:
+    """They would wait for work for ever."""
+    code = """if __name__ == "__main__":
+    import os, time
+    from sample_shop import drawers
+    pool = drawers()
+    print(*{pool.submit(os.getpid).result() for _ in range(9)}, flush=True)
+    time.sleep(600)"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        drawing = [int(pid) for pid in parent.stdout.readline().split()]
+        assert drawing
+        parent.kill()
+    eventually(lambda: not any(Path(f"/proc/{pid}/cmdline").exists() for pid in drawing))
 
 
 def test_the_tree_has_leaves_of_depth_three(sample: Path) -> None:

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -59,9 +60,11 @@ def fit_aspects(
         return _fit_one(name, inputs, values[name], parts, seed, how)
 
     names = sorted(values)
+    longest_first = sorted(names, key=lambda name: -len(set(chain.from_iterable(values[name]))))
     workers = min(threads or available_cores(), len(names)) or 1
     with ThreadPoolExecutor(workers, thread_name_prefix="aspect") as pool:
-        fitted = dict(zip(names, pool.map(fit, names), strict=True))
+        fitting = {name: pool.submit(fit, name) for name in longest_first}
+        fitted = {name: fitting[name].result() for name in names}
     models = tuple(model for model, _ in fitted.values() if model is not None)
     return AspectModels(models, len(categories), {name: metrics for name, (_, metrics) in fitted.items()})
 

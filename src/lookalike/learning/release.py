@@ -11,6 +11,7 @@ import json
 import math
 import tempfile
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -74,8 +75,14 @@ def write(
     recipe, data, network = trained.recipe, trained.data, trained.network
     if not trained.ranks.first:
         return Ref.parse(trained.ranks.told(""))
-    aspects = _fit_aspects(trained, snapshot, threads)
-    metrics = _quality(trained) | {"aspects": aspects.metrics, "validation": data.note}
+    trained.progress("fit aspect models", 0, len(snapshot.aspects))
+    with ThreadPoolExecutor(1, "aspects") as beside:
+        fitting = beside.submit(_fit_aspects, trained, snapshot, threads)
+        quality = _quality(trained)
+        draw_curves(trained.metrics, folder / "curves.png")
+        aspects = fitting.result()
+    trained.progress("fit aspect models", len(snapshot.aspects), len(snapshot.aspects))
+    metrics = quality | {"aspects": aspects.metrics, "validation": data.note}
     card = ModelCard(
         architecture=recipe.trunk,
         recipe=recipe.name,
@@ -97,7 +104,6 @@ def write(
     card = _export(trained, card, folder, graph)
     lines = [json.dumps(plain(entry), allow_nan=False) + "\n" for entry in trained.metrics]
     (folder / "metrics.jsonl").write_text("".join(lines))
-    draw_curves(trained.metrics, folder / "curves.png")
     for name in ("model.json", "model.onnx", "weights.safetensors", "metrics.jsonl", "curves.png"):
         writer.add(name, folder / name)
     if aspects.models:
@@ -253,8 +259,7 @@ def _fit_aspects(trained: Trained, snapshot: CuratedSnapshot, threads: int) -> A
         name: [tuple(stated or ()) for stated in table[ASPECT_PREFIX + name].to_pylist()]
         for name in snapshot.aspects
     }
-    trained.progress("fit aspect models", 0, len(values))
-    models = fit_aspects(
+    return fit_aspects(
         np.concatenate([training["features"], validation["features"]]),
         np.concatenate([data.train.labels, data.validation.labels]),
         data.categories,
@@ -265,8 +270,6 @@ def _fit_aspects(trained: Trained, snapshot: CuratedSnapshot, threads: int) -> A
         training=trained.recipe.aspects,
         groups=table["group"].to_pylist(),
     )
-    trained.progress("fit aspect models", len(values), len(values))
-    return models
 
 
 def _unit(features: NDArray[np.float32]) -> NDArray[np.float32]:
