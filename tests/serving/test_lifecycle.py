@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -242,6 +243,27 @@ def test_a_full_queue_refuses_at_once(town: Town) -> None:
     assert refused.value.retry_after >= 1
     queue.leave()
     queue.admit()
+
+
+def test_the_crowd_of_one_client_shuts_nobody_else_out() -> None:
+    queue = SearchQueue(8, 1, Metrics(), DecodingTurns(1, 1, Metrics()))
+
+    def admitted(client: str, asked: int) -> int:
+        taken = 0
+        for _ in range(asked):
+            with suppress(ServiceBusy):
+                queue.admit(client)
+                taken += 1
+        return taken
+
+    assert admitted("crowd", 100) == 8
+    assert admitted("shopper", 100) == 4, "half, as one of two"
+    assert admitted("third", 100) == 2
+    others = sum(admitted(f"address {i}", 2) for i in range(100))
+    assert others == 2, "however many come, at most twice the limit"
+    for _ in range(8):
+        queue.leave("crowd")
+    assert admitted("crowd", 1) == 1
 
 
 def test_a_crowd_beyond_the_queue_gets_503_and_the_rest_right_answers(town: Town) -> None:

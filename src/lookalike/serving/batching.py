@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -105,7 +106,8 @@ class SearchQueue:
         self._photo_seconds = 0.0
         """What a photo took of the last forward passes."""
         self._searching = 0
-        self._admitted = 0
+        self._admitted: Counter[str] = Counter()
+        """Places by client, together at most twice the limit."""
         self._closed = False
 
     def start(self) -> None:
@@ -118,18 +120,23 @@ class SearchQueue:
         self._heavy.shutdown()
         self._threads.shutdown()
 
-    def admit(self) -> None:
-        """Take one of the `limit` places, before a photo is decoded for it. Raises `ServiceBusy`."""
-        if self._admitted >= self.limit:
+    def admit(self, client: str = "") -> None:
+        """Take a place, before a photo is decoded. Raises `ServiceBusy` where `limit` are taken, and by this client as
+        many as it could have if all clients had the same: so the crowd of one shuts nobody else out."""
+        clients = len(self._admitted) + (client not in self._admitted)
+        taken, fair = self._admitted.total(), self.limit // clients
+        if taken >= 2 * self.limit or (taken >= self.limit and self._admitted[client] >= fair):
             self.metrics.refused.labels("queue").inc()
             raise ServiceBusy(f"{self.limit} searches are waiting already; try again in a second")
-        self._admitted += 1
-        self.metrics.waiting.set(self._admitted)
+        self._admitted[client] += 1
+        self.metrics.waiting.set(self._admitted.total())
 
-    def leave(self) -> None:
+    def leave(self, client: str = "") -> None:
         """Give the place back."""
-        self._admitted -= 1
-        self.metrics.waiting.set(self._admitted)
+        self._admitted[client] -= 1
+        if not self._admitted[client]:
+            del self._admitted[client]
+        self.metrics.waiting.set(self._admitted.total())
 
     async def search(
         self,

@@ -59,7 +59,8 @@ class ServingConfig:
     batch_searches: int = 16
     """Searches that one request to /v1/search/batch may hold. Each counts by itself for rates and for the queue."""
     queue_limit: int = 64
-    """Searches that may wait for their turn; one more gets a 503 with Retry-After at once."""
+    """Searches that may wait for their turn; one more gets a 503 with Retry-After at once, unless its client has fewer
+    of the places than an equal share. With such there may be twice as many."""
     batch_limit: int = 16
     """Waiting searches that share one forward pass and one scan, at most."""
     pass_seconds: float = 0.05

@@ -43,6 +43,11 @@ class Asker:
     network: str
     """The client's address (IPv6: its /64)."""
 
+    @property
+    def name(self) -> str:
+        """Whose turn it is: two applications with one key, and two keys of one address, have a turn each."""
+        return f"{self.key}@{self.network}"
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:
@@ -77,7 +82,7 @@ class Searches:
         received = time.perf_counter()
         snapshot = self.lifecycle.snapshot
         carried = self._carried(snapshot, parameters, upload, asker.key)
-        self.queue.admit()
+        self.queue.admit(asker.name)
         try:
             deadline = time.monotonic() + self.config.deadline_seconds
             if parameters.image_url is not None:
@@ -86,11 +91,9 @@ class Searches:
                 snapshot = self.lifecycle.snapshot
             effort = self._effort(snapshot, parameters, upload)
             prepare = partial(self._query, snapshot, parameters, upload, carried, effort)
-            answer = await self.queue.search(
-                snapshot.searcher, prepare, deadline, effort, client=f"{asker.key}@{asker.network}"
-            )
+            answer = await self.queue.search(snapshot.searcher, prepare, deadline, effort, client=asker.name)
         finally:
-            self.queue.leave()
+            self.queue.leave(asker.name)
         milliseconds = {
             "receive": (received - started) * 1e3,
             **answer.milliseconds,
