@@ -93,7 +93,7 @@ def best_of(answer: Answer, parts: Sequence[Part], found: Sequence[Answer], mill
         if _nearest(each) < _nearest(best):
             best = replace(each, box=part.box)
     spent = {**answer.milliseconds, "closer": milliseconds}
-    return replace(best, boxes=answer.boxes, milliseconds=spent)
+    return replace(best, boxes=answer.boxes, cluttered=answer.cluttered, milliseconds=spent)
 
 
 def _nearest(answer: Answer) -> float:
