@@ -6,14 +6,16 @@ start in a second. `Unreachable` says that the API did not answer; the page then
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import wraps
+from http import HTTPStatus
 from statistics import median
 from typing import Any, Concatenate, ParamSpec, TypeVar
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import httpx
 
@@ -31,6 +33,8 @@ _MEASURED = 20
 """Runs that are over which are looked at for how long runs take."""
 _IN_PROGRESS = ("RUNNING", "PENDING", "PAUSED", "CANCELLING")
 _OVER = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+_BUSY_S = (0.25, 0.5, 1.0, 2.0)
+"""After how long a server is asked again that says 503: Prefect's does where its database is locked for a moment."""
 
 
 class Unreachable(LookalikeError):
@@ -188,6 +192,7 @@ class Orchestrator:
             "tags": ["console"],
             "state": {"type": "SCHEDULED", "message": f"asked for in the console by {by}"},
             "enforce_parameter_schema": True,
+            "idempotency_key": str(uuid4()),  # asked twice where the server was busy, it makes one run
         }
         run = await self._post(f"/deployments/{found['id']}/create_flow_run", body)
         return self._page(run["id"])
@@ -330,12 +335,16 @@ class Orchestrator:
         return await self._call("POST", path, body)
 
     async def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        try:
-            reply = await self._client.request(method, path, json=body)
-        except httpx.HTTPError as error:
-            raise Unreachable(
-                f"Prefect at {self.api} cannot be reached ({error or type(error).__name__})"
-            ) from error
+        for wait in (*_BUSY_S, None):
+            try:
+                reply = await self._client.request(method, path, json=body)
+            except httpx.HTTPError as error:
+                raise Unreachable(
+                    f"Prefect at {self.api} cannot be reached ({error or type(error).__name__})"
+                ) from error
+            if reply.status_code != HTTPStatus.SERVICE_UNAVAILABLE or wait is None:
+                break
+            await asyncio.sleep(wait)
         if reply.is_error:
             raise Unreachable(
                 f"Prefect at {self.api} answers {reply.status_code} to {path}: {reply.text[:300]}"
