@@ -3,11 +3,12 @@
     python -m benchmarks.soak --store .demo/store --seconds 600 --json soak.json
 
 The process is that of `benchmarks.search_load`, with keys and rates on and a port for probes. Ordinary clients search
-by photo, turn pages by `query_id`, narrow down with filters and facets, and send batches. In the first fifth they are
-alone; then attackers join them from another address, each doing one thing in turn: photos that cost much to decode,
-idle connections by the thousand, heads that never end, huge heads, broken and deeply nested JSON, forged query ids,
-wrong keys, batches of the most and the worst. Shown are the slowest probe, ordinary latencies with and without
-attackers, what ordinary clients were refused, and resident memory over time.
+by photo, turn pages by `query_id`, narrow down with filters and facets, and send batches, each from an address of its
+own, since clients take turns by key and address. In the first fifth they are alone; then attackers join them from one
+more address, each doing one thing in turn: photos that cost much to decode, idle connections by the thousand, heads
+that never end, huge heads, broken and deeply nested JSON, forged query ids, wrong keys, batches of the most and the
+worst. Shown are the slowest probe, ordinary latencies with and without attackers, what ordinary clients were refused,
+and resident memory over time.
 """
 
 from __future__ import annotations
@@ -166,19 +167,21 @@ def soak(port: int, photos: Sequence[bytes], seconds: float) -> dict[str, Any]:
 def shop(
     port: int, photos: Sequence[bytes], number: int, start: float, stop: threading.Event, seen: Seen
 ) -> None:
-    """One shopper after another: a photo, two further pages, a filter, now and then a batch."""
-    rng = random.Random(number)
+    """One shopper after another, at an address of their own: a photo, two further pages, a filter, now and then a
+    batch."""
+    rng, source = random.Random(number), f"127.0.1.{number + 1}"
     while not stop.is_set():
         photo = rng.choice(photos)
-        query_id = timed(port, "POST", "/v1/search?k=12", photo, start, seen).get("query_id")
+        query_id = timed(port, "POST", "/v1/search?k=12", photo, start, seen, source).get("query_id")
         if query_id is None:
             continue
         for more in ("offset=12", "offset=24&facets=true", "price=..50&sort=price"):
-            timed(port, "GET", f"/v1/search?k=12&query_id={query_id}&{more}", b"", start, seen)
+            timed(port, "GET", f"/v1/search?k=12&query_id={query_id}&{more}", b"", start, seen, source)
         if rng.random() < 0.1:
             searches = [{"query_id": query_id, "k": 5}, {"photo": base64.b64encode(photo).decode(), "k": 5}]
             body = json.dumps({"searches": searches}).encode()
-            timed(port, "POST", "/v1/search/batch", body, start, seen, {"Content-Type": "application/json"})
+            json_body = {"Content-Type": "application/json"}
+            timed(port, "POST", "/v1/search/batch", body, start, seen, source, json_body)
 
 
 def timed(
@@ -188,10 +191,11 @@ def timed(
     body: bytes,
     start: float,
     seen: Seen,
+    source: str,
     headers: dict[str, str] | None = None,
 ) -> dict[str, Any]:
     began = time.monotonic()
-    status, data = ask(port, method, target, body, headers)
+    status, data = ask(port, method, target, body, headers, source)
     seen.add(began, start, status)
     found: dict[str, Any] = json.loads(data) if status == 200 else {}
     return found
