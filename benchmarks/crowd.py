@@ -9,24 +9,19 @@ Clients take turns (`lookalike.serving.lanes`), so shoppers should wait for some
 
 from __future__ import annotations
 
-import argparse
 import multiprocessing
 import random
-import shutil
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.grown import grow, live_photos, open_live
-from benchmarks.report import entries, machine, write
+from benchmarks.grown import Grown
 from benchmarks.search_load import serving
-from benchmarks.soak import CLIENTS, FOREIGN, Seen, ask, shop
+from benchmarks.soak import CLIENTS, FOREIGN, Seen, ask, conduct, shop
 
 CROWDS = (0, 8, 32)
 TARGETS = {
@@ -37,32 +32,11 @@ PEERS = {"shoppers: p99 beside 32 / alone": "crowd of 0: p99_ms"}
 
 
 def main() -> None:
-    options = parse_options()
-    before, workdir = machine(), Path(tempfile.mkdtemp(prefix="crowd-", dir=options.work))
-    try:
-        results = measure(options, workdir)
-    finally:
-        shutil.rmtree(workdir)
-    data = {"store": options.store, "listings": options.listings, "seconds": options.seconds, "seed": 0}
-    write(options.json, before, list(entries(results, TARGETS, PEERS)), data=data)
+    conduct(__doc__, measure, TARGETS, PEERS, listings=20_000, seconds=30)
 
 
-def parse_options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--store", required=True, help="a store with something live, such as the demo's")
-    parser.add_argument("--listings", type=int, default=20_000)
-    parser.add_argument("--seconds", type=float, default=30, help="with each crowd")
-    parser.add_argument("--work", type=Path, default=None, help="where the grown store is put meanwhile")
-    parser.add_argument("--json", type=Path, default=None)
-    return parser.parse_args()
-
-
-def measure(options: argparse.Namespace, workdir: Path) -> dict[str, Any]:
-    source, live, snapshot = open_live(options.store, workdir / "cache")
-    photos = live_photos(source, live.index, workdir / "cache", 32)
-    grown = grow(source, live, snapshot, workdir / "large", options.listings, 0)
+def measure(grown: Grown, photos: Sequence[bytes], seconds: float) -> dict[str, Any]:
+    """What shoppers wait beside each crowd, for `seconds` each."""
     results: dict[str, Any] = {}
     with (
         serving(grown, 0, keys=True) as port,
@@ -80,8 +54,8 @@ def measure(options: argparse.Namespace, workdir: Path) -> dict[str, Any]:
         time.sleep(2)
         for size in CROWDS:
             first = time.monotonic() - start
-            answered, failed = pool.apply(crowd, (port, photos, size, options.seconds))
-            took = seen.milliseconds(first, first + options.seconds)
+            answered, failed = pool.apply(crowd, (port, photos, size, seconds))
+            took = seen.milliseconds(first, first + seconds)
             results[f"crowd of {size}"] = {
                 "answered": answered,
                 "failed": failed,

@@ -34,7 +34,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.grown import grow, live_photos, open_live
+from benchmarks.grown import Grown, grow, live_photos, open_live
 from benchmarks.report import entries, machine, write
 from benchmarks.search_load import KEY, serving
 
@@ -72,34 +72,44 @@ class Seen:
 
 
 def main() -> None:
-    options = parse_options()
-    before, workdir = machine(), Path(tempfile.mkdtemp(prefix="soak-", dir=options.work))
+    conduct(__doc__, measure, TARGETS, PEERS, listings=100_000, seconds=600)
+
+
+def conduct(
+    said: str | None,
+    measured: Callable[[Grown, Sequence[bytes], float], dict[str, Any]],
+    targets: dict[str, float],
+    peers: dict[str, str],
+    *,
+    listings: int,
+    seconds: float,
+) -> None:
+    """A benchmark of a grown shop, from its command line to its report.
+
+    `measured` gets the shop, photos to ask with, and seconds; `listings` and `seconds` are defaults.
+    """
+    parser = argparse.ArgumentParser(description=said, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--store", required=True, help="a store with something live, such as the demo's")
+    parser.add_argument("--listings", type=int, default=listings)
+    parser.add_argument("--seconds", type=float, default=seconds)
+    parser.add_argument("--work", type=Path, default=None, help="where the grown store is put meanwhile")
+    parser.add_argument("--json", type=Path, default=None)
+    options = parser.parse_args()
+    before, workdir = machine(), Path(tempfile.mkdtemp(prefix="shop-", dir=options.work))
     try:
-        results = measure(options, workdir)
+        source, live, snapshot = open_live(options.store, workdir / "cache")
+        photos = live_photos(source, live.index, workdir / "cache", 32)
+        grown = grow(source, live, snapshot, workdir / "large", options.listings, 0)
+        results = measured(grown, photos, options.seconds)
     finally:
         shutil.rmtree(workdir)
     data = {"store": options.store, "listings": options.listings, "seconds": options.seconds, "seed": 0}
-    write(options.json, before, list(entries(results, TARGETS, PEERS)), data=data)
+    write(options.json, before, list(entries(results, targets, peers)), data=data)
 
 
-def parse_options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--store", required=True, help="a store with something live, such as the demo's")
-    parser.add_argument("--listings", type=int, default=100_000)
-    parser.add_argument("--seconds", type=float, default=600)
-    parser.add_argument("--work", type=Path, default=None, help="where the grown store is put meanwhile")
-    parser.add_argument("--json", type=Path, default=None)
-    return parser.parse_args()
-
-
-def measure(options: argparse.Namespace, workdir: Path) -> dict[str, Any]:
-    source, live, snapshot = open_live(options.store, workdir / "cache")
-    photos = live_photos(source, live.index, workdir / "cache", 32)
-    grown = grow(source, live, snapshot, workdir / "large", options.listings, 0)
+def measure(grown: Grown, photos: Sequence[bytes], seconds: float) -> dict[str, Any]:
     with serving(grown, 0, keys=True, probes=True) as port:
-        return soak(port, photos, options.seconds)
+        return soak(port, photos, seconds)
 
 
 def soak(port: int, photos: Sequence[bytes], seconds: float) -> dict[str, Any]:
