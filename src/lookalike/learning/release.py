@@ -75,13 +75,15 @@ def write(
     recipe, data, network = trained.recipe, trained.data, trained.network
     if not trained.ranks.first:
         return Ref.parse(trained.ranks.told(""))
-    trained.progress("fit aspect models", 0, len(snapshot.aspects))
+    if snapshot.aspects:
+        trained.progress("fit aspect models", 0, len(snapshot.aspects))
     with ThreadPoolExecutor(1, "aspects") as beside:
         fitting = beside.submit(_fit_aspects, trained, snapshot, threads)
         quality = _quality(trained)
         draw_curves(trained.metrics, folder / "curves.png")
         aspects = fitting.result()
-    trained.progress("fit aspect models", len(snapshot.aspects), len(snapshot.aspects))
+    if snapshot.aspects:
+        trained.progress("fit aspect models", len(snapshot.aspects), len(snapshot.aspects))
     metrics = quality | {"aspects": aspects.metrics, "validation": data.note}
     card = ModelCard(
         architecture=recipe.trunk,
