@@ -69,7 +69,7 @@ def measure(uri: str, work: Path) -> dict[str, Any]:
     try:
         while not (server.started and service.lifecycle.readiness()[0]):
             time.sleep(0.05)
-        port = server.servers[0].sockets[0].getsockname()[1]
+        port = server.doors[0].address[1]
         kinds = {"ordinary": ordinary, **soak.KINDS}
         return {name: turns_of(loop, ask, port, photos) for name, ask in kinds.items()}
     finally:

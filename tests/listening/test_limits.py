@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ import pytest
 from lookalike.errors import SettingsError
 from lookalike.listening import ConnectionLimits
 from lookalike.listening.connections import network_of
+from lookalike.listening.files import WAITING, waiting_places
 
 
 @pytest.mark.parametrize(
@@ -29,7 +31,7 @@ def test_an_ipv6_client_is_its_network(host: str, network: str) -> None:
 
 @pytest.mark.parametrize(
     ("soft", "hard", "said"),
-    [(100, 4096, "1000 1512"), (2000, 4096, "1000 2000"), (100, 1024, "512 1024"), (100, 300, "150 300")],
+    [(100, 4096, "1000 2536"), (3000, 4096, "1000 3000"), (100, 1024, "512 1024"), (100, 300, "150 300")],
 )
 def test_as_many_connections_as_files_may_be_open(soft: int, hard: int, said: str) -> None:
     program = (
@@ -48,3 +50,11 @@ def test_as_many_connections_as_files_may_be_open(soft: int, hard: int, said: st
 def test_limits_that_let_nobody_in_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(SettingsError):
         ConnectionLimits(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("soft", "places"), [(256, 64), (100_000, WAITING), (-1, WAITING)])
+def test_waiting_at_the_door_takes_a_quarter_of_the_files(
+    soft: int, places: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (soft, soft))
+    assert waiting_places() == places

@@ -53,7 +53,7 @@ def running(
     try:
         eventually(lambda: server.started)
         assert server.probes is not None
-        port, probes = (found.servers[0].sockets[0].getsockname()[1] for found in (server, server.probes))
+        port, probes = (found.doors[0].address[1] for found in (server, server.probes))
         with (
             httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client,
             httpx.Client(base_url=f"http://127.0.0.1:{probes}", timeout=60) as asking,

@@ -104,7 +104,7 @@ class Rankers:
         thread.start()
         self._running.append((server, thread))
         eventually(lambda: server.started)
-        port = server.servers[0].sockets[0].getsockname()[1]
+        port = server.doors[0].address[1]
         wire = Wire(self._loop, port)
         self._strung.append(wire)
         return Ranker(service, wire, port)

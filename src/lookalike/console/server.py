@@ -13,12 +13,11 @@ from lookalike.console.access import Access
 from lookalike.console.app import Console, create_app
 from lookalike.console.orchestrator import Orchestrator
 from lookalike.console.overview import Overview
-from lookalike.errors import SettingsError
 from lookalike.listening import (
-    BACKLOG,
     LOOPBACK,
     ConnectionLimits,
     Connections,
+    ListeningServer,
     allow_files,
     limited_protocol,
 )
@@ -57,24 +56,17 @@ def run(
     hosts = settings.hosts or (LOOPBACK if host in LOOPBACK else ())
     server = make_server(console, host, port, hosts)
     print(f"console on http://{host}:{port}", file=sys.stderr)
-    try:
-        server.run()
-    except SystemExit as error:  # uvicorn's way to say that it could not listen
-        if error.code:
-            raise SettingsError(
-                f"cannot listen on {host}:{port}: the address is in use or not ours"
-            ) from error
+    server.run()
 
 
-def make_server(console: Console, host: str, port: int, hosts: Collection[str] = ()) -> uvicorn.Server:
+def make_server(console: Console, host: str, port: int, hosts: Collection[str] = ()) -> ListeningServer:
     """A server for a console, which answers to the names `hosts` (none: to any); port 0 takes a free one."""
-    return uvicorn.Server(
+    return ListeningServer(
         uvicorn.Config(
             create_app(console, hosts),
             host=host,
             port=port,
             http=limited_protocol(Connections(_LIMITS)),
-            backlog=BACKLOG,
             log_level="warning",
             access_log=False,
             server_header=False,

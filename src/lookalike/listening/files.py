@@ -6,8 +6,10 @@ import logging
 import resource
 
 _LOG = logging.getLogger("lookalike.serving")
-_OTHERS = 512
-"""Files beside the connections: those accepted and not yet looked at, segments, the store's connections, probes."""
+WAITING = 1024
+"""Connections that wait at the door for their turn; what is more waits in the kernel, in order of arrival."""
+_OTHERS = 512 + WAITING
+"""Files beside the connections: those that wait at the door, segments, the store's connections, probes."""
 
 
 def allow_files(connections: int) -> int:
@@ -25,3 +27,9 @@ def allow_files(connections: int) -> int:
         )
         return fitting
     return connections
+
+
+def waiting_places() -> int:
+    """How many connections may wait at the door: a quarter of the files at most."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return WAITING if soft == resource.RLIM_INFINITY else min(WAITING, soft // 4)

@@ -10,22 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import socket
-from collections.abc import Iterable
 from http import HTTPStatus
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from lookalike.listening.connections import Connection, Connections, State
 
-BACKLOG = 4096
-"""Connections that the kernel keeps for a port until they are looked at, as many as Linux lets it. What is more it
-passes over, whoever it is from, and that client asks again after a second, then after three: crowds of 300 overflow
-256 places, and shoppers with them."""
-AT_ONCE = 8
-"""Connections that are accepted in one go, of which asyncio knows as its backlog. Each takes 0.2 ms of the event loop:
-256 of a crowd at once kept every other connection, and the probes, waiting for 160 ms."""
 _AHEAD = 16
 """Requests that a client may send before it has the reply to its first. Browsers send none; one read from the socket
 could bring 4,000, all parsed in one go while every other connection waits."""
@@ -64,14 +54,6 @@ _TOO_LARGE = _problem(
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "head-too-large", "address and headers are too large together"
 )
 _NOT_HTTP = _problem(HTTPStatus.BAD_REQUEST, "bad-request", "this is no HTTP request that can be parsed")
-
-
-def deepen_backlog(servers: Iterable[asyncio.Server]) -> None:
-    """Let the kernel keep `BACKLOG` connections for servers that accept `AT_ONCE` in one go."""
-    for server in servers:
-        for listening in server.sockets:
-            with socket.socket(fileno=os.dup(listening.fileno())) as same:
-                same.listen(BACKLOG)
 
 
 def limited_protocol(port: Connections) -> type[HttpToolsProtocol]:

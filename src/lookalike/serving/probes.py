@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 from collections.abc import Callable, Sequence
 
 import uvicorn
@@ -18,11 +17,9 @@ from starlette.routing import Route
 
 from lookalike.errors import SettingsError
 from lookalike.listening import (
-    AT_ONCE,
-    BACKLOG,
     ConnectionLimits,
     Connections,
-    deepen_backlog,
+    ListeningServer,
     limited_protocol,
 )
 from lookalike.serving.metrics import Metrics
@@ -34,7 +31,7 @@ _LIMITS = ConnectionLimits(connections=100, header_seconds=5, header_bytes=16_38
 """A kubelet, some scrapers and a roll-out need a dozen."""
 
 
-class ProbeServer(uvicorn.Server):
+class ProbeServer(ListeningServer):
     """Opened and closed by the server of the public port, in its event loop; 0 takes a free port."""
 
     def __init__(
@@ -53,7 +50,6 @@ class ProbeServer(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
-                backlog=AT_ONCE,
                 timeout_graceful_shutdown=1,
             )
         )
@@ -61,20 +57,14 @@ class ProbeServer(uvicorn.Server):
 
     async def open(self) -> None:
         """Raises `SettingsError` where the address cannot be listened on."""
-        host, port = self.config.host, self.config.port
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        try:
-            sock = socket.create_server((host, port), family=family, backlog=BACKLOG)
-        except OSError as error:
-            raise SettingsError(
-                f"cannot listen on {host}:{port} for probes: the address is in use or not ours"
-            ) from error
         self.config.load()
         self.lifespan = self.config.lifespan_class(self.config)
-        await self.startup(sockets=[sock])
-        deepen_backlog(self.servers)
+        try:
+            await self.startup()
+        except SettingsError as error:
+            raise SettingsError(f"{error}; --probe-port takes another") from error
         self._ticking = asyncio.create_task(self.main_loop())
-        _LOG.info("probes on http://%s:%d", *sock.getsockname()[:2])
+        _LOG.info("probes on http://%s:%d", *self.doors[0].address)
 
     async def close(self) -> None:
         """Answer what was asked, and end."""

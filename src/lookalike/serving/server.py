@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-import socket
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -24,11 +23,11 @@ from starlette.types import ASGIApp
 from lookalike.errors import SettingsError
 from lookalike.index.generation import find_tip
 from lookalike.listening import (
-    AT_ONCE,
     ConnectionLimits,
     Connections,
+    ListeningServer,
     allow_files,
-    deepen_backlog,
+    bind,
     limited_protocol,
 )
 from lookalike.serving.app import SearchService, create_app
@@ -105,25 +104,17 @@ def _with_files(config: ServingConfig) -> ServingConfig:
 def require_free(host: str, port: int) -> None:
     """Raises `SettingsError` where nothing could listen there: before a snapshot is fetched and warmed up."""
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, protocol) as tried:
-            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
-            tried.bind(address)
-    except OSError as error:
-        raise SettingsError(
-            f"cannot listen on {host}:{port}: {error.strerror}; --port takes another, 0 any that is free"
-        ) from error
+        bound = bind(host, port)
+    except SettingsError as error:
+        raise SettingsError(f"{error}; --port takes another, 0 any that is free") from error
+    for listener in bound:
+        listener.close()
 
 
 def _serve(server: uvicorn.Server) -> None:
     return_freed_memory()
     share_interpreter()
-    try:
-        server.run()
-    except SystemExit as error:  # uvicorn's way to say that it could not listen
-        if error.code:
-            address = f"{server.config.host}:{server.config.port}"
-            raise SettingsError(f"cannot listen on {address}: the address is in use or not ours") from error
+    server.run()
 
 
 def index_named(store: ObjectStore, index: str) -> Ref:
@@ -191,13 +182,12 @@ def make_server(
         log_config=None,
         access_log=False,
         server_header=False,
-        backlog=AT_ONCE,
         timeout_graceful_shutdown=config.drain_seconds,
     )
     return DrainingServer(settings, service, probes)
 
 
-class DrainingServer(uvicorn.Server):
+class DrainingServer(ListeningServer):
     """Says that it is stopping before it stops."""
 
     def __init__(self, settings: uvicorn.Config, service: Service, probes: ProbeServer | None = None) -> None:
@@ -218,11 +208,8 @@ class DrainingServer(uvicorn.Server):
         if self.probes is not None:
             await self.probes.open()
         await super().startup(sockets)
-        deepen_backlog(getattr(self, "servers", ()))
-        for server in getattr(self, "servers", ()):
-            for listening in server.sockets:
-                host, port = listening.getsockname()[:2]
-                _LOG.info("listening on http://%s:%d", host, port)
+        for door in self.doors:
+            _LOG.info("listening on http://%s:%d", *door.address)
 
     async def shutdown(self, sockets: list[Any] | None = None) -> None:
         try:
