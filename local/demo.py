@@ -6,6 +6,7 @@ Prefect's database lies in the demo's directory, so `make up` shows this run amo
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from dataclasses import asdict
 from pathlib import Path
@@ -100,6 +101,8 @@ def _through_prefect(place: Workplace, course: plain.Course, progress: Progress)
 
 
 def main() -> None:
+    # Left to itself SIGTERM ends this process at once, and Prefect's server, which ends with it otherwise, goes on.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         typer.run(demo)
     except LookalikeError as error:

@@ -1,4 +1,4 @@
-"""Ctrl-C in `make demo`, which a terminal sends to the demo and to Prefect's embedded server alike."""
+"""Ctrl-C in `make demo`, which a terminal sends to the demo and to Prefect's embedded server alike, and `kill`."""
 
 from __future__ import annotations
 
@@ -6,14 +6,24 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from tests.serving.running import eventually
 
 from .conftest import ROOT, wait_until
 
 
-def test_ctrl_c_ends_the_demo_and_the_server_it_started(environ: dict[str, str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("send", "number", "code"),
+    [(os.killpg, signal.SIGINT, 130), (os.kill, signal.SIGTERM, 143)],
+    ids=["ctrl-c", "kill"],
+)
+def test_the_demo_ends_with_the_server_it_started(
+    send: Callable[[int, int], None], number: int, code: int, environ: dict[str, str], tmp_path: Path
+) -> None:
     command = "import signal; from local.demo import main; "
     command += "signal.signal(signal.SIGINT, signal.default_int_handler); main()"  # as a shell starts it
     options = ["--once", "--recipe", "demo", "--products", "2", "--directory", str(tmp_path / "demo")]
@@ -29,8 +39,8 @@ def test_ctrl_c_ends_the_demo_and_the_server_it_started(environ: dict[str, str],
         )
     try:
         wait_until("the training begins", lambda: "train categories: 1/" in log.read_text(), process, 200)
-        os.killpg(process.pid, signal.SIGINT)
-        assert process.wait(40) == 130, log.read_text()
+        send(process.pid, number)
+        assert process.wait(40) == code, log.read_text()
         eventually(
             lambda: not _alive(process.pid)
         )  # multiprocessing's tracker sees that its program has ended
