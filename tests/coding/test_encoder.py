@@ -53,6 +53,14 @@ def test_a_photo_is_encoded_alike_in_any_batch(encoder: OpenVinoEncoder, photos:
         assert alone.features[0] == pytest.approx(together.features[at], abs=1e-4)
 
 
+def test_many_photos_are_encoded_a_few_at_a_time(encoder: OpenVinoEncoder, photos: np.ndarray) -> None:
+    """The runtime keeps memory for the most that it ever got at a time."""
+    few = [encoder.encode(photos[start : start + 4]) for start in (0, 4, 8)]
+    together = encoder.encode(photos)
+    for name in ("probabilities", "activations", "features", "codes", "regions"):
+        assert np.array_equal(getattr(together, name), np.concatenate([getattr(each, name) for each in few]))
+
+
 def test_a_signal_finds_the_process_alive_after_another_thread_dropped_the_encoder(release: Artefact) -> None:
     """OpenVINO's plugin owns the memory that handlers of the opening thread run on."""
     script = """

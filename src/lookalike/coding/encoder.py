@@ -31,6 +31,10 @@ _OUTPUTS = ("logits", "activations", "features")
 """Of every release's graph."""
 _REGIONS = "regions"
 """Of those that say where in the frame something of the catalogue's kind may be."""
+_TOGETHER, _OF_A_THREAD = 4, 2
+"""Photos that the runtime gets at a time, at least, and for each of its threads. It keeps memory for as many as it ever
+got, 15 MB each with a Lite0 at 240 pixels, and more gain nothing: sixteen on two threads take 101 ms of CPU time by
+fours, 113 at once, 135 one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +111,8 @@ def _core() -> openvino.Core:
 class OpenVinoEncoder:
     """`Encoder` on OpenVINO."""
 
-    def __init__(self, card: ModelCard, model: openvino.CompiledModel) -> None:
-        self._card, self._model = card, model
+    def __init__(self, card: ModelCard, model: openvino.CompiledModel, *, together: int = _TOGETHER) -> None:
+        self._card, self._model, self._together = card, model, together
         self._outputs = [*_OUTPUTS, *({_REGIONS} & {name for o in model.outputs for name in o.names})]
 
     @property
@@ -117,10 +121,14 @@ class OpenVinoEncoder:
 
     def encode(self, photos: NDArray[np.uint8]) -> Encoding:
         check_photos(self._card, photos)
+        starts = range(0, len(photos), self._together)
+        parts = [self._infer(photos[start : start + self._together]) for start in starts]
+        return encoding_of(self._card, *map(np.concatenate, zip(*parts, strict=True)))
+
+    def _infer(self, photos: NDArray[np.uint8]) -> list[NDArray[np.floating]]:
         request = self._model.create_infer_request()
         request.infer({"photos": np.ascontiguousarray(photos)})
-        outputs = (request.get_tensor(name).data for name in self._outputs)
-        return encoding_of(self._card, *outputs)
+        return [request.get_tensor(name).data for name in self._outputs]
 
 
 def open_encoder(release: Artefact, *, threads: int = 0, precision: Precision = "auto") -> OpenVinoEncoder:
@@ -137,10 +145,8 @@ def compile_encoder(
     card: ModelCard, path: Path, *, threads: int = 0, precision: Precision = "auto"
 ) -> OpenVinoEncoder:
     """The encoder of the graph at `path`; see `open_encoder`."""
-    properties: dict[str, object] = {
-        "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_NUM_THREADS": threads or available_cores(),
-    }
+    threads = threads or available_cores()
+    properties: dict[str, object] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
     if precision != "auto":
         properties["INFERENCE_PRECISION_HINT"] = precision
     try:
@@ -156,7 +162,7 @@ def compile_encoder(
     widths = tuple(model.output(name).partial_shape[1].get_length() for name in _OUTPUTS)
     if widths != (len(card.categories), card.bits, card.features):
         raise ReleaseError(f"{path} gives {widths} categories, bits and features; model.json says otherwise")
-    encoder = OpenVinoEncoder(card, model)
+    encoder = OpenVinoEncoder(card, model, together=max(_TOGETHER, _OF_A_THREAD * threads))
     side = card.preset.resize
     encoder.encode(np.zeros((1, side, side, 3), np.uint8))
     return encoder
