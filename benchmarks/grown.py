@@ -110,7 +110,8 @@ def make_index(
         ("group", names),
     ):
         table = table.set_column(table.schema.get_field_index(name), name, column)
-    table = table.cast(listings_schema(list(snapshot.aspects), own_columns(table.column_names)))
+    schema = listings_schema(list(snapshot.aspects), own_columns(table.column_names))
+    table = table.select(schema.names).cast(schema)  # version 0.1 had them in another order
     curated = ArtefactWriter(store, Kind.CURATED, inputs={"rows": f"{rows}-{seed}"}, config={})
     pq.write_table(table, cache / "listings.parquet")
     curated.add("listings.parquet", cache / "listings.parquet")
