@@ -217,4 +217,5 @@ def test_a_port_without_files_left_rests_and_comes_back() -> None:
         crowd[-1].settimeout(10)
         assert crowd[-1].recv(1) == b"?"
         echo.kill()
-        assert "no connection can be taken over for a second: Too many open files" in echo.communicate()[1]
+        said = echo.communicate()[1]
+        assert 1 <= said.count("no connection can be taken over for a second: Too many open files") <= 6, said

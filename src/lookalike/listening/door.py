@@ -1,7 +1,7 @@
 """Who comes in next at a port: clients in turn, and a crowd that says nothing hardly costs anything.
 
 Enters: connections, as the kernel has them. Leaves: those to talk to, a few in each turn of the event loop, since each
-costs it 0.15 ms until it is closed again. Linux keeps a connection to itself until something has come over it, and
+costs it 0.15 ms in all. Linux keeps a connection to itself until something has come over it, and
 those that are gone by then are closed here. The rest are served an address after another, so that whoever comes alone
 passes a crowd of hundreds.
 """
@@ -47,7 +47,7 @@ class Door:
         self._waiting: dict[str, deque[socket.socket]] = {}
         """Of each address the connections that wait; whose turn is next first."""
         self._count, self._limit = 0, waiting_places()
-        self._reading = self._handing_on = False
+        self._reading = self._full = self._handing_on = False
         self._made: set[asyncio.Task[Any]] = set()
         listener.setblocking(False)
         listener.listen(BACKLOG)
@@ -85,6 +85,7 @@ class Door:
         """Take connections from the kernel."""
         for _ in range(_LOOKED_AT):
             if self._count >= self._limit:
+                self._full = True
                 self._rest()
                 break
             try:
@@ -117,7 +118,8 @@ class Door:
             made = self._loop.create_task(self._make(connection))
             self._made.add(made)
             made.add_done_callback(self._made.discard)
-        if self._count <= self._limit // 2:
+        if self._full and self._count <= self._limit // 2:
+            self._full = False
             self._read()
         self._handing_on = bool(self._waiting)
         if self._handing_on:
