@@ -145,8 +145,8 @@ def _delta_files(config: ServingConfig, fleet: Fleet | None) -> list[str] | None
 def warm_up(searcher: Searcher, batch_limit: int) -> None:
     """Encode nothing in particular in small batches, aspects included: the first inferences cost most.
 
-    Larger sizes are left to the first batch that has them, which pays a fifth more: a ResNet-50 that takes all cores
-    for as long as they need would hold up the searches that go on meanwhile.
+    Larger sizes, which an encoder of more than two threads takes, are left to the first batch that has them. It pays a
+    fifth more: a ResNet-50 that takes all cores for as long as they need would hold up searches that go on meanwhile.
     """
     side = searcher.card.preset.resize
     for size in sorted({min(size, batch_limit) for size in (1, 2, 4)}):
